@@ -1,0 +1,1 @@
+"""Compile a spiking network to a neuromorphic chip."""

@@ -1,0 +1,1 @@
+"""Run a core program in the chip's integer arithmetic."""

@@ -1,0 +1,57 @@
+"""The mapping: for every neuron a chip, a core and a slot; for every core what it takes; and how good that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nmap.partition.problem import PackingSolution
+from nmap.place.problem import PlacementSolution
+from nmap.program import Box, Core
+from nmap.target.machine import Machine
+
+__all__ = ["Mapping", "Shard"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A box of one population that lies on one core.
+
+    Args:
+        population: name.
+        box: slice of the population's shape.
+        cluster: number of the core among the used ones.
+        demand: what the shard takes there, by resource.
+    """
+
+    population: str
+    box: Box
+    cluster: int
+    demand: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapping:
+    """Where everything lies.
+
+    Args:
+        machine: the machine mapped onto.
+        shards: in order of population, then of box.
+        cores: the core of each cluster.
+        packing, placement: what the partitioner answered, with bounds.
+        rates: True when traffic was measured on samples; False when every neuron was taken to spike once per step.
+    """
+
+    machine: Machine
+    shards: tuple[Shard, ...]
+    cores: tuple[Core, ...]
+    packing: PackingSolution
+    placement: PlacementSolution
+    rates: bool
+
+    def used(self) -> list[dict[str, int]]:
+        """Return the demand of every cluster, summed over its shards."""
+        totals = [dict.fromkeys(self.machine.capacity, 0) for _ in self.cores]
+        for shard in self.shards:
+            for resource, amount in shard.demand.items():
+                totals[shard.cluster][resource] += amount
+        return totals

@@ -1,0 +1,51 @@
+"""What a user may choose, in one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Options", "split_target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Choices of one run; the command line's options under the same names.
+
+    Args:
+        bits: weight bits; None for the target's default.
+        partitioner: name of an installed partitioner.
+        effort: 0 fast, 1 default, 2 thorough; a multiple of the solvers' deterministic budgets.
+        seed: for every random choice.
+        chips: number of chips; None for the variant's own.
+        dead: (chip, core) pairs not to use.
+        slack: share of extra cores that may be spent on less traffic.
+        approximate: features the user allows to be approximate (`reset`, `bias`, ...).
+        steps: time steps to run; None for the input's length.
+        strict: warnings count as errors.
+    """
+
+    bits: int | None = None
+    partitioner: str = "cpsat"
+    effort: Literal[0, 1, 2] = 1
+    seed: int = 0
+    chips: int | None = None
+    dead: tuple[tuple[int, int], ...] = ()
+    slack: float = 0.05
+    approximate: frozenset[str] = frozenset()
+    steps: int | None = None
+    strict: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as a JSON object, the same for the same choices."""
+        return {
+            "bits": self.bits, "partitioner": self.partitioner, "effort": self.effort, "seed": self.seed, "chips": self.chips,
+            "dead": [list(pair) for pair in self.dead], "slack": self.slack, "approximate": sorted(self.approximate),
+            "steps": self.steps,
+        }
+
+
+def split_target(text: str) -> tuple[str, str | None]:
+    """Split `loihi2:kapoho-point` into target and variant."""
+    name, _, variant = text.partition(":")
+    return name, variant or None

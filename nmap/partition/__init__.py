@@ -1,0 +1,1 @@
+"""Cut populations into shards that fit one core."""

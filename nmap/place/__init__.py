@@ -1,0 +1,1 @@
+"""Give every core's worth of neurons a place on the chip."""

@@ -1,0 +1,1 @@
+"""Read networks: NIR and lava-dl netx, told apart by content."""

@@ -1,0 +1,1 @@
+"""Plain numpy simulators of the unmapped network: obviously right, not fast."""

@@ -1,0 +1,1 @@
+"""Conformance suites and toy networks for plug-in authors."""
