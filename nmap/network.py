@@ -15,7 +15,7 @@ import numpy as np
 
 from nmap.connectivity import Array, Connectivity, frozen_array
 
-__all__ = ["Assumption", "Conventions", "Neuron", "Network", "Population", "Projection", "Provenance"]
+__all__ = ["Assumption", "Conventions", "Network", "Neuron", "Population", "Projection", "Provenance"]
 
 Reset = Literal["zero", "subtract", "delayed"]
 

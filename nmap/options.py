@@ -23,6 +23,7 @@ class Options:
         approximate: features the user allows to be approximate (`reset`, `bias`, ...).
         steps: time steps to run; None for the input's length.
         strict: warnings count as errors.
+        payload: smallest and largest input value the samples hold; (0, 1) means binary spikes.
     """
 
     bits: int | None = None
@@ -35,13 +36,22 @@ class Options:
     approximate: frozenset[str] = frozenset()
     steps: int | None = None
     strict: bool = False
+    payload: tuple[int, int] = (0, 1)
+
+    @property
+    def message_bits(self) -> int:
+        """Width of the input's graded spikes, sign included; 0 for binary spikes."""
+        low, high = self.payload
+        if low >= 0 and high <= 1:
+            return 0
+        return max(abs(low), abs(high)).bit_length() + (low < 0)
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object, the same for the same choices."""
         return {
             "bits": self.bits, "partitioner": self.partitioner, "effort": self.effort, "seed": self.seed, "chips": self.chips,
             "dead": [list(pair) for pair in self.dead], "slack": self.slack, "approximate": sorted(self.approximate),
-            "steps": self.steps,
+            "steps": self.steps, "payload": list(self.payload),
         }
 
 

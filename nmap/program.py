@@ -16,12 +16,22 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from nmap.connectivity import Array, Conv2d, Dense, Sparse, frozen_array
-from nmap.diagnostics import NmapError, Diagnostic
+from nmap.connectivity import Array, Dense, Sparse, frozen_array
+from nmap.diagnostics import Diagnostic, NmapError
 
 __all__ = [
-    "Box", "ConvTile", "Core", "NeuronGroup", "ProgramPopulation", "Program", "Routes", "SynapseBlock", "box_indices", "box_size",
-    "read_program", "write_program",
+    "Box",
+    "ConvTile",
+    "Core",
+    "NeuronGroup",
+    "Program",
+    "ProgramPopulation",
+    "Routes",
+    "SynapseBlock",
+    "box_indices",
+    "box_size",
+    "read_program",
+    "write_program",
 ]
 
 SCHEMA = "nmap.program/1"

@@ -37,4 +37,7 @@ class Kernel(Protocol):
         """
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
-        """Advance one step in plain numpy; replace entries of `state`, return the payloads (n,) int64."""
+        """Advance one step in plain numpy; replace entries of `state`, return the payloads, int64.
+
+        Parameters are (n,); state and dendrite are (samples, n) or (n,), so the arithmetic must broadcast.
+        """

@@ -13,7 +13,7 @@ import numpy as np
 
 from nmap.connectivity import Array, frozen_array
 
-__all__ = ["Item", "PackingProblem", "PackingSolution", "Piece", "area_bound"]
+__all__ = ["Item", "PackingProblem", "PackingSolution", "Piece", "area_bound", "check_packing"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +42,15 @@ class Item:
         """Largest piece that fits an empty core."""
         return int(self.demand.shape[1] - 1)
 
+    @property
+    def fewest_pieces(self) -> int:
+        """Pieces every cut has at least."""
+        return -(-self.size // self.max_piece)
+
+    def least_demand(self) -> Array:
+        """Return (resources,) float64: no cut into pieces of the table takes less in total, since each piece pays the best price per unit."""
+        return np.asarray(self.size * (self.demand[:, 1:] / np.arange(1, self.max_piece + 1)).min(1), np.float64)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackingProblem:
@@ -52,13 +61,14 @@ class PackingProblem:
         capacity: (resources,) int64, of one core.
         items: what to place.
         cores: number of cores there are.
-        cohabit: groups of items that may share a core; None lets every item share with every other.
+        slack: share of cores beyond the fewest that may be spent on fewer pieces, which mean fewer copies of every spike.
     """
 
     resources: tuple[str, ...]
     capacity: Array
     items: tuple[Item, ...]
     cores: int
+    slack: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "capacity", frozen_array(self.capacity, np.int64))
@@ -78,8 +88,9 @@ class PackingSolution:
     """Pieces of every item, in the item's own order, and what is proved about their number of cores.
 
     Args:
-        pieces: for each item its pieces from the first unit to the last.
-        clusters: number of cores used; clusters are 0..clusters-1, all non-empty.
+        pieces: for each item its pieces from the first unit to the last; empty without a feasible answer.
+        clusters: number of cores used; clusters are 0..clusters-1, all non-empty. Without a feasible answer: the fewest cores found to be
+            enough if there were that many.
         lower_bound: proved: no cut of these items under this resource model needs fewer cores.
         status: `optimal` (clusters == lower_bound), `feasible`, `infeasible` (proved: more cores needed than there are), `unknown`.
         deterministic_time: solver's deterministic seconds; None for an algorithm without a solver.
@@ -96,7 +107,35 @@ def area_bound(problem: PackingProblem) -> int:
     """Return a lower bound on the number of cores: for each resource total demand over capacity, and per item size over largest piece."""
     if not problem.items:
         return 0
-    total = np.sum([item.floor for item in problem.items], axis=0)
-    by_resource = np.ceil(total / problem.capacity - 1e-9).max()
-    by_item = max(-(-item.size // item.max_piece) for item in problem.items)
+    # The floors hold for sums over items only, so the two bounds must not be mixed item by item.
+    floors = np.sum([item.floor for item in problem.items], axis=0)
+    tables = np.sum([item.least_demand() for item in problem.items], axis=0)
+    by_resource = np.ceil(np.maximum(floors, tables) / problem.capacity - 1e-9).max()
+    by_item = max(item.fewest_pieces for item in problem.items)
     return int(max(by_resource, by_item, 1))
+
+
+def check_packing(problem: PackingProblem, solution: PackingSolution) -> None:
+    """Check a feasible answer against the problem.
+
+    Raises:
+        ValueError: units are missing, a core is over its budget, clusters are empty or too many, or the proof contradicts the answer.
+    """
+    if len(solution.pieces) != len(problem.items):
+        raise ValueError("not every item has its pieces")
+    units = np.zeros((len(problem.items), solution.clusters), np.int64)
+    load = np.zeros((solution.clusters, len(problem.resources)), np.int64)
+    for index, (item, pieces) in enumerate(zip(problem.items, solution.pieces, strict=True)):
+        for piece in pieces:
+            if piece.item != index or not 1 <= piece.units <= item.max_piece or not 0 <= piece.cluster < solution.clusters:
+                raise ValueError(f"a piece of `{item.name}` is not one the problem allows: {piece}")
+            units[index, piece.cluster] += piece.units
+            load[piece.cluster] += item.demand[:, piece.units]
+        if units[index].sum() != item.size:
+            raise ValueError(f"the pieces of `{item.name}` hold {units[index].sum()} of {item.size} units")
+    if (load > problem.capacity).any():
+        raise ValueError(f"cores over their budget: {np.flatnonzero((load > problem.capacity).any(1)).tolist()}")
+    if solution.clusters > problem.cores or (solution.clusters and not units.any(0).all()):
+        raise ValueError("more cores than there are, or an empty one")
+    if solution.lower_bound > solution.clusters:
+        raise ValueError(f"lower bound {solution.lower_bound} above the {solution.clusters} cores of the answer")

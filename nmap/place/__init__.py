@@ -1,1 +1,1 @@
-"""Give every core's worth of neurons a place on the chip."""
+"""Placing clusters on the machine: problem, start, local search and bounds, for any algorithm to build on."""

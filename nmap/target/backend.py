@@ -77,6 +77,12 @@ class Target(Protocol):
     def demand_floor(self, network: QuantizedNetwork, population: str) -> dict[str, float]:
         """Return a lower bound of the total demand over all pieces of any cut of the population."""
 
+    def measure(self, program: Program) -> tuple[Demand, ...]:
+        """Return what each core of a program takes, counted from the stored program alone.
+
+        This is the independent check of `demand`: it must not share code with it.
+        """
+
     def emit(self, network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
         """Return the files of the vendor's artefact by relative path; the same input gives the same bytes."""
 

@@ -72,7 +72,7 @@ def _broken(kind: str, point: EntryPoint, why: str) -> Diagnostic:
 
 def broken_plugins() -> tuple[Diagnostic, ...]:
     """Return one diagnostic per installed plug-in that cannot be loaded."""
-    found = []
+    found: list[Diagnostic] = []
     for names, find in ((target_names(), find_target), (partitioner_names(), find_partitioner)):
         for name in names:
             try:

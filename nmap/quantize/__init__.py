@@ -1,0 +1,1 @@
+"""Helpers every target's quantization shares: realised delays, weight grids, loss accounting."""

@@ -1,0 +1,282 @@
+"""Careful access to an HDF5 file that nobody vouches for.
+
+HDF5 can follow links into other files, load filter plug-ins, and declare arrays far larger than the file. This layer takes
+hard links, stored data and the library's own filters only, and checks every size before memory is asked for. What is
+wrong becomes a diagnostic in `Tree.findings` and the value becomes None, so that a reader can collect all problems of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nmap.connectivity import Array
+from nmap.diagnostics import Findings
+from nmap.network import Provenance
+
+__all__ = ["MAX_BYTES", "MAX_ELEMENTS", "MAX_TOTAL_BYTES", "Group", "Tree"]
+
+MAX_ELEMENTS = 2**31
+"""Largest number of elements one array may declare."""
+MAX_BYTES = 2**30
+"""Largest size of one array, in the file or made from it, in bytes."""
+MAX_TOTAL_BYTES = 2**32
+"""Largest size of all arrays of a file together, in bytes."""
+MAX_STRINGS = 2**18
+MAX_MEMBERS = 2**16
+# Deflate cannot exceed 1032:1; anything beyond is a declaration without storage behind it.
+_MAX_RATIO = 1100
+_SLACK = 2**16
+# deflate, shuffle, fletcher32, szip, n-bit, scale-offset, lzf: all compiled in, none loads code.
+_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
+_H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError, UnicodeError)
+
+
+class Tree:
+    """An open file and what was found wrong in it.
+
+    Args:
+        path: the file.
+        findings: receives the diagnostics.
+
+    Raises:
+        OSError: h5py cannot open the file.
+    """
+
+    def __init__(self, path: Path, findings: Findings) -> None:
+        self.name = str(path)
+        self.findings = findings
+        self.size = path.stat().st_size
+        self._bytes = 0
+        self._full = False
+        self._file = h5py.File(path, "r")
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    @property
+    def root(self) -> Group:
+        """The root group."""
+        return Group(self, self._file, "/")
+
+    def claim(self, count: int, itemsize: int, where: str, what: str) -> bool:
+        """Reserve memory for an array of `count` elements; record NM110 and return False where it is beyond the limits."""
+        size = count * itemsize
+        if count > MAX_ELEMENTS or size > MAX_BYTES:
+            self.findings.error(
+                "NM110", f"{what} has {count} elements, which is beyond the reader's limit", where=where,
+                why=f"{count} elements of {itemsize} bytes are {size} bytes; the limits are {MAX_ELEMENTS} elements and {MAX_BYTES} bytes",
+            )
+            return False
+        if self._bytes + size > MAX_TOTAL_BYTES:
+            if not self._full:
+                self.findings.error(
+                    "NM110", f"the arrays of the file are together beyond the reader's limit, reached at {what}", where=where,
+                    why=f"{self._bytes} bytes so far and {size} more; the limit is {MAX_TOTAL_BYTES} bytes",
+                )
+            self._full = True
+            return False
+        self._bytes += size
+        return True
+
+    @contextmanager
+    def guard(self, where: str) -> Iterator[None]:
+        """Turn the HDF5 library's own errors into a diagnostic."""
+        try:
+            yield
+        except _H5_ERRORS as error:
+            self.findings.error(
+                "NM103", f"the file is damaged: {_inner(where)} cannot be read", where=where, why=str(error).splitlines()[0] if str(error) else None
+            )
+
+    def text(self, raw: object) -> str:
+        """Return a stored string."""
+        return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw).encode("utf-8", "replace").decode("utf-8")
+
+
+def _inner(where: str) -> str:
+    return f"`{where.rpartition(':')[2]}`"
+
+
+class Group:
+    """A group of the file; members are reached by hard links only.
+
+    Args:
+        tree: the open file.
+        handle: h5py group.
+        path: absolute HDF5 path.
+    """
+
+    def __init__(self, tree: Tree, handle: Any, path: str) -> None:
+        self.tree = tree
+        self._handle = handle
+        self.path = path
+
+    @property
+    def where(self) -> Provenance:
+        """This group's place in the file."""
+        return Provenance(self.tree.name, self.path)
+
+    def place(self, name: str) -> str:
+        """Return the place of a member, for a diagnostic."""
+        return f"{self.tree.name}:{self.path.rstrip('/')}/{name}"
+
+    def names(self) -> tuple[str, ...]:
+        """Return the members' names, sorted; nothing is opened."""
+        with self.tree.guard(str(self.where)):
+            if len(self._handle) > MAX_MEMBERS:
+                self.tree.findings.error("NM110", f"a group has {len(self._handle)} members; the limit is {MAX_MEMBERS}", where=str(self.where))
+                return ()
+            return tuple(sorted(self._handle.keys()))
+        return ()
+
+    def __contains__(self, name: str) -> bool:
+        # Asking for the link, not the object: `in` would follow an external link into another file.
+        with self.tree.guard(self.place(name)):
+            return self._handle.get(name, getlink=True) is not None
+        return False
+
+    def attribute(self, name: str) -> object | None:
+        """Return a scalar string attribute, or None."""
+        with self.tree.guard(str(self.where)):
+            if name in self._handle.attrs and h5py.check_string_dtype(self._handle.attrs.get_id(name).dtype) is not None:
+                return self.tree.text(self._handle.attrs[name])
+        return None
+
+    def has_attribute(self, name: str) -> bool:
+        """Return whether an attribute of that name exists."""
+        with self.tree.guard(str(self.where)):
+            return name in self._handle.attrs
+        return False
+
+    def _member(self, name: str) -> Any:
+        with self.tree.guard(self.place(name)):
+            link = self._handle.get(name, getlink=True)
+            if link is None:
+                return None
+            if not isinstance(link, h5py.HardLink):
+                kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
+                self.tree.findings.error(
+                    "NM109", f"`{name}` is {kind}, which is not followed in an untrusted file", where=self.place(name),
+                    help=("write the data itself into the file",),
+                )
+                return None
+            return self._handle[name]
+        return None
+
+    def is_group(self, name: str) -> bool:
+        """Return whether a member exists, is a hard link and is a group."""
+        return name in self and isinstance(self._member(name), h5py.Group)
+
+    def group(self, name: str) -> Group | None:
+        """Return a member group, or None when there is none."""
+        member = self._member(name)
+        return Group(self.tree, member, f"{self.path.rstrip('/')}/{name}") if isinstance(member, h5py.Group) else None
+
+    def _dataset(self, name: str) -> Any:
+        """Return a member dataset whose data is stored in this file and within the limits, or None."""
+        data, findings, where = self._member(name), self.tree.findings, self.place(name)
+        if not isinstance(data, h5py.Dataset):
+            return None
+        with self.tree.guard(where):
+            if data.shape is None:
+                return data
+            plist = data.id.get_create_plist()
+            if data.is_virtual or data.external:
+                findings.error("NM109", f"the data of `{name}` lies in another file, which is not followed", where=where,
+                               help=("write the data itself into the file",))
+                return None
+            unknown = [plist.get_filter(k)[0] for k in range(plist.get_nfilters()) if plist.get_filter(k)[0] not in _FILTERS]
+            if unknown:
+                findings.error("NM109", f"`{name}` is compressed with HDF5 filter {unknown[0]}, which is not part of the HDF5 library", where=where,
+                               help=("write it with gzip or without compression",))
+                return None
+            count, itemsize = 1, data.dtype.itemsize
+            for length in data.shape:
+                count *= int(length)
+            stored = data.id.get_storage_size()
+            if count > MAX_ELEMENTS or count * itemsize > MAX_BYTES:
+                self.tree.claim(count, itemsize, where, f"`{name}`")
+                return None
+            if count * itemsize > stored * _MAX_RATIO + (_SLACK if stored else 0):
+                findings.error(
+                    "NM110" if stored else "NM103", f"`{name}` declares {count} elements of which {'hardly any are' if stored else 'none is'} stored", where=where,
+                    why=f"{count * itemsize} bytes declared, {stored} bytes stored",
+                )
+                return None
+            return data if self.tree.claim(count, itemsize, where, f"`{name}`") else None
+        return None
+
+    def array(self, name: str) -> Array | None:
+        """Return a numeric or bool dataset, or None (with a diagnostic unless it is absent)."""
+        data = self._dataset(name)
+        if data is None:
+            return None
+        where = self.place(name)
+        with self.tree.guard(where):
+            if data.dtype.kind not in "biuf":
+                self.tree.findings.error("NM107", f"`{name}` holds {_kind(data.dtype)} where numbers belong", where=where)
+                return None
+            return np.asarray(data[()] if data.shape is not None else np.zeros(0))
+        return None
+
+    def strings(self, name: str) -> Array | None:
+        """Return a dataset of strings as an object array of str, or None (with a diagnostic unless it is absent)."""
+        data = self._dataset(name)
+        if data is None:
+            return None
+        where = self.place(name)
+        with self.tree.guard(where):
+            if data.shape is None or data.size == 0:
+                return np.zeros(data.shape or (0,), object)
+            if h5py.check_string_dtype(data.dtype) is None:
+                self.tree.findings.error("NM104", f"`{name}` holds {_kind(data.dtype)} where names belong", where=where)
+                return None
+            if data.size > MAX_STRINGS:
+                self.tree.findings.error("NM110", f"`{name}` declares {data.size} names; the limit is {MAX_STRINGS}", where=where)
+                return None
+            out = np.empty(data.shape, object)
+            total = 0
+            # One at a time: entries may all point at one long string, which would multiply on reading.
+            for index in np.ndindex(*data.shape):
+                out[index] = self.tree.text(data[index])
+                total += len(out[index])
+                if total > 2 * self.tree.size:
+                    self.tree.findings.error("NM110", f"the names in `{name}` are longer than the file", where=where)
+                    return None
+            return out
+        return None
+
+    def string(self, name: str) -> str | None:
+        """Return a string dataset with one entry, or None (with a diagnostic unless it is absent)."""
+        values = self.strings(name)
+        if values is None:
+            return None
+        if values.size != 1:
+            self.tree.findings.error("NM104", f"`{name}` holds {values.size} names where one belongs", where=self.place(name))
+            return None
+        return str(values.reshape(-1)[0]).strip("\0 ")
+
+    def is_string(self, name: str) -> bool:
+        """Return whether a member is a dataset of strings; nothing is read."""
+        with self.tree.guard(self.place(name)):
+            member = self._member(name)
+            return isinstance(member, h5py.Dataset) and h5py.check_string_dtype(member.dtype) is not None
+        return False
+
+
+def _kind(dtype: Any) -> str:
+    if h5py.check_string_dtype(dtype) is not None:
+        return "strings"
+    if dtype.kind == "c":
+        return "complex numbers"
+    return {"b": "booleans", "i": "integers", "u": "integers", "f": "numbers"}.get(dtype.kind, f"data of type {dtype}")

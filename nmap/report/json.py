@@ -1,0 +1,304 @@
+"""The JSON report, schema `nmap.report/1`: the one dictionary behind every rendering.
+
+The JSON Schema lies beside this module (`schema/nmap.report-1.json`). A number that is not known is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from json import loads
+from math import isfinite
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from nmap.connectivity import Connectivity, Conv2d
+from nmap.diagnostics import Diagnostic, NmapError
+from nmap.mapping import Mapping
+from nmap.network import Network
+from nmap.program import Core
+from nmap.report.model import Outcome, RunResult, Samples, Verification
+from nmap.report.versions import nmap_version
+
+__all__ = [
+    "COMPARISON", "SCHEMA", "comparison_to_json", "core_label", "failure_to_json", "portable_command", "portable_report", "run_to_json",
+    "schema", "to_json",
+]
+
+SCHEMA = "nmap.report/1"
+COMPARISON = "nmap.comparison/1"
+
+_NOT_IN_BUNDLES = {"-o": 1, "--output": 1, "--format": 1, "-q": 0, "--quiet": 0, "-v": 0, "--verbose": 0, "--locked": 0}
+"""Options, with their number of values, that say how to print or where to write: a bundle is the same with or without them."""
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of `nmap.report/1`."""
+    text = files("nmap.report").joinpath("schema/nmap.report-1.json").read_text(encoding="utf-8")
+    return dict(loads(text))
+
+
+def portable_report(outcome: Outcome) -> dict[str, Any]:
+    """Return the report without times and folders, for a bundle: the same input, options and versions give the same report."""
+    report = to_json(outcome)
+    report = {**report, "command": portable_command(report["command"]), "bundle": None, "timings_s": None}
+    names = {}
+    for part in ("network", "samples"):
+        file = report[part] and report[part]["file"]
+        if file and PurePath(file).name != file:
+            names[file] = PurePath(file).name
+    return dict(_renamed(report, names))
+
+
+def to_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the report of one network on one target."""
+    network, mapping, spec = outcome.network, outcome.mapping, outcome.spec
+    if spec is None and outcome.machine is not None:
+        spec = outcome.machine.spec
+    report = _empty(outcome.command, outcome.status, int(outcome.exit_status), outcome.diagnostics)
+    report["network"] = None if network is None else _network(network)
+    if outcome.target is not None:
+        variant = outcome.variant or (outcome.machine.variant if outcome.machine else None)
+        report["target"] = {
+            "name": outcome.target, "variant": variant, "title": spec.title if spec else None,
+            "chips": outcome.machine.chips if outcome.machine else None,
+            "cores": len(outcome.machine.cores) if outcome.machine else None,
+            "dead_cores": len(outcome.machine.dead) if outcome.machine else None,
+            "data_version": spec.data_version if spec else None,
+        }
+    report["fits"] = outcome.fits
+    report["utilization"] = _utilization(outcome)
+    report["layers"] = None if network is None else _layers(network, mapping)
+    report["rules"] = outcome.rules
+    if mapping is not None:
+        packing, placement = mapping.packing, mapping.placement
+        report["partition"] = {
+            "cores": packing.clusters, "lower_bound": packing.lower_bound, "optimal": packing.clusters == packing.lower_bound,
+            "partitioner": outcome.partitioner, "shards": len(mapping.shards), "status": packing.status,
+            "deterministic_time": _number(packing.deterministic_time),
+        }
+        report["placement"] = {
+            "objective": _number(placement.objective), "lower_bound": _number(placement.lower_bound),
+            "gap": _gap(placement.objective, placement.lower_bound), "spike_hops_per_step": _number(outcome.spike_hops_per_step),
+            "traffic": "measured" if mapping.rates else "assumed", "seed": placement.seed, "status": placement.status,
+            "deterministic_time": _number(placement.deterministic_time),
+        }
+    if outcome.quantized is not None:
+        losses = outcome.quantized.losses
+        report["quantization"] = {
+            "clipped": sum(loss.clipped for loss in losses), "zeroed": sum(loss.zeroed for loss in losses),
+            "latency_steps": outcome.quantized.latency,
+            "layers": [
+                {
+                    "name": loss.name, "bits": loss.bits, "scale": _number(loss.scale), "exponent": loss.exponent,
+                    "sqnr_db": _number(loss.sqnr_db), "clipped": loss.clipped, "zeroed": loss.zeroed,
+                    "threshold_error": _number(loss.threshold_error), "decay_error": _number(loss.decay_error),
+                    "bias_error": _number(loss.bias_error),
+                }
+                for loss in losses
+            ],
+        }
+    report["verification"] = None if outcome.verification is None else _verification(outcome.verification)
+    report["samples"] = _samples(outcome.samples)
+    if outcome.estimate is not None:
+        report["estimate"] = {
+            "energy_j_per_sample": _number(outcome.estimate.energy_j_per_sample), "latency_s": _number(outcome.estimate.latency_s),
+            "sources": list(outcome.estimate.sources),
+        }
+    report["stopped_after"] = outcome.stopped_after
+    report["written"] = list(outcome.written)
+    report["bundle"] = None if outcome.bundle is None else str(outcome.bundle)
+    report["timings_s"] = {stage: _number(seconds) for stage, seconds in outcome.timings.items()}
+    return report
+
+
+def failure_to_json(error: NmapError, command: Sequence[str]) -> dict[str, Any]:
+    """Return the report of a command that failed before it had anything else to say."""
+    return _empty(command, "error", int(error.exit_status), error.diagnostics)
+
+
+def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -> dict[str, Any]:
+    """Return the report of `nmap run`; spikes themselves are written to a file, never printed.
+
+    Args:
+        result: what ran.
+        command: the words of the command line.
+        output: the file the spikes were written to, or None.
+    """
+    report = _empty(command, "ok", 0, result.diagnostics)
+    report["samples"] = _samples(result.samples)
+    report["bundle"] = None if result.bundle is None else str(result.bundle)
+    report["timings_s"] = {stage: _number(seconds) for stage, seconds in result.timings.items()}
+    report["written"] = [] if output is None else [output]
+    report["run"] = {
+        "level": result.level, "network": result.network, "target": result.target, "raw_time": result.raw_time,
+        "samples": int(result.spikes.shape[0]), "steps": int(result.spikes.shape[1]),
+        "output_spikes": int(np.count_nonzero(result.spikes)), "accuracy": _number(result.accuracy),
+        "probes": {name: list(values.shape) for name, values in sorted(result.probes.items())},
+    }
+    return report
+
+
+def comparison_to_json(reports: Sequence[dict[str, Any]], command: Sequence[str], exit_status: int) -> dict[str, Any]:
+    """Return the object printed for several targets: every report in full."""
+    return {
+        "schema": COMPARISON, "nmap": nmap_version(), "command": list(command), "exit_status": exit_status, "reports": list(reports),
+    }
+
+
+def portable_command(command: Iterable[str]) -> list[str]:
+    """Return a command line without what says only how to print or where to write, paths cut to their last part."""
+    words, skip = [], 0
+    for word in command:
+        name, _, _ = word.partition("=")
+        if skip:
+            skip -= 1
+        elif name in _NOT_IN_BUNDLES:
+            skip = _NOT_IN_BUNDLES[name] if "=" not in word else 0
+        else:
+            option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
+            words.append(option + sign + (PurePath(value).name if "/" in value else value))
+    return words
+
+
+def core_label(core: Core, chips: int) -> str:
+    """Return a core's short name: `c17` on a single chip, `2:17` (chip, core) otherwise; `--dead-cores` takes both."""
+    return f"c{core.core}" if chips == 1 else f"{core.chip}:{core.core}"
+
+
+def _empty(command: Sequence[str], status: str, exit_status: int, diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA, "nmap": nmap_version(), "command": list(command), "status": status, "exit_status": exit_status,
+        "network": None, "target": None, "fits": None, "utilization": None, "layers": None, "rules": None, "partition": None,
+        "placement": None, "quantization": None, "verification": None, "samples": None, "estimate": None, "run": None,
+        "diagnostics": [diagnostic.to_json() for diagnostic in diagnostics], "stopped_after": None, "bundle": None, "written": [],
+        "timings_s": None,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not isfinite(value) else float(value)
+
+
+def _gap(objective: float, bound: float) -> float | None:
+    if objective <= bound:
+        return 0.0
+    return _number(objective / bound - 1) if bound > 0 else None
+
+
+def _network(network: Network) -> dict[str, Any]:
+    conventions = network.conventions
+    return {
+        "file": network.file, "format": network.format, "sha256": network.sha256, "dt": _number(conventions.dt),
+        "conventions": {"reset": conventions.reset, "decay": conventions.decay, "compare": conventions.compare},
+        "assumptions": [{"name": a.name, "value": a.value, "source": a.source, "evidence": a.evidence} for a in network.assumptions],
+        "notes": list(network.notes), "populations": sum(p.neuron is not None for p in network.populations),
+        "neurons": network.neurons, "synapses": network.synapses,
+        "inputs": [{"name": name, "shape": list(network[name].shape)} for name in network.inputs],
+        "outputs": [{"name": name, "shape": list(network[name].shape)} for name in network.outputs],
+    }
+
+
+def _layers(network: Network, mapping: Mapping | None) -> list[dict[str, Any]]:
+    layers = []
+    for population in network.populations:
+        if population.neuron is None:
+            continue
+        afferents = [p for p in network.projections if p.target == population.name]
+        kinds = dict.fromkeys(_detail(p.connectivity) + (" recurrent" if p.source == p.target else "") for p in afferents)
+        layers.append({
+            "name": population.name, "kind": "+".join(dict.fromkeys(p.connectivity.kind for p in afferents)) or "none",
+            "model": population.neuron.model, "shape": list(population.shape), "detail": ", ".join(kinds), "where": str(population.where),
+            "neurons": population.size, "synapses": sum(p.connectivity.synapses for p in afferents),
+            **({"cores": None, "limited_by": None} if mapping is None else _layer_cores(population.name, mapping)),
+        })
+    return layers
+
+
+def _layer_cores(name: str, mapping: Mapping) -> dict[str, Any]:
+    shards = [shard for shard in mapping.shards if shard.population == name]
+    limit = None
+    # A population in one piece is limited by nothing.
+    if len(shards) > 1:
+        capacity, spec = mapping.machine.capacity, mapping.machine.spec
+        worst = max(capacity, key=lambda r: max(shard.demand.get(r, 0) / capacity[r] for shard in shards))
+        limit = spec.resources[worst].title
+    return {"cores": len({shard.cluster for shard in shards}), "limited_by": limit}
+
+
+def _detail(connectivity: Connectivity) -> str:
+    if isinstance(connectivity, Conv2d):
+        height, width = connectivity.kernel_size
+        return f"conv {height}×{width} {connectivity.in_shape[0]}→{connectivity.out_shape[0]}"
+    return f"{connectivity.kind} {connectivity.in_size}→{connectivity.out_size}"
+
+
+def _utilization(outcome: Outcome) -> dict[str, Any] | None:
+    machine, mapping = outcome.machine, outcome.mapping
+    if machine is None:
+        return None
+    cores = len(machine.cores)
+    table: dict[str, Any] = {
+        "cores": {
+            "title": "cores", "unit": "cores", "used": None if mapping is None else len(mapping.cores), "available": cores,
+            "fullest": None, "limiting": False,
+        },
+    }
+    used = [] if mapping is None else mapping.used()
+    for name, resource in machine.spec.resources.items():
+        amounts = [core.get(name, 0) for core in used]
+        fullest = None
+        if mapping is not None and amounts:
+            top = max(range(len(amounts)), key=lambda k: amounts[k])
+            fullest = {"core": core_label(mapping.cores[top], machine.chips), "used": amounts[top], "capacity": resource.max}
+        table[name] = {
+            "title": resource.title, "unit": resource.unit, "used": sum(amounts) if mapping is not None else None,
+            "available": resource.max * cores, "fullest": fullest, "limiting": False,
+        }
+    filled = {
+        name: (row["fullest"]["used"] / row["fullest"]["capacity"], row["used"] / row["available"])
+        for name, row in table.items() if row["fullest"]
+    }
+    if filled:
+        table[max(filled, key=lambda name: filled[name])]["limiting"] = True
+    return table
+
+
+def _verification(verification: Verification) -> dict[str, Any]:
+    fixed, real, vendor = verification.chip_vs_fixed, verification.chip_vs_float, verification.vendor
+    return {
+        "mapping": verification.mapping,
+        "chip_vs_fixed": None if fixed is None else {
+            "samples": fixed.samples, "steps": fixed.steps, "spikes": fixed.spikes, "mismatches": fixed.mismatches,
+        },
+        "chip_vs_float": None if real is None else {
+            "spike_agreement": _number(real.spike_agreement), "accuracy_float": _number(real.accuracy_float),
+            "accuracy_chip": _number(real.accuracy_chip), "samples": real.samples,
+        },
+        "vendor": None if vendor is None else {
+            "name": vendor.name, "version": vendor.version, "mismatches": vendor.mismatches, "samples": vendor.samples,
+            "skipped_reason": vendor.skipped_reason,
+        },
+    }
+
+
+def _samples(samples: Samples | None) -> dict[str, Any] | None:
+    if samples is None:
+        return None
+    return {
+        "file": samples.file, "sha256": samples.sha256, "samples": samples.samples, "steps": samples.steps, "labels": samples.labels,
+    }
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        for old, new in names.items():
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    if isinstance(value, dict):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    return value

@@ -1,0 +1,216 @@
+"""What a command found out: the one model behind the text report, the JSON report and the exit status.
+
+Every field that may be unknown is None; nothing here is guessed. Renderings live in `nmap.report.json` and `nmap.report.text`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nmap.connectivity import Array
+from nmap.diagnostics import Diagnostic, Exit
+from nmap.mapping import Mapping
+from nmap.network import Network
+from nmap.quantized import QuantizedNetwork
+from nmap.target.machine import Machine
+from nmap.target.spec import ChipSpec
+
+__all__ = ["ChipVsFixed", "ChipVsFloat", "Estimate", "Outcome", "RunResult", "Samples", "Status", "VendorCheck", "Verification"]
+
+Status = Literal["ok", "does_not_fit", "differs", "unknown", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChipVsFixed:
+    """The emulated chip against the quantized reference, bit for bit.
+
+    Args:
+        samples: number of samples compared.
+        steps: chip steps per sample.
+        spikes: spikes the reference sent, over all populations and samples.
+        mismatches: (sample, step, neuron) places whose spikes differ.
+    """
+
+    samples: int
+    steps: int
+    spikes: int
+    mismatches: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChipVsFloat:
+    """The emulated chip against the imported network in real numbers: reported, never required to be equal.
+
+    Args:
+        spike_agreement: share (0 to 1) of (sample, step, output) places where both spike or both do not; None when unknown.
+        accuracy_float, accuracy_chip: share of samples classified right; None without labels.
+        samples: number of samples compared; None when unknown.
+    """
+
+    spike_agreement: float | None
+    accuracy_float: float | None = None
+    accuracy_chip: float | None = None
+    samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VendorCheck:
+    """The emulated chip against the vendor's own simulator.
+
+    Args:
+        name: of the vendor's package.
+        version: None when it could not be run.
+        mismatches: places whose spikes differ; None when it could not be run.
+        samples: number of samples compared; None when it could not be run.
+        skipped_reason: why it was not run, else None.
+    """
+
+    name: str
+    version: str | None = None
+    mismatches: int | None = None
+    samples: int | None = None
+    skipped_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was checked after mapping; None for a check that was not made.
+
+    Args:
+        mapping: the independent check of capacities and routes.
+        chip_vs_fixed, chip_vs_float, vendor: see their classes.
+    """
+
+    mapping: Literal["ok", "broken"] | None = None
+    chip_vs_fixed: ChipVsFixed | None = None
+    chip_vs_float: ChipVsFloat | None = None
+    vendor: VendorCheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The samples a command worked on.
+
+    Args:
+        file: as the user named it; None for generated samples.
+        sha256: of the file; None for generated samples.
+        samples: number of samples.
+        steps: the network's own time steps per sample.
+        labels: True when the file carries labels.
+    """
+
+    file: str | None
+    sha256: str | None
+    samples: int
+    steps: int
+    labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An estimate from published constants, never a measurement.
+
+    Args:
+        energy_j_per_sample: joule; None when the chip data has no published energies.
+        latency_s: seconds from input to output; None when not known.
+        sources: where the constants come from.
+    """
+
+    energy_j_per_sample: float | None
+    latency_s: float | None
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """The result of one command on one network and one target.
+
+    A stage that did not run leaves its field None. `status` is `error` for wrong usage, unreadable files and missing packages.
+
+    Args:
+        status, exit_status: see `nmap.diagnostics.Exit`.
+        command: the words of the command line, without the interpreter.
+        network: what was read.
+        target: name of the chip family as registered.
+        spec: its chip data.
+        variant: the variant asked for or the default one.
+        machine: the machine laid out.
+        quantized, mapping, verification: results of the stages.
+        spike_hops_per_step: measured or expected link traversals per step.
+        estimate: from published constants.
+        samples: the samples used for traffic and verification.
+        diagnostics: of all stages, in the order found.
+        timings: seconds by stage, in the order run.
+        bundle: the folder written or read.
+        rules: number of design rules that ran.
+        partitioner, seed: as chosen.
+        stopped_after: the stage of `--stop-after`, when it stopped there.
+        written: paths written, relative to `bundle` where they lie inside it.
+    """
+
+    status: Status
+    exit_status: Exit
+    command: tuple[str, ...] = ()
+    network: Network | None = None
+    target: str | None = None
+    spec: ChipSpec | None = None
+    variant: str | None = None
+    machine: Machine | None = None
+    quantized: QuantizedNetwork | None = None
+    mapping: Mapping | None = None
+    verification: Verification | None = None
+    spike_hops_per_step: float | None = None
+    estimate: Estimate | None = None
+    samples: Samples | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    bundle: Path | None = None
+    rules: int | None = None
+    partitioner: str | None = None
+    seed: int | None = None
+    stopped_after: str | None = None
+    written: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool | None:
+        """True when a mapping exists, False when it is proved that none does, None when that is not known."""
+        if self.mapping is not None:
+            return True
+        return False if self.status == "does_not_fit" else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunResult:
+    """Spikes of a run, and which level computed them.
+
+    Args:
+        level: `chip` is the emulator on the mapped program, `fixed` the quantized reference, `float` the imported network.
+        spikes: (samples, time, *output shape) int32.
+        counts: (samples, outputs) int64, spikes summed over time.
+        probes: arrays by `POP.v`, `POP.u` or `POP.spikes`, (samples, time, *shape).
+        labels: (samples,) or None.
+        accuracy: share of samples classified right, None without labels.
+        raw_time: True when time is the chip's own, False when realigned to the network's.
+        samples: what was run.
+        diagnostics: of the run.
+        timings: seconds by stage.
+        network: name of the network's file.
+        target: `name:variant`, None at level `float` of a network file.
+        bundle: the bundle that was run, None for a network file.
+    """
+
+    level: Literal["chip", "fixed", "float"]
+    spikes: Array
+    counts: Array
+    probes: dict[str, Array] = field(default_factory=dict)
+    labels: Array | None = None
+    accuracy: float | None = None
+    raw_time: bool = False
+    samples: Samples | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    network: str | None = None
+    target: str | None = None
+    bundle: Path | None = None

@@ -1,0 +1,451 @@
+"""The text report: a pure function of the JSON report, plain, at most 80 columns wide and without escape sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from shlex import join
+from textwrap import wrap
+from typing import Any, TypeAlias
+
+__all__ = ["WIDTH", "comparison_text", "inspection_text", "next_step", "run_text", "table", "to_text", "verdict"]
+
+Report: TypeAlias = dict[str, Any]
+"""An object of schema `nmap.report/1`."""
+
+WIDTH = 80
+STAGES = ("read", "check", "quantize", "partition", "place", "route", "emit", "verify")
+LEVELS = {
+    "chip": "chip emulator: nmap's emulator runs the mapped program; no chip is involved",
+    "fixed": "fixed: the quantized reference, not mapped",
+    "float": "float: the imported network in float64, not quantized",
+}
+_FORMATS = {"nir": "NIR", "netx": "lava-dl netx"}
+
+
+def to_text(report: Report) -> str:
+    """Return the report of one network on one target, without its diagnostics.
+
+    Parts that the report does not have are left out.
+    """
+    parts = [_header(report), _assumptions(report), _stages(report), _utilization(report), _layers(report), _quantization(report)]
+    parts += [_estimate(report), _verdict_lines(report), _paths(report)]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def inspection_text(report: Report) -> str:
+    """Return what a file holds: its conventions with their evidence, ports, populations and odd places."""
+    network = report["network"]
+    ports = [
+        f"  {kind:<9} {port['name']}  {_shape(port['shape'])}"
+        for kind, key in (("input", "inputs"), ("output", "outputs")) for port in (network[key] if network else ())
+    ]
+    rows = [
+        (layer["name"], layer["model"], _shape(layer["shape"]), layer["detail"] or "–", count(layer["neurons"]), count(layer["synapses"]))
+        for layer in report["layers"] or ()
+    ]
+    populations = table(("population", "model", "shape", "from", "neurons", "synapses"), rows, right={4, 5})
+    notes = [line for note in (network["notes"] if network else ()) for line in _hanging("  note      ", note)]
+    parts = [_header(report), _assumptions(report), ports, populations if rows else [], notes]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def comparison_text(reports: Sequence[Report]) -> str:
+    """Return one line per target for the same network, and why those that do not fit do not."""
+    rows = []
+    for report in reports:
+        cores = (report["utilization"] or {}).get("cores", {})
+        limit = next((row for row in (report["utilization"] or {}).values() if row["limiting"]), None)
+        partition, quantization = report["partition"], report["quantization"]
+        rows.append((
+            target_name(report), verdict(report), count(cores.get("used")), count(cores.get("available")),
+            "–" if partition is None else "optimal" if partition["optimal"] else f">= {count(partition['lower_bound'])}",
+            "–" if quantization is None else _bits(quantization),
+            "–" if limit is None else limit["title"],
+        ))
+    lines = table(("target", "verdict", "cores", "available", "proved", "bits", "limited by"), rows, right={2, 3})
+    reasons = []
+    for report in reports:
+        worst = [d for d in report["diagnostics"] if d["severity"] == "error"]
+        if worst:
+            more = f" ({len(worst) - 1} more)" if len(worst) > 1 else ""
+            reasons += _hanging(f"  {target_name(report)}  ", f"{worst[0]['code']} {worst[0]['message']}{more}")
+    header = _network_line(reports[0]) if reports else []
+    return "\n\n".join("\n".join(part) for part in (header, lines, reasons) if part) + "\n"
+
+
+def run_text(report: Report) -> str:
+    """Return what `nmap run` computed and which level computed it."""
+    run = report["run"]
+    first = " on ".join(part for part in (run["network"] or report["bundle"], run["target"]) if part)
+    lines = [*_flow(first, [f"level {LEVELS[run['level']]}"])]
+    facts = [f"{count(run['samples'])} samples × {count(run['steps'])} steps", f"{count(run['output_spikes'])} output spikes"]
+    if run["accuracy"] is not None:
+        facts.append(f"accuracy {percent(run['accuracy'])}")
+    if run["raw_time"]:
+        facts.append("raw chip time")
+    lines += _flow("  run     ", facts)
+    for name, shape in run["probes"].items():
+        lines.append(f"  probe     {name}  {_shape(shape)}")
+    return "\n".join(lines) + "\n" + "".join(f"\nWrote {path}\n" for path in report["written"])
+
+
+def verdict(report: Report) -> str:
+    """Return the outcome in a few words."""
+    status, fits = report["status"], report["fits"]
+    if status == "ok":
+        return "fits" if fits else "ok"
+    if status == "does_not_fit" and fits:
+        return "fits, but warnings count as errors under --strict"
+    return {"does_not_fit": "does not fit", "differs": "verification differs", "unknown": "could not tell", "error": "failed"}[status]
+
+
+def next_step(report: Report) -> str | None:
+    """Return the command a user most likely wants next, or None after a failure."""
+    network, bundle = report["network"], report["bundle"]
+    command = report["command"][1] if len(report["command"]) > 1 else ""
+    if report["exit_status"] != 0 or network is None:
+        return None
+    if command == "check":
+        return join(["nmap", "deploy", network["file"], "--target", target_name(report)])
+    if command == "deploy" and bundle is not None:
+        if report["samples"] is None or report["samples"]["file"] is None:
+            return join(["nmap", "verify", bundle]) + " --input SAMPLES.npz"
+        return join(["nmap", "report", bundle])
+    if command == "inspect":
+        return join(["nmap", "check", network["file"], "--target", "all"])
+    return None
+
+
+def target_name(report: Report) -> str:
+    """Return `target:variant` as `--target` takes it."""
+    target = report["target"]
+    if target is None:
+        return "–"
+    return str(target["name"]) + (f":{target['variant']}" if target["variant"] else "")
+
+
+def count(value: int | None) -> str:
+    """Return an integer in groups of three digits, or a dash for None."""
+    return "–" if value is None else f"{value:,}".replace(",", " ")
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage with one digit; never rounded to 100 or 0 unless it is exactly that."""
+    if share is None:
+        return "–"
+    text = f"{100 * share:.1f}"
+    if text == "100.0" and share < 1:
+        text = "> 99.9"
+    elif text == "0.0" and share > 0:
+        text = "< 0.1"
+    return f"{text.removesuffix('.0')} %"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: set[int] | None = None) -> list[str]:
+    """Return a table's lines, indented by two; columns whose number is in `right` are set right.
+
+    Cells of the widest text column are cut with an ellipsis where the table would be wider than `WIDTH`.
+    """
+    body = [list(row) for row in rows]
+    right = right or set()
+    widths = [max(len(row[k]) for row in [list(head), *body]) for k in range(len(head))]
+    over = 2 + sum(widths) + 2 * (len(widths) - 1) - WIDTH
+    texts = [k for k in range(len(head)) if k not in right]
+    while over > 0 and texts:
+        widest = max(texts, key=lambda k: widths[k])
+        if widths[widest] <= max(8, len(head[widest])):
+            break
+        widths[widest] -= 1
+        over -= 1
+    lines = []
+    for row in [list(head), *body]:
+        cells = [_cut(cell, width) for cell, width in zip(row, widths, strict=True)]
+        padded = (cell.rjust(width) if k in right else cell.ljust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        lines.append(("  " + "  ".join(padded)).rstrip())
+    return lines
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + "…"
+
+
+def _hanging(lead: str, text: str) -> list[str]:
+    return wrap(lead + text, WIDTH, subsequent_indent=" " * len(lead), break_long_words=False, break_on_hyphens=False)
+
+
+def _flow(lead: str, parts: Iterable[str], tail: str = "") -> list[str]:
+    """Join parts by a dot, breaking lines between parts; `tail` is set at the right edge of the first line."""
+    indent = " " * (len(lead) + 2)
+    lines: list[str] = []
+    line = lead + "  "
+    room = WIDTH - (len(tail) + 2 if tail else 0)
+    empty = True
+    for part in parts:
+        glue = "" if empty else " · "
+        limit = room if not lines else WIDTH
+        if not empty and len(line) + len(glue) + len(part) > limit:
+            lines.append(line)
+            line, glue = indent, ""
+        pieces = wrap(part, max(limit - len(line) - len(glue), 20), break_long_words=False, break_on_hyphens=False) or [""]
+        line += glue + pieces[0]
+        for piece in pieces[1:]:
+            lines.append(line)
+            line = indent + piece
+        empty = False
+    lines.append(line)
+    if tail:
+        lines[0] = lines[0].rstrip().ljust(WIDTH - len(tail)) + tail
+    return [text.rstrip() for text in lines]
+
+
+def _network_line(report: Report) -> list[str]:
+    network = report["network"]
+    if network is None:
+        return []
+    facts = [
+        _FORMATS[network["format"]], _plural(network["populations"], "population"), f"{count(network['neurons'])} neurons",
+        f"{count(network['synapses'])} synapses", "in steps" if network["dt"] is None else f"dt {_seconds(network['dt'])}",
+    ]
+    return _flow(network["file"], facts)
+
+
+def _header(report: Report) -> list[str]:
+    lines = _network_line(report)
+    target = report["target"]
+    if target is not None:
+        facts = [] if target["title"] is None else [target["title"]]
+        if target["chips"] is not None:
+            dead = f" ({count(target['dead_cores'])} dead)" if target["dead_cores"] else ""
+            facts += [_plural(target["chips"], "chip"), f"{count(target['cores'])} usable cores{dead}"]
+        if target["data_version"] is not None:
+            facts.append(f"chip data {target['data_version']}")
+        lines += _flow(target_name(report), facts)
+    return lines
+
+
+def _assumptions(report: Report) -> list[str]:
+    network = report["network"]
+    return [
+        line for a in (network["assumptions"] if network else ())
+        for line in _hanging("  assumed   ", f"{a['name']} = {a['value']} ({a['source']}: {a['evidence']})")
+    ]
+
+
+def _stages(report: Report) -> list[str]:
+    timings = report["timings_s"] or {}
+    texts = {
+        "read": [] if report["network"] is None else ["ok"], "check": _check(report), "quantize": _quantize(report),
+        "partition": _partition(report), "place": _place(report), "route": [], "emit": [],
+        "verify": _verify(report),
+    }
+    lines = []
+    for stage in [*STAGES, *(name for name in timings if name not in STAGES)]:
+        parts, seconds = texts.get(stage, []), timings.get(stage)
+        if not parts and seconds is None:
+            continue
+        lines += _flow(f"  {stage:<9}", parts or [_done(report, stage)], "" if seconds is None else f"{seconds:.1f} s")
+    if report["stopped_after"]:
+        lines.append(f"  stopped after {report['stopped_after']}, as asked")
+    return lines
+
+
+def _done(report: Report, stage: str) -> str:
+    """Say how a stage without numbers of its own ended: only the last stage that ran can have failed."""
+    last = stage == list(report["timings_s"])[-1]
+    if last and report["status"] in ("does_not_fit", "unknown", "error") and not report["fits"]:
+        return verdict(report)
+    return "ok"
+
+
+def _check(report: Report) -> list[str]:
+    if report["rules"] is None:
+        return []
+    found = {level: sum(d["severity"] == level for d in report["diagnostics"]) for level in ("error", "warning")}
+    return [_plural(report["rules"], "rule"), *(_plural(number, level) for level, number in found.items())]
+
+
+def _bits(quantization: Report) -> str:
+    return ", ".join(str(bits) for bits in sorted({layer["bits"] for layer in quantization["layers"]})) or "–"
+
+
+def _quantize(report: Report) -> list[str]:
+    quantization = report["quantization"]
+    if quantization is None:
+        return []
+    parts = [f"{_bits(quantization)}-bit weights", f"{count(quantization['clipped'])} clipped"]
+    parts.append(f"{count(quantization['zeroed'])} rounded to zero")
+    return parts
+
+
+def _partition(report: Report) -> list[str]:
+    partition = report["partition"]
+    if partition is None:
+        return []
+    proof = "optimal" if partition["optimal"] else f">= {count(partition['lower_bound'])} proved"
+    parts = [f"cores {count(partition['cores'])} ({proof})", _plural(partition["shards"], "shard")]
+    return [*parts, partition["partitioner"]] if partition["partitioner"] else parts
+
+
+def _place(report: Report) -> list[str]:
+    placement = report["placement"]
+    if placement is None:
+        return []
+    parts = []
+    if placement["objective"] is not None:
+        parts.append(f"{_real(placement['objective'])} packet-hops/step")
+    if placement["gap"] == 0:
+        parts.append("optimal")
+    elif placement["gap"] is not None:
+        parts.append(f"at most {percent(placement['gap'])} above optimum (bound {_real(placement['lower_bound'])})")
+    else:
+        parts.append("no bound")
+    if placement["spike_hops_per_step"] is not None:
+        parts.append(f"{_real(placement['spike_hops_per_step'])} spike-hops/step on shared routes")
+    measured = placement["traffic"] == "measured"
+    parts.append("traffic measured on the samples" if measured else "traffic assumed: every neuron spikes in every step")
+    return parts
+
+
+def _verify(report: Report) -> list[str]:
+    verification = report["verification"]
+    if verification is None:
+        return ["not run"] if report["fits"] and report["command"][1:2] == ["deploy"] and not report["stopped_after"] else []
+    parts = []
+    if verification["mapping"] is not None:
+        parts.append("mapping keeps every limit" if verification["mapping"] == "ok" else "MAPPING BREAKS A LIMIT")
+    fixed = verification["chip_vs_fixed"]
+    if fixed is not None:
+        same = fixed["mismatches"] == 0
+        parts.append(
+            f"chip emulator {'=' if same else '≠'} fixed-point reference"
+            f" ({count(fixed['samples'])} samples × {count(fixed['steps'])} steps, {count(fixed['spikes'])} spikes, "
+            f"{count(fixed['mismatches'])} differ)"
+        )
+    real = verification["chip_vs_float"]
+    if real is not None:
+        if real["spike_agreement"] is not None:
+            parts.append(f"{percent(real['spike_agreement'])} of outputs as in float")
+        if real["accuracy_chip"] is not None:
+            parts.append(f"accuracy {percent(real['accuracy_float'])} float, {percent(real['accuracy_chip'])} chip emulator")
+    vendor = verification["vendor"]
+    if vendor is not None:
+        name = vendor["name"] + (f" {vendor['version']}" if vendor["version"] else "")
+        if vendor["mismatches"] is None:
+            parts.append(f"{name} not run: {vendor['skipped_reason'] or 'no reason given'}")
+        else:
+            agreement = "agrees" if vendor["mismatches"] == 0 else f"differs in {count(vendor['mismatches'])} places"
+            parts.append(f"{name} {agreement}" + ("" if vendor["samples"] is None else f" on {_plural(vendor['samples'], 'sample')}"))
+    samples = report["samples"]
+    if samples is not None and (fixed or real):
+        parts.append("on generated samples" if samples["file"] is None else f"on {samples['file']}")
+    return parts
+
+
+def _utilization(report: Report) -> list[str]:
+    use = report["utilization"]
+    if use is None:
+        return []
+    rows = []
+    for row in use.values():
+        top = row["fullest"]
+        rows.append((
+            row["title"], count(row["used"]), count(row["available"]), _share(row["used"], row["available"]),
+            "" if top is None else top["core"], "" if top is None else f"{count(top['used'])} / {count(top['capacity'])}",
+            "" if top is None else _share(top["used"], top["capacity"]), "◀" if row["limiting"] else "",
+        ))
+    lines = table(("", "used", "available", "%", "fullest core", "", "%", ""), rows, right={1, 2, 3, 5, 6})
+    limit = next((row["title"] for row in use.values() if row["limiting"]), None)
+    return lines if limit is None else [*lines, f"  ◀ limits this design: {limit}"]
+
+
+def _share(used: int | None, available: int) -> str:
+    if used is None or not available:
+        return "–"
+    share = 100 * used / available
+    # 99.6 % is not full and 0.2 % is not empty.
+    return "100" if share == 100 else "<1" if 0 < share < 1 else str(min(round(share), 99)) if share < 100 else f"{share:.0f}"
+
+
+def _layers(report: Report) -> list[str]:
+    layers = report["layers"]
+    if not layers:
+        return []
+    rows = [
+        (
+            layer["name"], f"{layer['model']} {layer['detail']}".strip(), count(layer["neurons"]), count(layer["synapses"]),
+            count(layer["cores"]), layer["limited_by"] or "–",
+        )
+        for layer in layers
+    ]
+    return table(("layer", "", "neurons", "synapses", "cores", "limited by"), rows, right={2, 3, 4})
+
+
+def _quantization(report: Report) -> list[str]:
+    quantization = report["quantization"]
+    if quantization is None or not quantization["layers"]:
+        return []
+    rows = [
+        (
+            layer["name"], str(layer["bits"]), _real(layer["scale"]), str(layer["exponent"]),
+            "exact" if layer["sqnr_db"] is None else f"{layer['sqnr_db']:.1f} dB", count(layer["clipped"]), count(layer["zeroed"]),
+            percent(layer["threshold_error"]), _real(layer["decay_error"]),
+        )
+        for layer in quantization["layers"]
+    ]
+    head = ("weights", "bits", "scale", "exp", "SQNR", "clipped", "zeroed", "threshold err", "decay err")
+    return table(head, rows, right=set(range(1, 9)))
+
+
+def _estimate(report: Report) -> list[str]:
+    estimate = report["estimate"]
+    if estimate is None:
+        return []
+    facts = []
+    if estimate["energy_j_per_sample"] is not None:
+        facts.append(f"{_real(1e6 * estimate['energy_j_per_sample'])} µJ per sample")
+    if estimate["latency_s"] is not None:
+        facts.append(f"latency {_seconds(estimate['latency_s'])}")
+    return _flow("  estimate from published constants, not measured:", facts) if facts else []
+
+
+def _verdict_lines(report: Report) -> list[str]:
+    number = sum(d["severity"] == "error" for d in report["diagnostics"])
+    problems = f": {_plural(number, 'problem')}" if number else ""
+    words = verdict(report)
+    checked = report["verification"]
+    if report["status"] == "ok" and checked and checked["chip_vs_fixed"]:
+        words += ", and the chip emulator computes the reference's spikes bit for bit"
+    return [f"verdict: {words}{problems} (exit {report['exit_status']})"]
+
+
+def _paths(report: Report) -> list[str]:
+    lines = []
+    if report["command"][1:2] == ["deploy"]:
+        if report["bundle"] is not None:
+            files = f" ({_plural(len(report['written']), 'file')})" if report["written"] else ""
+            lines.append(f"Wrote {report['bundle']}{files}")
+        elif report["exit_status"] != 0:
+            lines.append("Nothing written.")
+    step = next_step(report)
+    return lines if step is None else [*lines, f"Next: {step}"]
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(str(n) for n in shape)
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size:
+            return f"{value / size:.6g} {unit}"
+    return f"{value / 1e-9:.6g} ns"
+
+
+def _real(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return count(round(value)) if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,31 @@
+"""Run a target's design rules: all of them, all findings together."""
+
+from __future__ import annotations
+
+from nmap.diagnostics import Exit, Findings
+from nmap.network import Network
+from nmap.options import Options
+from nmap.target.backend import Target
+
+__all__ = ["run_rules"]
+
+
+def run_rules(network: Network, target: Target, options: Options, findings: Findings) -> int:
+    """Check a network against a target's rules.
+
+    Args:
+        network: as read.
+        target: the chip.
+        options: the user's choices, among them the approximations they allow.
+        findings: receives warnings and notes.
+
+    Returns:
+        The number of rules that ran.
+
+    Raises:
+        NmapError: with every error of every rule; exit status `DOES_NOT_FIT`.
+    """
+    for rule in target.rules:
+        rule(network, target.spec, options, findings)
+    findings.raise_errors(Exit.DOES_NOT_FIT)
+    return len(target.rules)

@@ -1,0 +1,153 @@
+"""Random networks of every kind of connection, small enough for the smallest chip.
+
+All neurons decay by 1 - 2^-k, reset to zero and compare with `>`, which every chip family can do; a target that takes more is tested
+beyond this by its own tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from itertools import pairwise
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
+from nmap.network import Conventions, Network, Neuron, Population, Projection, Provenance
+
+__all__ = ["RANDOM_NETWORKS", "build", "conv", "dense", "lif", "one_to_one", "random_inputs", "recurrent", "skip", "sparse"]
+
+
+def lif(n: int, *, beta: float | Array = 0.875, threshold: float | Array = 1.0, drive: float | Array = 0.0, reset: float = 0.0) -> Neuron:
+    """Return n LIF neurons v = beta v + x + drive; scalars are repeated, arrays are (n,)."""
+    def each(value: float | Array) -> Array:
+        return np.broadcast_to(np.asarray(value, np.float64), (n,))
+    return Neuron("LIF", each(0.0), each(1.0), each(1.0), each(beta), each(drive), each(threshold), each(reset))
+
+
+def build(
+    name: str, populations: dict[str, tuple[tuple[int, ...], Neuron | None]],
+    projections: list[tuple[str, str, Connectivity, Array | None, int]], *, conventions: Conventions | None = None,
+) -> Network:
+    """Return a checked network from the least one has to say.
+
+    Args:
+        name: stands for the file's name.
+        populations: (shape, neurons) by name, input ports (neurons None) first; the last population is the output.
+        projections: (source, target, connectivity, bias or None, delay) each.
+        conventions: dt 1 ms, reset to zero, `>` when None.
+    """
+    made = tuple(Population(key, shape, neuron, Provenance(name, f"/{key}")) for key, (shape, neuron) in populations.items())
+    names = [p.name for p in made]
+    links = tuple(
+        Projection(f"{source}->{target}", source, target, connectivity, bias, delay, Provenance(name, f"/{source}->{target}"))
+        for source, target, connectivity, bias, delay in projections
+    )
+    network = Network(
+        name, "nir", sha256(name.encode()).hexdigest(), made, links, tuple(p.name for p in made if p.neuron is None), (names[-1],),
+        conventions or Conventions(1e-3),
+    )
+    network.check()
+    return network
+
+
+def _neurons(rng: np.random.Generator, n: int) -> Neuron:
+    return lif(n, beta=1 - 0.5 ** rng.integers(1, 6, n), threshold=rng.uniform(0.5, 1.5, n))
+
+
+def _weights(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    # A mean above zero keeps most neurons firing, so that a comparison of spikes means something.
+    return rng.normal(0.3, 0.5, shape)
+
+
+def dense(seed: int, sizes: tuple[int, ...] = (8, 6, 4)) -> Network:
+    """Return fully connected layers of the given sizes with biases; the first size is the input's."""
+    rng = np.random.default_rng([1, seed])
+    populations: dict[str, tuple[tuple[int, ...], Neuron | None]] = {"input": ((sizes[0],), None)}
+    populations |= {f"layer{k}": ((n,), _neurons(rng, n)) for k, n in enumerate(sizes[1:])}
+    names = list(populations)
+    projections: list[tuple[str, str, Connectivity, Array | None, int]] = [
+        (names[k], names[k + 1], Dense(_weights(rng, (n, m))), rng.normal(0, 0.1, n), 0)
+        for k, (m, n) in enumerate(pairwise(sizes))
+    ]
+    return build(f"dense-{seed}.nir", populations, projections)
+
+
+def recurrent(seed: int, inputs: int = 6, hidden: int = 5, outputs: int = 3) -> Network:
+    """Return a population with a one-step recurrent projection onto itself, and a readout population."""
+    rng = np.random.default_rng([2, seed])
+    return build(
+        f"recurrent-{seed}.nir",
+        {"input": ((inputs,), None), "hidden": ((hidden,), _neurons(rng, hidden)), "output": ((outputs,), _neurons(rng, outputs))},
+        [
+            ("input", "hidden", Dense(_weights(rng, (hidden, inputs))), None, 0),
+            ("hidden", "hidden", Dense(rng.normal(0, 0.5, (hidden, hidden))), None, 1),
+            ("hidden", "output", Dense(_weights(rng, (outputs, hidden))), None, 0),
+        ],
+    )
+
+
+def skip(seed: int, inputs: int = 5, hidden: int = 4, outputs: int = 3) -> Network:
+    """Return two layers and a projection that skips the first one."""
+    rng = np.random.default_rng([3, seed])
+    return build(
+        f"skip-{seed}.nir",
+        {"input": ((inputs,), None), "hidden": ((hidden,), _neurons(rng, hidden)), "output": ((outputs,), _neurons(rng, outputs))},
+        [
+            ("input", "hidden", Dense(_weights(rng, (hidden, inputs))), None, 0),
+            ("hidden", "output", Dense(_weights(rng, (outputs, hidden))), None, 0),
+            ("input", "output", Dense(_weights(rng, (outputs, inputs))), None, 0),
+        ],
+    )
+
+
+def conv(seed: int, in_shape: tuple[int, int, int] = (1, 4, 4), channels: int = 2, outputs: int = 3) -> Network:
+    """Return a 3 x 3 convolution, strided and padded by turns, and a dense readout."""
+    rng = np.random.default_rng([4, seed])
+    geometry = [((1, 1), (0, 0)), ((2, 2), (1, 1)), ((2, 1), (0, 0))][seed % 3]
+    layer = Conv2d(_weights(rng, (channels, in_shape[0], 3, 3)), in_shape, *geometry)
+    size = prod(layer.out_shape)
+    bias = np.repeat(rng.normal(0, 0.05, channels), size // channels)
+    return build(
+        f"conv-{seed}.nir",
+        {"input": (in_shape, None), "features": (layer.out_shape, _neurons(rng, size)), "output": ((outputs,), _neurons(rng, outputs))},
+        [("input", "features", layer, bias, 0), ("features", "output", Dense(_weights(rng, (outputs, size))), None, 0)],
+    )
+
+
+def sparse(seed: int, inputs: int = 12, hidden: int = 9, outputs: int = 4, density: float = 0.35) -> Network:
+    """Return two layers of listed synapses; some neurons may have none."""
+    rng = np.random.default_rng([5, seed])
+    first, second = (_weights(rng, shape) * (rng.random(shape) < density) for shape in ((hidden, inputs), (outputs, hidden)))
+    return build(
+        f"sparse-{seed}.nir",
+        {"input": ((inputs,), None), "hidden": ((hidden,), _neurons(rng, hidden)), "output": ((outputs,), _neurons(rng, outputs))},
+        [("input", "hidden", Sparse.from_dense(first), None, 0), ("hidden", "output", Sparse.from_dense(second), None, 0)],
+    )
+
+
+def one_to_one(seed: int, n: int = 7) -> Network:
+    """Return an input that drives a population neuron by neuron, as files without weights on an edge do."""
+    rng = np.random.default_rng([6, seed])
+    return build(
+        f"one-to-one-{seed}.nir",
+        {"input": ((n,), None), "relay": ((n,), _neurons(rng, n)), "output": ((2,), _neurons(rng, 2))},
+        [
+            ("input", "relay", Sparse.diagonal(np.ones(n)), None, 0),
+            ("relay", "output", Dense(_weights(rng, (2, n))), rng.normal(0, 0.1, 2), 0),
+        ],
+    )
+
+
+RANDOM_NETWORKS: Final[dict[str, Callable[[int], Network]]] = {
+    "dense": dense, "recurrent": recurrent, "skip": skip, "conv": conv, "sparse": sparse, "one_to_one": one_to_one,
+}
+"""Makers of random networks by kind; the argument is the seed."""
+
+
+def random_inputs(network: Network, seed: int, samples: int = 3, steps: int = 24, rate: float = 0.3) -> Array:
+    """Return random binary spikes for a network's input port: (samples, steps, input neurons) int32."""
+    size = network[network.inputs[0]].size
+    return (np.random.default_rng([7, seed]).random((samples, steps, size)) < rate).astype(np.int32)

@@ -1,0 +1,421 @@
+"""From real numbers to Loihi 2's integers.
+
+All weights that meet in one membrane share one scale s (weight units per unit of the network's weight, gains included) and one
+exponent e, so a state variable counts 64 s 2^e units per unit of the network's v; thresholds, biases and decays follow from that. Weight
+grids and field widths are those of `lava/proc/dense/models.py` and `lava/proc/lif/models.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
+from nmap.diagnostics import Findings
+from nmap.network import Network, Neuron, Population, Projection
+from nmap.options import Options
+from nmap.quantize.timing import realise_delays
+from nmap.quantized import LayerLoss, QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
+from nmap.target.spec import ChipSpec
+
+__all__ = ["quantize"]
+
+_STATE_MAX = (1 << 23) - 1
+_SPARSE_BELOW = 0.5
+"""A dense matrix with fewer non-zero weights than this share is stored synapse by synapse: zeros cost as much as weights."""
+
+Sign = Literal["mixed", "excitatory", "inhibitory"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Weights a sign mode can hold: low..high in steps of `step`."""
+
+    sign: Sign
+    step: int
+    low: int
+    high: int
+
+
+def _grid(weights: Array, bits: int) -> _Grid:
+    low, high = (weights.min(), weights.max()) if weights.size else (0, 0)
+    # An all-zero matrix counts as excitatory, as in Lava.
+    sign: Sign = "excitatory" if low >= 0 else "inhibitory" if high <= 0 else "mixed"
+    step = 1 << (8 - bits + (sign == "mixed"))
+    if sign == "mixed":
+        return _Grid(sign, step, -256, 256 - step)
+    return _Grid(sign, step, 0, 256 - step) if sign == "excitatory" else _Grid(sign, step, step - 256, 0)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Weights lost so far, and the energies of the wanted weights and of their error."""
+
+    clipped: int = 0
+    zeroed: int = 0
+    inexact: int = 0
+    signal: float = 0.0
+    noise: float = 0.0
+
+    def add(self, wanted: Array, realised: Array, step: float) -> None:
+        error = np.abs(wanted - realised)
+        self.clipped += int(np.count_nonzero(error > (0.5 + 1e-6) * step))
+        self.zeroed += int(np.count_nonzero((wanted != 0) & (realised == 0)))
+        self.inexact += int(np.count_nonzero(error))
+        self.signal += float((wanted**2).sum())
+        self.noise += float((error**2).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Membrane:
+    """A population's neurons in coordinates whose reset value is 0.
+
+    Args:
+        gain: weight to v, (n,).
+        bias: constant into v per step, (n,).
+        threshold: (n,).
+        start: v before the first step, (n,).
+    """
+
+    gain: Array
+    bias: Array
+    threshold: Array
+    start: Array
+
+
+def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> QuantizedNetwork:
+    """Return the network in Loihi 2's integers.
+
+    Args:
+        network: every rule of the target has passed.
+        spec: field ranges.
+        options: `bits` (default 8) and allowed approximations.
+        findings: receives every loss and every range that is not proved.
+    """
+    timing = realise_delays(
+        network, findings, max_delay=spec.limits["delay"].max, allow_longer="delay" in options.approximate
+    )
+    populations, projections, losses = [], [], []
+    quantized: dict[str, QuantizedProjection] = {}
+    for population in network.populations:
+        latency = timing.latency[population.name]
+        if population.neuron is None:
+            populations.append(
+                QuantizedPopulation(population.name, population.shape, None, {}, population.where, latency=latency)
+            )
+            continue
+        afferents = [p for p in network.projections if p.target == population.name]
+        delays = {p.name: timing.delay[p.name] for p in afferents}
+        out, into, loss = _quantize_population(network, population, population.neuron, afferents, delays, latency, spec, options, findings)
+        populations.append(out)
+        quantized.update(into)
+        losses.append(loss)
+    projections = [quantized[p.name] for p in network.projections if p.name in quantized]
+    return QuantizedNetwork(tuple(populations), tuple(projections), network.inputs, network.outputs, tuple(losses))
+
+
+def _membrane(neuron: Neuron, afferents: list[Projection]) -> _Membrane:
+    gain = neuron.gain_in * neuron.gain_v
+    through = np.zeros_like(gain)
+    for p in afferents:
+        if p.bias is not None:
+            through = through + p.bias
+    # A constant input to a leaky current settles at its sum over the current's memory; the rules allow it only on request.
+    settled = np.where(neuron.alpha < 1, through / np.where(neuron.alpha < 1, 1 - neuron.alpha, 1), 0)
+    bias = neuron.drive + (neuron.beta - 1) * neuron.v_reset + gain * settled
+    return _Membrane(gain, bias, neuron.threshold - neuron.v_reset, -neuron.v_reset)
+
+
+def _level(membrane: _Membrane, afferents: list[Projection]) -> Array:
+    """Return a factor per neuron, (n,), that makes the scaled thresholds of all neurons equal, or ones where that is impossible.
+
+    A neuron's state may be scaled freely as long as its threshold is scaled too, so unequal thresholds become unequal weights and
+    the chip's one threshold per population is enough. Neurons that share a kernel row must share the factor.
+    """
+    threshold = membrane.threshold
+    if (threshold <= 0).any():
+        return np.ones_like(threshold)
+    level: Array = threshold[0] / threshold
+    for p in afferents:
+        if isinstance(p.connectivity, Conv2d):
+            per_channel = level.reshape(p.connectivity.out_shape[0], -1)
+            if not np.allclose(per_channel, per_channel[:, :1], rtol=1e-9, atol=0):
+                return np.ones_like(threshold)
+    return level
+
+
+def _scaled(connectivity: Connectivity, factor: Array) -> Array:
+    """Return the real weights times each target's factor, in the connectivity's own layout."""
+    w = np.asarray(connectivity.weights, np.float64)
+    if isinstance(connectivity, Dense):
+        return w * factor[:, None]
+    if isinstance(connectivity, Sparse):
+        return w * factor[connectivity.targets]
+    return w * factor.reshape(connectivity.out_shape[0], -1)[:, 0][:, None, None, None]
+
+
+def _quantize_population(
+    network: Network, population: Population, neuron: Neuron, afferents: list[Projection], delays: dict[str, int], latency: int,
+    spec: ChipSpec, options: Options, findings: Findings,
+) -> tuple[QuantizedPopulation, dict[str, QuantizedProjection], LayerLoss]:
+    where, bits = str(population.where), options.bits or spec.limits["weight_bits"].max
+    membrane = _membrane(neuron, afferents)
+    level = _level(membrane, afferents)
+    real = {p.name: _scaled(p.connectivity, membrane.gain * level) for p in afferents}
+    grids = {name: _grid(w, bits) for name, w in real.items()}
+    unholdable = [p.name for p in afferents if grids[p.name].high == 0 and real[p.name].max(initial=0) > 0]
+    if unholdable:
+        findings.error(
+            "NM004", f"--bits {bits} holds no positive weight of a matrix with both signs: {', '.join(f'`{name}`' for name in unholdable)}",
+            where=where, why="One bit goes to the sign; what is left are the values -256 and 0.", help=("use --bits 2 or more",),
+        )
+    integer = network.conventions.decay == "steps"
+    has_conv = any(isinstance(p.connectivity, Conv2d) for p in afferents)
+    scale = 1.0 if integer else _shared_scale(real, grids)
+    # Weight units per unit of the network's v, per neuron.
+    unit = scale * level
+
+    du = np.rint(4096 * (1 - neuron.alpha)).astype(np.int64) - 1
+    dv = np.rint(4096 * (1 - neuron.beta)).astype(np.int64)
+    exponent = 0
+    if not integer and not has_conv:
+        peaks = _row_peaks(network, afferents, real, scale, options)
+        exponent = _exponent(spec, neuron, membrane, unit, peaks)
+
+    projections, tally = {}, _Tally()
+    for p in afferents:
+        stored, e = _store(p, real[p.name], grids[p.name], scale, exponent, integer)
+        shift = 2.0 ** (e - exponent)
+        tally.add(real[p.name] * scale, stored * shift, grids[p.name].step * shift)
+        message_bits = options.message_bits if p.source in network.inputs else 0
+        connectivity = _encode(p, stored)
+        projections[p.name] = QuantizedProjection(
+            p.name, p.source, p.target, connectivity, SynapseFormat(bits, e, grids[p.name].sign, message_bits), delays[p.name],
+            p.where, _encode_delays(p, connectivity, stored),
+        )
+    if tally.clipped:
+        findings.warning(
+            "NM301", f"{tally.clipped} weights into `{population.name}` are beyond what {bits} bits hold and were clipped", where=where
+        )
+    if integer and tally.inexact > tally.clipped:
+        findings.warning(
+            "NM302", f"{tally.inexact - tally.clipped} integer weights into `{population.name}` are not on the chip's grid and were rounded",
+            where=where, why=f"{bits} bits of a matrix with both signs hold even integers from -256 to 254, or half of them, and so on.",
+        )
+
+    state_unit = unit * (1 << exponent)
+    vth, threshold_error = _threshold(network, neuron, membrane, state_unit, where, population.name, spec, findings)
+    mantissa, bias_exp, bias_error = _bias(membrane, state_unit, where, population.name, spec, findings)
+    _report_decays(neuron, du, dv, where, population.name, findings)
+    params = {"du": du, "dv": dv, "vth": vth, "bias_mant": mantissa, "bias_exp": np.full(population.size, bias_exp)}
+    start = np.rint(membrane.start * state_unit * 64).astype(np.int64)
+    initial = _initial_voltage(params, start, latency, where, population.name, findings)
+    _prove_ranges(network, projections, params, where, population.name, options, findings)
+    decay_error = max(
+        float(np.abs((4095 - du) / 4096 - neuron.alpha).max(initial=0)), float(np.abs((4096 - dv) / 4096 - neuron.beta).max(initial=0))
+    )
+    loss = LayerLoss(
+        population.name, bits, scale, exponent, 10 * float(np.log10(tally.signal / tally.noise)) if tally.noise > 0 and tally.signal > 0 else None,
+        tally.clipped, tally.zeroed, threshold_error, decay_error, bias_error,
+    )
+    out = QuantizedPopulation(
+        population.name, population.shape, "loihi2.lif", params, population.where, {"v": initial} if initial.any() else {},
+        64 * state_unit, latency,
+    )
+    return out, projections, loss
+
+
+def _shared_scale(real: dict[str, Array], grids: dict[str, _Grid]) -> float:
+    bounds = []
+    for name, w in real.items():
+        high, low = w.max(initial=0), w.min(initial=0)
+        if high > 0 and grids[name].high > 0:
+            bounds.append(grids[name].high / high)
+        if low < 0:
+            bounds.append(grids[name].low / low)
+    return float(min(bounds)) if bounds else 1.0
+
+
+def _row_peaks(
+    network: Network, afferents: list[Projection], real: dict[str, Array], scale: float, options: Options
+) -> tuple[Array, Array]:
+    """Return the largest and smallest dendritic sum of one step, per neuron, in weight units before the exponent."""
+    high, low = np.zeros(1), np.zeros(1)
+    for p in afferents:
+        up, down = p.connectivity.with_weights(real[p.name] * scale).row_sums()
+        least, most = options.payload if p.source in network.inputs else (0, 1)
+        forward, backward = max(most, 0), max(-least, 0)
+        high = high + up * forward - down * backward
+        low = low + down * forward - up * backward
+    return high, low
+
+
+def _exponent(spec: ChipSpec, neuron: Neuron, membrane: _Membrane, unit: Array, peaks: tuple[Array, Array]) -> int:
+    """Return the largest exponent at which every field holds and neither state variable can leave its 24 bits.
+
+    A finer state loses less to the decays' rounding and resolves the threshold better.
+    """
+    if (neuron.beta >= 1).any() or (neuron.alpha >= 1).any():
+        return 0
+    reach = np.maximum(peaks[0], -peaks[1]) / (1 - neuron.alpha)
+    bias = np.abs(membrane.bias) * unit
+    for exponent in range(spec.limits["weight_exp"].max, 0, -1):
+        factor = 64 * (1 << exponent)
+        u_fits = reach * factor < _STATE_MAX
+        v_fits = (reach + bias) * factor / (1 - neuron.beta) < _STATE_MAX
+        vth_fits = np.abs(membrane.threshold) * unit * (1 << exponent) <= spec.limits["vth"].max
+        bias_fits = bias * factor <= spec.limits["bias_mant"].max << spec.limits["bias_exp"].max
+        if (u_fits & v_fits & vth_fits & bias_fits).all():
+            return exponent
+    return 0
+
+
+def _store(p: Projection, real: Array, grid: _Grid, scale: float, exponent: int, integer: bool) -> tuple[Array, int]:
+    """Return the stored integer weights and the exponent that goes with them."""
+    shift = 0
+    if integer and not isinstance(p.connectivity, Conv2d):
+        # The file's integers are kept exactly where a shift brings them onto the chip's grid.
+        for shift in range(8):
+            lifted = real * (1 << shift)
+            if lifted.max(initial=0) > grid.high or lifted.min(initial=0) < grid.low:
+                shift = max(shift - 1, 0)
+                break
+            if not (np.rint(lifted) % grid.step).any() and (lifted == np.rint(lifted)).all():
+                break
+    if integer and isinstance(p.connectivity, Conv2d):
+        # Lava's convolution applies its integers as they are.
+        return np.clip(np.rint(real), -256, 255).astype(np.int32), 0
+    lifted = np.asarray(real * scale * (1 << shift))
+    stored = np.clip(np.rint(lifted / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
+    return stored, exponent - shift
+
+
+def _encode(p: Projection, stored: Array) -> Connectivity:
+    if isinstance(p.connectivity, Dense) and np.count_nonzero(stored) < _SPARSE_BELOW * stored.size:
+        return Sparse.from_dense(stored)
+    return p.connectivity.with_weights(stored)
+
+
+def _encode_delays(p: Projection, connectivity: Connectivity, stored: Array) -> Array | None:
+    if p.delays is not None and isinstance(p.connectivity, Dense) and isinstance(connectivity, Sparse):
+        return p.delays[stored != 0]
+    return p.delays
+
+
+def _threshold(
+    network: Network, neuron: Neuron, membrane: _Membrane, unit: Array, where: str, name: str, spec: ChipSpec, findings: Findings
+) -> tuple[Array, float]:
+    exact = membrane.threshold * unit
+    whole = (neuron.beta == 1) & (neuron.alpha == 0) & (membrane.bias == 0)
+    nudge = 1e-9 * np.maximum(np.abs(exact), 1)
+    # Where v only takes whole weight units, v > t is v > floor(t) and v >= t is v > ceil(t) - 1, without any error.
+    whole_vth = np.floor(exact + nudge) if network.conventions.compare == ">" else np.ceil(exact - nudge) - 1
+    vth = np.where(whole, whole_vth, np.rint(exact)).astype(np.int64)
+    limit = spec.limits["vth"]
+    never = network.conventions.decay == "steps" and bool((vth == limit.max + 1).all())
+    if (vth < limit.min).any() or ((vth > limit.max).any() and not never):
+        bad = int(np.count_nonzero((vth < limit.min) | (vth > limit.max)))
+        findings.error(
+            "NM305", f"the threshold of {bad} neurons of `{name}` is outside {limit.min}..{limit.max} weight units", where=where,
+            why=f"Smallest {int(vth.min())}, largest {int(vth.max())} at {unit.min():.4g} units per unit of the file's v ({limit.source}).",
+        )
+        vth = np.clip(vth, limit.min, limit.max)
+    lost = int(np.count_nonzero((vth == 0) & (exact > 0) & ~whole))
+    if lost:
+        findings.warning("NM302", f"the threshold of {lost} neurons of `{name}` rounds to 0", where=where)
+    error = np.abs(np.where(whole, 0, vth - exact)) / np.where(exact != 0, np.abs(exact), 1)
+    return vth, float(error.max(initial=0))
+
+
+def _bias(
+    membrane: _Membrane, unit: Array, where: str, name: str, spec: ChipSpec, findings: Findings
+) -> tuple[Array, int, float]:
+    exact = membrane.bias * unit * 64
+    mantissa, exps = spec.limits["bias_mant"], spec.limits["bias_exp"]
+    peak = float(np.abs(exact).max(initial=0))
+    exponent = next((e for e in range(exps.min, exps.max + 1) if np.rint(peak / (1 << e)) <= mantissa.max), None)
+    if exponent is None:
+        over = int(np.count_nonzero(np.abs(exact) > mantissa.max << exps.max))
+        findings.error(
+            "NM305", f"the bias of {over} neurons of `{name}` is beyond {mantissa.max} x 2^{exps.max} state units", where=where,
+            why=f"Largest {peak:.6g} units, {float(np.abs(membrane.bias).max()):.4g} in the file's v per step ({mantissa.source}).",
+        )
+        return np.zeros(exact.shape, np.int64), 0, 1.0
+    stored = np.rint(exact / (1 << exponent)).astype(np.int64)
+    lost = int(np.count_nonzero((stored == 0) & (exact != 0)))
+    if lost:
+        findings.note("NM302", f"the bias of {lost} neurons of `{name}` rounds to 0", where=where)
+    error = np.abs((stored << exponent) - exact) / np.where(exact != 0, np.abs(exact), 1)
+    return stored, exponent, float(error.max(initial=0))
+
+
+def _report_decays(neuron: Neuron, du: Array, dv: Array, where: str, name: str, findings: Findings) -> None:
+    for label, factor, gone, kept in (
+        ("current", neuron.alpha, du < 0, du >= 4095), ("voltage", neuron.beta, dv <= 0, dv >= 4096),
+    ):
+        no_leak = int(np.count_nonzero(gone & (factor < 1)))
+        no_memory = int(np.count_nonzero(kept & (factor > 0)))
+        if no_leak:
+            findings.warning("NM303", f"the {label} decay of {no_leak} neurons of `{name}` rounds to no leak", where=where,
+                             why=f"The smallest step is 1/4096; the file asks for {float((1 - factor[gone]).max()):.3g} per step.")
+        if no_memory:
+            findings.warning("NM303", f"the {label} decay of {no_memory} neurons of `{name}` rounds to no memory", where=where)
+    if (du < 0).any() or (dv > 4095).any():
+        which = ", ".join(text for text, hit in (("du = -1", (du < 0).any()), ("dv = 4096", (dv > 4095).any())) if hit)
+        findings.note("NM206", f"`{name}` uses {which}, which Lava's models take although the field has 12 bits", where=where)
+    for label, values in (("du", du), ("dv", dv)):
+        if np.unique(values).size > 1:
+            findings.note(
+                "NM206", f"`{name}` has one `{label}` per neuron, which Lava documents as a scalar and its CPU models take as an array",
+                where=where,
+            )
+
+
+def _initial_voltage(params: dict[str, Array], start: Array, latency: int, where: str, name: str, findings: Findings) -> Array:
+    """Return the voltage at power-up from which the neuron stands at `start` after `latency` steps without input.
+
+    A population `latency` hops from the input runs that many steps before its first input can arrive. Its bias acts in them, so
+    it is started where bias and decay bring it to the network's own starting point. With k = 4096 - dv the step v -> T0(v k, 12) + b
+    takes every integer value (its slope is at most 1), so it can be undone exactly.
+    """
+    keep = 4096 - params["dv"]
+    bias = params["bias_mant"] << params["bias_exp"]
+    limit = params["vth"] << 6
+    v, ok = start.copy(), np.ones(start.shape, bool)
+    for _ in range(latency):
+        ok &= v <= limit
+        wanted = v - bias
+        # The smallest magnitude that decays to `wanted`; a neuron without memory forgets where it stood.
+        v = np.where(keep > 0, np.sign(wanted) * -((-np.abs(wanted) * 4096) // np.maximum(keep, 1)), 0)
+        ok &= np.abs(v) <= _STATE_MAX
+        ok &= (keep > 0) | (bias <= limit)
+        v = np.where(ok, v, 0)
+    lost = int(np.count_nonzero(~ok))
+    if lost:
+        findings.warning(
+            "NM306", f"{lost} neurons of `{name}` cannot be kept at rest until their first input arrives", where=where,
+            why=f"Their bias acts for {latency} steps before it; they start from v = 0 instead. The fixed-point reference does the same.",
+        )
+    return np.where(ok, v, 0)
+
+
+def _prove_ranges(
+    network: Network, projections: dict[str, QuantizedProjection], params: dict[str, Array], where: str, name: str, options: Options,
+    findings: Findings,
+) -> None:
+    """Report a synaptic current that may wrap: a sum of one step, geometrically accumulated, against 24 bits."""
+    reach = np.zeros(params["du"].size)
+    for p in projections.values():
+        up, down = p.connectivity.row_sums()
+        peak = max(abs(options.payload[0]), abs(options.payload[1])) if p.source in network.inputs else 1
+        reach = reach + np.maximum(up, -down) * peak * 2.0**p.format.exponent
+    kept = (4095 - params["du"]) / 4096
+    limit = np.where(kept < 1, reach * 64 / np.where(kept < 1, 1 - kept, 1), np.where(reach > 0, np.inf, 0))
+    risky = int(np.count_nonzero(limit > _STATE_MAX))
+    if risky:
+        findings.note(
+            "NM304", f"the current of {risky} neurons of `{name}` is not proved to stay within 24 bits", where=where,
+            why="If all their inputs of one sign fired together it would wrap; emulator and reference wrap as Lava does.",
+        )

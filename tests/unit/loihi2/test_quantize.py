@@ -1,0 +1,262 @@
+"""Loihi 2 quantization: grids, shared scale, exactness where it is possible, and a word for every loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nmap_loihi2 import TARGET
+
+from nmap.connectivity import Conv2d, Dense, Sparse
+from nmap.diagnostics import Findings, NmapError
+from nmap.network import Conventions, Network, Neuron, Population, Projection, Provenance
+from nmap.options import Options
+from nmap.rules import run_rules
+from nmap.simulate.fixed import simulate
+from nmap.trace import Probe
+
+W = Provenance("net.h5", "/node")
+
+
+def neuron(n, *, beta=0.9, alpha=0.0, threshold=1.0, drive=0.0, v_reset=0.0, spiking=True, gain=1.0):
+    full = [np.broadcast_to(np.asarray(x, float), (n,)) for x in (alpha, 1.0, gain, beta, drive, threshold, v_reset)]
+    return Neuron("LIF", *full, spiking=spiking)
+
+
+def network(shape, neurons, projections, **conventions):
+    pops = [Population("in", shape, None, W)]
+    pops += [Population(name, s, x, W) for name, s, x in neurons]
+    return Network("net.h5", "nir", "", tuple(pops), tuple(projections), ("in",), (pops[-1].name,), Conventions(1e-4, **conventions))
+
+
+def project(source, target, connectivity, bias=None, delay=0, delays=None):
+    return Projection(f"{source}>{target}", source, target, connectivity, bias, delay, W, delays)
+
+
+def quantize(net, **options):
+    findings = Findings()
+    run_rules(net, TARGET, Options(**options), findings)
+    quantized = TARGET.quantize(net, Options(**options), findings)
+    findings.raise_errors()
+    return quantized, findings
+
+
+def codes(findings):
+    return sorted({d.code for d in findings})
+
+
+def test_mixed_weights_are_even_and_reach_the_end_of_the_grid():
+    w = np.array([[0.5, -0.5, 0.123]])
+    q, _ = quantize(network((3,), [("a", (1,), neuron(1))], [project("in", "a", Dense(w))]))
+    stored = q.projections[0].connectivity.weights
+    assert (stored % 2 == 0).all()
+    assert stored.max() == 254
+    assert q.projections[0].format.sign == "mixed"
+    np.testing.assert_allclose(stored / q.losses[0].scale, w, atol=1 / q.losses[0].scale)
+
+
+@pytest.mark.parametrize(("bits", "sign", "values"), [
+    *((bits, "excitatory", [0.1, 0.7, 1.0]) for bits in range(1, 9)),
+    *((bits, "inhibitory", [-0.1, -0.7, -1.0]) for bits in range(1, 9)),
+    *((bits, "mixed", [-1.0, 0.3, 1.0]) for bits in range(2, 9)),
+])
+def test_every_width_keeps_lava_s_grid(bits, sign, values):
+    q, _ = quantize(network((3,), [("a", (1,), neuron(1))], [project("in", "a", Dense(np.array([values])))]), bits=bits)
+    stored, form = q.projections[0].connectivity.weights, q.projections[0].format
+    assert form.sign == sign
+    step = 2 ** (8 - bits + (sign == "mixed"))
+    assert (stored % step == 0).all()
+    low, high = {"excitatory": (0, 255), "inhibitory": (-255, 0), "mixed": (-256, 254)}[sign]
+    assert low <= stored.min()
+    assert stored.max() <= high
+    assert form.bits == bits
+
+
+def test_one_bit_holds_no_mixed_matrix():
+    with pytest.raises(NmapError) as caught:
+        quantize(network((2,), [("a", (1,), neuron(1))], [project("in", "a", Dense(np.array([[1.0, -1.0]])))]), bits=1)
+    assert caught.value.diagnostics[0].code == "NM004"
+
+
+def test_input_and_recurrent_weights_share_their_scale():
+    rng = np.random.default_rng(0)
+    w, r = rng.normal(0, 0.2, (6, 9)), rng.normal(0, 1.0, (6, 6))
+    q, _ = quantize(network((9,), [("a", (6,), neuron(6))], [project("in", "a", Dense(w)), project("a", "a", Dense(r), delay=1)]))
+    scale = q.losses[0].scale
+    for p, real in zip(q.projections, (w, r), strict=True):
+        assert p.format.exponent == q.losses[0].exponent
+        assert np.abs(p.connectivity.weights - real * scale).max() <= 1.0
+    assert q.projections[1].connectivity.weights.max() == 254 or q.projections[1].connectivity.weights.min() == -256
+
+
+def test_integrate_and_fire_is_exact():
+    """Without leak and with integer weights on the grid, v counts weights: fixed equals a plain integer sum."""
+    rng = np.random.default_rng(1)
+    w = rng.integers(-127, 128, (5, 20)).astype(float)
+    w[0, 0] = 127
+    for compare in (">", ">="):
+        net = network((20,), [("a", (5,), neuron(5, beta=1.0, threshold=300.0))], [project("in", "a", Dense(w))], compare=compare)
+        q, _ = quantize(net)
+        x = (rng.random((1, 50, 20)) < 0.3).astype(np.int64)
+        spikes = simulate(q, TARGET.kernels, x, 51).spikes["a"][0, 1:]
+        v = np.zeros(5)
+        for t in range(50):
+            v = v + w @ x[0, t]
+            fired = v > 300 if compare == ">" else v >= 300
+            np.testing.assert_array_equal(spikes[t], fired)
+            v[fired] = 0
+
+
+def test_unequal_thresholds_become_unequal_weights():
+    w = np.full((2, 3), 0.5)
+    q, findings = quantize(network((3,), [("a", (2,), neuron(2, threshold=[1.0, 2.0]))], [project("in", "a", Dense(w))]))
+    assert np.unique(q["a"].params["vth"]).size == 1
+    stored = q.projections[0].connectivity.weights
+    assert abs(stored[0, 0] - 2 * stored[1, 0]) <= 1
+    assert codes(findings) == []
+
+
+def test_biased_neurons_start_so_that_they_rest_when_input_comes():
+    """Two layers; the second idles two steps. After them its voltage is exactly the starting one, for every bias and decay."""
+    rng = np.random.default_rng(2)
+    n = 200
+    beta = rng.uniform(0.3, 0.999, n)
+    bias = rng.uniform(-0.05, 0.2, n)
+    net = network(
+        (3,), [("a", (4,), neuron(4)), ("b", (n,), neuron(n, beta=beta))],
+        [project("in", "a", Dense(rng.normal(0, 1, (4, 3)))), project("a", "b", Dense(rng.normal(0, 1, (n, 4))), bias=bias)],
+    )
+    q, _ = quantize(net)
+    assert q["b"].latency == 2
+    silent = np.zeros((1, 1, 3), np.int64)
+    trace = simulate(q, TARGET.kernels, silent, 3, probes=[Probe("b", "v"), Probe("b", "spikes")])
+    assert (trace.state["b.v"][0, 1] == 0).all()
+    assert not trace.spikes["b"][0, :2].any()
+    assert (trace.state["b.v"][0, 2] == q["b"].params["bias_mant"] << q["b"].params["bias_exp"]).all()
+
+
+def test_reset_value_moves_to_zero():
+    w = np.array([[0.5]])
+    net = network((1,), [("a", (1,), neuron(1, v_reset=-0.5, threshold=1.0))], [project("in", "a", Dense(w))])
+    q, _ = quantize(net)
+    unit = 64 * q.losses[0].scale * 2 ** q.losses[0].exponent
+    # In shifted coordinates v' = v + 0.5: threshold 1.5, start 0.5, and the leak toward v = 0 is a drive toward v' = 0.5.
+    assert abs(q["a"].params["vth"][0] * 64 - 1.5 * unit) <= 64
+    idle = simulate(q, TARGET.kernels, np.zeros((1, 40, 1), np.int64), 41, probes=[Probe("a", "v")]).state["a.v"][0]
+    np.testing.assert_allclose(idle[1:] / unit, 0.5, rtol=0.02)
+
+
+def test_leak_that_rounds_away_is_reported():
+    _, findings = quantize(network((1,), [("a", (1,), neuron(1, beta=1 - 1e-5))], [project("in", "a", Dense(np.ones((1, 1))))]))
+    assert "NM303" in codes(findings)
+
+
+def test_subtractive_reset_is_refused_or_flagged():
+    net = network((1,), [("a", (1,), neuron(1))], [project("in", "a", Dense(np.ones((1, 1))))], reset="subtract")
+    with pytest.raises(NmapError) as caught:
+        quantize(net)
+    assert [d.code for d in caught.value.diagnostics] == ["NM202"]
+    _, findings = quantize(net, approximate=frozenset({"reset"}))
+    assert codes(findings) == ["NM205"]
+
+
+def test_every_offending_population_at_once():
+    net = network(
+        (2,), [("a", (2,), neuron(2, beta=-0.5)), ("b", (2,), neuron(2, spiking=False)), ("c", (2,), neuron(2, alpha=0.5))],
+        [project("in", "a", Dense(np.eye(2))), project("a", "b", Dense(np.eye(2))), project("b", "c", Dense(np.eye(2)), bias=np.ones(2))],
+    )
+    with pytest.raises(NmapError) as caught:
+        quantize(net)
+    assert sorted(d.code for d in caught.value.diagnostics) == ["NM201", "NM205", "NM305"]
+
+
+def test_threshold_and_bias_beyond_their_fields_are_errors():
+    net = network((1,), [("a", (1,), neuron(1, threshold=1e4, beta=1.0))], [project("in", "a", Dense(np.full((1, 1), 0.01)))])
+    with pytest.raises(NmapError) as caught:
+        quantize(net)
+    assert caught.value.diagnostics[0].code == "NM305"
+    net = network((1,), [("a", (1,), neuron(1))], [project("in", "a", Dense(np.full((1, 1), 0.001)), bias=np.array([1e3]))])
+    with pytest.raises(NmapError) as caught:
+        quantize(net)
+    assert caught.value.diagnostics[0].code == "NM305"
+
+
+def test_skip_connection_is_delayed_to_line_up():
+    eye = np.eye(2)
+    net = network(
+        (2,), [("a", (2,), neuron(2)), ("b", (2,), neuron(2)), ("c", (2,), neuron(2))],
+        [project("in", "a", Dense(eye)), project("a", "b", Dense(eye)), project("b", "c", Dense(eye)), project("in", "c", Dense(eye))],
+    )
+    q, _ = quantize(net)
+    assert [p.delay for p in q.projections] == [0, 0, 0, 2]
+    assert [p.latency for p in q.populations] == [0, 1, 2, 3]
+
+
+def test_loop_over_two_populations_is_refused_or_made_longer():
+    eye = np.eye(2)
+    net = network(
+        (2,), [("a", (2,), neuron(2)), ("b", (2,), neuron(2))],
+        [project("in", "a", Dense(eye)), project("a", "b", Dense(eye)), project("b", "a", Dense(eye), delay=1)],
+    )
+    with pytest.raises(NmapError) as caught:
+        quantize(net)
+    assert [d.code for d in caught.value.diagnostics] == ["NM204"]
+    q, findings = quantize(net, approximate=frozenset({"delay"}))
+    assert codes(findings) == ["NM205"]
+    assert q.projections[2].delay == 0
+
+
+def test_netx_integers_are_kept():
+    """Odd weights of a mixed matrix are doubled and shifted back; even ones are stored as they are."""
+    for values, exponent in ((np.array([[3.0, -5.0]]), -1), (np.array([[254.0, -256.0]]), 0), (np.array([[-8.0, -4.0]]), 0)):
+        net = network((2,), [("a", (1,), neuron(1, threshold=10.0))], [project("in", "a", Dense(values), delay=1)], decay="steps")
+        q, findings = quantize(net)
+        p = q.projections[0]
+        np.testing.assert_array_equal(p.connectivity.weights * 2.0**p.format.exponent, values)
+        assert p.format.exponent == exponent
+        assert q["a"].params["vth"][0] == 10
+        assert q["a"].latency == 0
+        assert codes(findings) == []
+
+
+def test_weights_that_no_grid_holds_are_counted():
+    values = np.array([[255.0, -3.0, 10.0]])
+    net = network((3,), [("a", (1,), neuron(1, threshold=10.0))], [project("in", "a", Dense(values), delay=1)], decay="steps")
+    q, findings = quantize(net)
+    assert q.losses[0].sqnr_db is not None
+    assert codes(findings) == ["NM302"]
+    assert "2 integer weights" in next(iter(findings)).message
+
+
+def test_mostly_zero_matrices_become_sparse_with_their_delays():
+    rng = np.random.default_rng(3)
+    w = rng.normal(0, 1, (20, 30)) * (rng.random((20, 30)) < 0.1)
+    delays = rng.integers(0, 9, (20, 30))
+    net = network((30,), [("a", (20,), neuron(20))], [project("in", "a", Dense(w), delays=delays)])
+    q, _ = quantize(net)
+    p = q.projections[0]
+    assert isinstance(p.connectivity, Sparse)
+    dense = np.zeros((20, 30), int)
+    dense[p.connectivity.targets, p.connectivity.indices] = p.delays
+    kept = np.zeros((20, 30), bool)
+    kept[p.connectivity.targets, p.connectivity.indices] = True
+    np.testing.assert_array_equal(dense[kept], delays[kept])
+
+
+def test_convolutions_have_no_exponent():
+    conv = Conv2d(np.random.default_rng(4).normal(0, 1, (3, 2, 3, 3)), (2, 6, 6), padding=(1, 1))
+    q, _ = quantize(network((2, 6, 6), [("a", (3, 6, 6), neuron(108))], [project("in", "a", conv)]))
+    assert q.projections[0].format.exponent == 0
+
+
+def test_graded_input_needs_message_bits():
+    net = network((2,), [("a", (2,), neuron(2))], [project("in", "a", Dense(np.eye(2)))])
+    q, _ = quantize(net, payload=(0, 1))
+    assert q.projections[0].format.message_bits == 0
+    q, _ = quantize(net, payload=(-100, 98))
+    assert q.projections[0].format.message_bits == 8
+
+
+def test_current_that_may_wrap_is_noted():
+    w = np.full((1, 2000), 1.0)
+    _, findings = quantize(network((2000,), [("a", (1,), neuron(1, alpha=0.999))], [project("in", "a", Dense(w))]))
+    assert "NM304" in codes(findings)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+
+from nmap.connectivity import Conv2d, Dense
+from nmap.diagnostics import Diagnostic, Findings
+from nmap.network import Conventions, Network, Neuron, Projection, Provenance
+from nmap.options import Options
+from nmap.testing.networks import RANDOM_NETWORKS, build, lif
+from nmap_toy import TARGET
+
+
+def judge(network: Network, options: Options | None = None) -> list[Diagnostic]:
+    findings = Findings()
+    for rule in TARGET.rules:
+        rule(network, TARGET.spec, options or Options(), findings)
+    return list(findings)
+
+
+def neuron(alpha=0.0, gain_in=1.0, gain_v=1.0, beta=0.5, threshold=1.0, v_reset=0.0, spiking=True) -> Neuron:
+    values = (alpha, gain_in, gain_v, beta, 0.0, threshold, v_reset)
+    return Neuron("N", *(np.array([x]) for x in values), spiking=spiking)
+
+
+def chain(*neurons: Neuron, conventions: Conventions | None = None, delays: tuple[int, ...] = ()) -> Network:
+    names = ["input", *(f"p{k}" for k in range(len(neurons)))]
+    populations = {"input": ((1,), None)} | {f"p{k}": ((1,), n) for k, n in enumerate(neurons)}
+    projections = [
+        (a, b, Dense(np.ones((1, 1))), None, d)
+        for a, b, d in zip(names, names[1:], delays or (0,) * len(neurons), strict=False)
+    ]
+    return build("chain.nir", populations, projections, conventions=conventions)
+
+
+def test_takes_every_random_network() -> None:
+    for make in RANDOM_NETWORKS.values():
+        assert judge(make(0)) == []
+
+
+def test_all_offences_of_all_populations_are_told_at_once() -> None:
+    bad = chain(
+        neuron(alpha=0.5), neuron(spiking=False), neuron(beta=0.9), neuron(beta=1.5), neuron(gain_v=0.0), neuron(threshold=-1.0),
+        neuron(v_reset=0.5), delays=(0, 0, 0, 0, 0, 0, 5),
+    )
+    found = judge(bad, Options(bits=5, payload=(0, 3)))
+    assert [d.code for d in found] == ["NM004", "NM201", "NM201", "NM202", "NM205", "NM305", "NM305", "NM305", "NM204", "NM203"]
+    assert {d.severity for d in found} == {"error"}
+    assert all(d.where and d.where.startswith("chain.nir:/") for d in found[1:])
+
+
+def test_other_resets_are_refused_by_population() -> None:
+    for mode in ("subtract", "delayed"):
+        found = judge(chain(neuron(), neuron(), conventions=Conventions(1e-3, mode)))  # type: ignore[arg-type]
+        assert [(d.code, d.where) for d in found] == [("NM202", "chain.nir:/p0"), ("NM202", "chain.nir:/p1")]
+
+
+def test_a_decay_between_shifts_needs_the_flag_and_is_then_measured() -> None:
+    (refused,) = judge(chain(neuron(beta=0.9)))
+    assert refused.severity == "error"
+    assert "--approximate leak" in refused.help[0]
+    (taken,) = judge(chain(neuron(beta=0.9)), Options(approximate=frozenset({"leak"})))
+    assert taken.severity == "note"
+    assert abs(taken.data["error"] - 0.025) < 1e-12
+
+
+def test_a_threshold_of_zero_is_possible_only_where_equality_is_silent() -> None:
+    assert judge(chain(neuron(threshold=0.0))) == []
+    assert [d.code for d in judge(chain(neuron(threshold=0.0), conventions=Conventions(1e-3, compare=">=")))] == ["NM305"]
+
+
+def test_delays_up_to_the_field_and_no_further() -> None:
+    # the hop is one of the steps: a delay of 4 leaves 3 for the synapse
+    assert judge(chain(neuron(), delays=(4,))) == []
+    assert [d.code for d in judge(chain(neuron(), delays=(5,)))] == ["NM204"]
+
+
+def test_a_loop_faster_than_its_hops_is_refused_unless_it_may_be_slower() -> None:
+    one = Dense(np.ones((1, 1)))
+    loop = build(
+        "loop.nir", {"input": ((1,), None), "a": ((1,), lif(1)), "b": ((1,), lif(1))},
+        [("input", "a", one, None, 0), ("a", "b", one, None, 0), ("b", "a", one, None, 1)],
+    )
+    (found,) = judge(loop)
+    assert (found.code, found.where) == ("NM204", "loop.nir:/b->a")
+    assert judge(loop, Options(approximate=frozenset({"delay"}))) == []
+
+
+def test_a_convolution_has_one_delay() -> None:
+    net = build("conv.nir", {"input": ((1, 2, 2), None), "a": ((1, 2, 2), lif(4))}, [])
+    delayed = Projection("c", "input", "a", Conv2d(np.ones((1, 1, 1, 1)), (1, 2, 2)), None, 0, Provenance("conv.nir", "/c"), np.ones(4))
+    found = judge(Network(net.file, net.format, net.sha256, net.populations, (delayed,), net.inputs, net.outputs, net.conventions))
+    assert [d.code for d in found] == ["NM204"]
