@@ -1,1 +1,34 @@
-"""Compile a spiking network to a neuromorphic chip."""
+"""Compile a trained spiking network to a neuromorphic chip, and prove on a bit-accurate emulator that it computes the same spikes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nmap.api import Deployment, check, deploy, read, run, verify
+    from nmap.diagnostics import Diagnostic, NmapError
+    from nmap.network import Network
+    from nmap.options import Options
+    from nmap.target.registry import target_names as targets
+
+__all__ = ["Deployment", "Diagnostic", "Network", "NmapError", "Options", "check", "deploy", "read", "run", "targets", "verify"]
+
+# Resolved on first use, so that `nmap --help` does not wait for h5py, numba and ortools.
+_HOME = {
+    "Deployment": ("nmap.api", "Deployment"), "check": ("nmap.api", "check"), "deploy": ("nmap.api", "deploy"),
+    "read": ("nmap.api", "read"), "run": ("nmap.api", "run"), "verify": ("nmap.api", "verify"),
+    "Diagnostic": ("nmap.diagnostics", "Diagnostic"), "NmapError": ("nmap.diagnostics", "NmapError"),
+    "Network": ("nmap.network", "Network"), "Options": ("nmap.options", "Options"), "targets": ("nmap.target.registry", "target_names"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module `nmap` has no attribute `{name}`")
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

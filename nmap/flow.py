@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nmap.bundle import Bundle, check_lock, read_bundle, write_bundle
+from nmap.bundle import Bundle, check_lock, check_place, read_bundle, write_bundle
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.mapping import Mapping
@@ -298,6 +298,7 @@ def deploy(
         samples, chosen = _load_samples(journal, input, network, options)
         _stop(stop_after, "read")
         folder = output if output is not None else Path("build") / f"{path.stem}.{target.replace(':', '-')}"
+        check_place(folder)
         manifest = _manifest(network, chip, machine, chosen, conventions, samples, command)
         if locked:
             check_lock(folder, manifest)
@@ -505,7 +506,8 @@ def _open(journal: _Journal, folder: Path) -> _Opened:
         name, variant, chips = (manifest["target"][key] for key in ("name", "variant", "chips"))
         network_file, conventions = manifest["network"]["file"], dict(manifest["conventions"])
     except (KeyError, TypeError, ValueError) as error:
-        raise NmapError(Diagnostic("NM602", "error", f"the manifest of `{folder}` lacks what a bundle needs", str(folder), str(error))) from error
+        message = f"the manifest of `{folder}` lacks what a bundle needs"
+        raise NmapError(Diagnostic("NM602", "error", message, str(folder), str(error))) from error
     target, machine = _find(journal, f"{name}:{variant}", replace(options, chips=chips))
     journal.facts["bundle"] = folder
     network = _read(journal, bundle.path(f"network/{network_file}"), conventions)
@@ -520,7 +522,8 @@ def _requantize(journal: _Journal, opened: _Opened) -> QuantizedNetwork:
 
 
 def verify(
-    bundle: Path, *, input: Path | None = None, against: str | None = None, steps: int | None = None,  # noqa: A002 - the command line's name
+    bundle: Path, *, input: Path | None = None,  # noqa: A002 - the command line's name
+    against: str | None = None, steps: int | None = None, vendor_samples: int = _VENDOR_SAMPLES,
     command: Sequence[str] = (), strict: bool = False, progress: Progress | None = None,
 ) -> Outcome:
     """Check a bundle again: the mapping, the emulator against the reference, the network in real numbers, the vendor's simulator.
@@ -530,6 +533,7 @@ def verify(
         input: samples; random spikes stand in without them.
         against: `fixed`, `float` or `vendor`; None for all three. A vendor package that was asked for and is missing is an error.
         steps: time steps to run; None for the input's length.
+        vendor_samples: number of samples the vendor's simulator runs; its start-up takes seconds per sample.
     """
     journal = _Journal(tuple(command), progress)
 
@@ -542,10 +546,14 @@ def verify(
             program = read_program(opened.bundle.path("program.h5"))
         artefact = opened.bundle.path(opened.target.artefact)
         kinds = (against,) if against else ("fixed", "float", "vendor")
-        _verify(journal, opened.network, opened.target, opened.machine, quantized, program, samples, opened.options, artefact, against=kinds)
+        _verify(
+            journal, opened.network, opened.target, opened.machine, quantized, program, samples, opened.options, artefact,
+            against=kinds, vendor_samples=vendor_samples,
+        )
         checked = journal.facts["verification"]
         if against == "vendor" and checked.vendor.skipped_reason is not None:
-            raise NmapError(Diagnostic("NM005", "error", f"{checked.vendor.name} could not be run", why=checked.vendor.skipped_reason), Exit.MISSING)
+            missing = Diagnostic("NM005", "error", f"{checked.vendor.name} could not be run", why=checked.vendor.skipped_reason)
+            raise NmapError(missing, Exit.MISSING)
 
     return _guarded(journal, strict, body)
 
@@ -626,10 +634,13 @@ def _run_float(journal: _Journal, network: Network, inputs: Array, probes: Seque
 
     wanted = parse_probes(probes, {p.name: ("v", "u") if p.neuron is not None else () for p in network.populations})
     with journal.stage("float"):
-        result = simulate(network, inputs, record=[network.outputs[0], *(p.population for p in wanted if p.variable == "spikes")],
-                          probes=wanted)
-    recorded = {key: values for key, values in result.state.items()}
-    recorded.update({p.key: result.spikes[p.population] for p in wanted if p.variable == "spikes"})
+        names = [p.population if p.variable == "spikes" else f"{p.population}:{p.variable}" for p in wanted]
+        result = simulate(
+            network, inputs, record=[network.outputs[0], *names],
+            progress=lambda done, of: journal.say("float", f"{done} of {of} samples"),
+        )
+    kinds = {"spikes": result.spikes, "v": result.v, "u": result.u}
+    recorded = {p.key: kinds[p.variable][p.population] for p in wanted}
     return {network.outputs[0]: result.spikes[network.outputs[0]]}, recorded
 
 

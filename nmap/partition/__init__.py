@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nmap.partition.cut import map_network
+    from nmap.partition.cut import map_network, pack_network, place_network
 
-__all__ = ["map_network"]
+__all__ = ["map_network", "pack_network", "place_network"]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use: `nmap.mapping` imports this package's problem module, and `cut` imports `nmap.mapping`.
-    if name == "map_network":
-        from nmap.partition.cut import map_network
+    if name in __all__:
+        from nmap.partition import cut
 
-        return map_network
+        return getattr(cut, name)
     raise AttributeError(name)

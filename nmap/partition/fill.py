@@ -11,7 +11,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, Piece
 
-__all__ = ["balance", "fill", "finish", "loads", "most_units", "quality"]
+__all__ = ["balance", "fill", "finish", "loads", "most_cores", "most_units", "quality", "spend_slack"]
 
 
 class _Cores:
@@ -58,6 +58,8 @@ class _Cores:
 
     def place(self, index: int, units: int, copies: int, split: bool) -> None:
         """Place `copies` pieces of `units` each, on the fullest cores that take them, then in the gaps (if `split`), then on new cores."""
+        if not copies:
+            return
         room = self.room(index)
         whole = self.fullest(np.flatnonzero(room >= units))[:copies]
         self.add(index, units, whole)
@@ -139,11 +141,27 @@ def _in_order(problem: PackingProblem) -> Array:
     return cores.units
 
 
+def _answers(problem: PackingProblem) -> list[Array]:
+    return [_in_order(problem), *(_decreasing(problem, even, split) for even in (False, True) for split in (False, True))]
+
+
 def fill(problem: PackingProblem) -> Array:
     """Return the best of several greedy packings, (items, clusters) int64, by `quality`. The number of cores there are is not looked at."""
-    answers = [_in_order(problem)]
-    answers += [_decreasing(problem, even, split) for even in (False, True) for split in (False, True)]
-    return min(answers, key=quality)
+    return min(_answers(problem), key=quality)
+
+
+def spend_slack(problem: PackingProblem, units: Array) -> Array:
+    """Return the packing of fewest pieces among `units` and the greedy ones on at most the problem's slack more cores."""
+    most = most_cores(problem, units.shape[1])
+    if most == units.shape[1]:
+        return units
+    answers = [units, *(answer for answer in _answers(problem) if answer.shape[1] <= most)]
+    return min(answers, key=lambda answer: (int((answer > 0).sum()), quality(answer)))
+
+
+def most_cores(problem: PackingProblem, fewest: int) -> int:
+    """Return how many cores a packing may use when it could do with `fewest`."""
+    return max(fewest, min(int(fewest * (1 + problem.slack)), problem.cores))
 
 
 def balance(problem: PackingProblem, units: Array) -> Array:
@@ -186,7 +204,5 @@ def finish(problem: PackingProblem, units: Array, lower_bound: int, deterministi
     present = units > 0
     middle = present.argmax(0) + present.shape[0] - 1 - present[::-1].argmax(0)
     units = units[:, np.argsort(middle, kind="stable")]
-    pieces = tuple(
-        tuple(Piece(index, int(row[cluster]), int(cluster)) for cluster in np.flatnonzero(row)) for index, row in enumerate(units)
-    )
+    pieces = tuple(Piece(index, int(row[cluster]), int(cluster)) for index, row in enumerate(units) for cluster in np.flatnonzero(row))
     return PackingSolution(pieces, clusters, lower_bound, "optimal" if clusters == lower_bound else "feasible", deterministic_time)

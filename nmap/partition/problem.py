@@ -48,7 +48,7 @@ class Item:
         return -(-self.size // self.max_piece)
 
     def least_demand(self) -> Array:
-        """Return (resources,) float64: no cut into pieces of the table takes less in total, since each piece pays the best price per unit."""
+        """Return (resources,) float64: no cut takes less in total, since no piece pays less per unit than the table's best price."""
         return np.asarray(self.size * (self.demand[:, 1:] / np.arange(1, self.max_piece + 1)).min(1), np.float64)
 
 
@@ -88,7 +88,7 @@ class PackingSolution:
     """Pieces of every item, in the item's own order, and what is proved about their number of cores.
 
     Args:
-        pieces: for each item its pieces from the first unit to the last; empty without a feasible answer.
+        pieces: item by item, each item's from its first unit to its last; empty without a feasible answer.
         clusters: number of cores used; clusters are 0..clusters-1, all non-empty. Without a feasible answer: the fewest cores found to be
             enough if there were that many.
         lower_bound: proved: no cut of these items under this resource model needs fewer cores.
@@ -121,18 +121,19 @@ def check_packing(problem: PackingProblem, solution: PackingSolution) -> None:
     Raises:
         ValueError: units are missing, a core is over its budget, clusters are empty or too many, or the proof contradicts the answer.
     """
-    if len(solution.pieces) != len(problem.items):
-        raise ValueError("not every item has its pieces")
     units = np.zeros((len(problem.items), solution.clusters), np.int64)
     load = np.zeros((solution.clusters, len(problem.resources)), np.int64)
-    for index, (item, pieces) in enumerate(zip(problem.items, solution.pieces, strict=True)):
-        for piece in pieces:
-            if piece.item != index or not 1 <= piece.units <= item.max_piece or not 0 <= piece.cluster < solution.clusters:
-                raise ValueError(f"a piece of `{item.name}` is not one the problem allows: {piece}")
-            units[index, piece.cluster] += piece.units
-            load[piece.cluster] += item.demand[:, piece.units]
-        if units[index].sum() != item.size:
-            raise ValueError(f"the pieces of `{item.name}` hold {units[index].sum()} of {item.size} units")
+    for piece in solution.pieces:
+        if not (0 <= piece.item < len(problem.items) and 0 <= piece.cluster < solution.clusters):
+            raise ValueError(f"no such item or cluster: {piece}")
+        item = problem.items[piece.item]
+        if not 1 <= piece.units <= item.max_piece:
+            raise ValueError(f"a piece of `{item.name}` does not fit a core: {piece}")
+        units[piece.item, piece.cluster] += piece.units
+        load[piece.cluster] += item.demand[:, piece.units]
+    wrong = [item.name for item, row in zip(problem.items, units, strict=True) if row.sum() != item.size]
+    if wrong:
+        raise ValueError(f"the pieces do not hold all units, or too many, of {wrong}")
     if (load > problem.capacity).any():
         raise ValueError(f"cores over their budget: {np.flatnonzero((load > problem.capacity).any(1)).tolist()}")
     if solution.clusters > problem.cores or (solution.clusters and not units.any(0).all()):

@@ -28,7 +28,7 @@ _RESTARTS = (1, 6, 12)
 _THRESHOLDS = np.array([round(-log((k + 0.5) / 4096) * 2**20) / 2**20 for k in range(4096)])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _next(state):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     # xorshift64* (Marsaglia 2003, Vigna 2016)
     x = state[0]
@@ -39,14 +39,14 @@ def _next(state):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     return np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _far(xy, distance, a, b):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     if distance.shape[0] > 0:
         return distance[a, b]
     return abs(xy[a, 0] - xy[b, 0]) + abs(xy[a, 1] - xy[b, 1])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _gain(xy, distance, port_hops, start, other, weight, port, slot, a, to, swap):  # type: ignore[no-untyped-def] # pragma: no cover
     """Return the change of cost when cluster `a` goes to slot `to`; traffic with cluster `swap`, which takes its place, stays as long."""
     at = slot[a]
@@ -58,7 +58,7 @@ def _gain(xy, distance, port_hops, start, other, weight, port, slot, a, to, swap
     return change
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _anneal(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     xy, distance, port_hops, cell, cell_start, cell_slots, start, other, weight, port, slot, holder, thresholds, steps, moves, cooling,
     state,
@@ -67,7 +67,8 @@ def _anneal(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     clusters = slot.shape[0]
     columns, rows = cell_start.shape[0], cell_start.shape[1]
     total = np.int64(0)
-    radius = np.float64(max(columns, rows))
+    widest = float(max(columns, rows))
+    radius = widest
     temperature = 0.0
     sampled = 0
     spread = 0.0
@@ -121,7 +122,7 @@ def _anneal(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
         else:
             temperature *= cooling
             # VPR's rule: a window in which 44 % of the moves are taken.
-            radius = min(np.float64(max(columns, rows)), max(1.0, radius * (0.56 + taken / max(1, tried))))
+            radius = min(widest, max(1.0, radius * (0.56 + taken / max(1, tried))))
     return total
 
 

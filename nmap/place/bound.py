@@ -27,11 +27,11 @@ def _profile(problem: PlacementProblem, length: int) -> Array:
     return np.concatenate([np.zeros(cores - 1, np.int64), np.repeat(radius, 4 * radius * cores)])[:length]
 
 
-def _ranked(traffic: Traffic) -> tuple[Array, Array, Array]:
-    """Return row, rank inside the row and weight of every entry, the heaviest of a row first."""
+def _ranked(traffic: Traffic) -> tuple[Array, Array]:
+    """Return the rank inside its row and the weight of every entry, the heaviest of a row first."""
     row = np.repeat(np.arange(traffic.port.size), np.diff(traffic.start))
     order = np.lexsort((-traffic.weight, row))
-    return row, np.arange(row.size) - traffic.start[row], traffic.weight[order]
+    return np.arange(row.size) - traffic.start[row], traffic.weight[order]
 
 
 def packet_bound(problem: PlacementProblem) -> float:
@@ -42,7 +42,7 @@ def packet_bound(problem: PlacementProblem) -> float:
     if not problem.clusters:
         return 0.0
     traffic = collect(problem)
-    _, rank, weight = _ranked(traffic)
+    rank, weight = _ranked(traffic)
     pairs = int(weight @ _profile(problem, int(rank.max(initial=0)) + 1)[rank]) if rank.size else 0
     nearest = np.sort(problem.port_hops())[: problem.clusters]
     port = int(np.sort(traffic.port)[::-1] @ nearest)
@@ -63,7 +63,7 @@ def gilmore_lawler_bound(problem: PlacementProblem) -> float:
         return 0.0
     # The assignment solver multiplies costs by the number of nodes.
     traffic = collect(problem, bits=44)
-    row, rank, weight = _ranked(traffic)
+    rank, weight = _ranked(traffic)
     degree = int(rank.max(initial=-1)) + 1
     near = np.sort(np.where(np.eye(slots, dtype=bool), -1, problem.hops()), axis=1)[:, 1 : degree + 1]
     cost = 2 * traffic.port[:, None] * problem.port_hops()

@@ -103,7 +103,8 @@ class Stated:
         first, where = stated[0]
         for value, place in stated[1:]:
             if not (isclose(value, first, rel_tol=1e-6) if isinstance(value, float) else value == first):
-                findings.error("NM111", f"the file's metadata states two values of {key}: {first} and {value}", where=place, why=f"{first} is stated in {where}")
+                message = f"the file's metadata states two values of {key}: {first} and {value}"
+                findings.error("NM111", message, where=place, why=f"{first} is stated in {where}")
         return first, where
 
 
@@ -174,9 +175,11 @@ def settle(
         else:
             step = DEFAULT_DT
             found.append(Assumption("dt", _seconds(step), "default", "nothing in the file tells the time step"))
-    for value, label in ((stated_dt, "metadata"), (inference and (inference.dt, inference.evidence), "parameters")):
-        if value is not None and not isclose(value[0], step, rel_tol=_TOLERANCE):
-            notes.append(f"dt is {_seconds(step)}, while the file's {label} tell {_seconds(value[0])} ({value[1]})")
+    told = [(stated_dt[0], "metadata", stated_dt[1])] if stated_dt else []
+    told += [(inference.dt, "parameters", inference.evidence)] if inference else []
+    for value, label, evidence in told:
+        if not isclose(value, step, rel_tol=_TOLERANCE):
+            notes.append(f"dt is {_seconds(step)}, while the file's {label} tell {_seconds(value)} ({evidence})")
     if preset is None and inference is not None and inference.framework:
         preset_evidence = f"{PRESETS[inference.framework].title} writes such files ({inference.evidence})"
 
@@ -223,13 +226,14 @@ def _seconds(value: float) -> str:
 def _infer(nodes: Sequence[NeuronFacts], rule: str | None, findings: Findings, file: str) -> _Inference | None:
     """Return the time step that the parameters tell, with the exporter it betrays, or None."""
     leaky = [n for n in nodes if n.tau is not None]
+    taus = [t for n in leaky for t in (n.tau, n.tau_syn) if t is not None]
     plain = [n for n in nodes if n.tau is None]
     if rule == "any":
         if leaky and all(_all(n.tau, lambda t: t >= 1) and _all(n.r, lambda r: r <= 1) for n in leaky) and all(_ones(n.r) for n in plain):
-            taus = [t for n in leaky for t in (n.tau, n.tau_syn) if t is not None]
             low, high = min(float(t.min()) for t in taus), max(float(t.max()) for t in taus)
             sinabs = all(_ones(n.r) for n in nodes)
-            return _Inference(1.0, f"time constants of {low:.4g} to {high:.4g} with r {'= 1' if sinabs else '<= 1'} count steps", "sinabs" if sinabs else None)
+            gain = "r = 1" if sinabs else "r <= 1"
+            return _Inference(1.0, f"time constants of {low:.4g} to {high:.4g} with {gain} count steps", "sinabs" if sinabs else None)
         if not leaky and plain and all(_ones(n.r) for n in plain):
             return _Inference(1.0, f"r = 1 for {len(plain)} of {len(plain)} IF nodes", "sinabs")
     if rule is None:
@@ -249,7 +253,9 @@ def _infer(nodes: Sequence[NeuronFacts], rule: str | None, findings: Findings, f
     elif any(dt is not None and _is_round(dt) for _, dt in euler):
         told = [f"`{n.name}` tells {_seconds(_rounded(dt))}" for n, dt in euler if dt is not None]
         findings.error(
-            "NM111", f"the layers tell different time steps: {', '.join(told[:4])}{', ...' if len(told) > 4 else ''}", where=file,
+            "NM111",
+            f"the layers tell different time steps: {', '.join(told[:4])}{', ...' if len(told) > 4 else ''}",
+            where=file,
             why="exporters write r = tau/dt, so tau/r is the time step, the same in every layer",
             help=("state it: --dt SECONDS",),
         )
@@ -258,12 +264,16 @@ def _infer(nodes: Sequence[NeuronFacts], rule: str | None, findings: Findings, f
     if fires and same_fires is not None:
         if leak is not None and not isclose(leak.dt, same_fires, rel_tol=_TOLERANCE):
             findings.error(
-                "NM111", f"the layers tell different time steps: 1/r of `{fires[0][0].name}` is {_seconds(_rounded(same_fires))}, "
-                f"tau/r of `{scaled[0].name}` is {_seconds(leak.dt)}", where=file, help=("state it: --dt SECONDS",),
+                "NM111",
+                f"the layers tell different time steps: 1/r of `{fires[0][0].name}` is {_seconds(_rounded(same_fires))}, "
+                f"tau/r of `{scaled[0].name}` is {_seconds(leak.dt)}",
+                where=file,
+                help=("state it: --dt SECONDS",),
             )
             return None
         if leak is None:
-            return _Inference(_rounded(same_fires), f"r*dt = 1 for {len(fires)} of {len(plain)} IF nodes", "spikingjelly" if rule == "any" else None)
+            evidence = f"r*dt = 1 for {len(fires)} of {len(plain)} IF nodes"
+            return _Inference(_rounded(same_fires), evidence, "spikingjelly" if rule == "any" else None)
     return leak
 
 
@@ -295,12 +305,10 @@ def _common(values: Iterable[float | None]) -> float | None:
     return _agreed(np.array(known)) if known and len(known) == len(found) else None
 
 
-def _solve_exact(tau: Array | None, r: Array) -> Array:
+def _solve_exact(tau: Array, r: Array) -> Array:
     """Solve r = (tau/dt) exp(-dt/tau) for dt: with x = dt/tau, x exp(x) = 1/r, by Newton's method on x + ln x + ln r."""
-    shape = np.broadcast_shapes(np.shape(tau), r.shape)
-    r, tau = np.broadcast_to(r, shape), np.broadcast_to(np.asarray(tau), shape)
     if np.any(r <= 0):
-        return np.full(shape, np.nan)
+        return np.full(r.shape, np.nan)
     x = 1 / (1 + r)
     for _ in range(30):
         x = np.maximum(x - (x + np.log(x) + np.log(r)) / (1 + 1 / x), 1e-300)

@@ -73,14 +73,18 @@ class Tree:
         size = count * itemsize
         if count > MAX_ELEMENTS or size > MAX_BYTES:
             self.findings.error(
-                "NM110", f"{what} has {count} elements, which is beyond the reader's limit", where=where,
+                "NM110",
+                f"{what} has {count} elements, which is beyond the reader's limit",
+                where=where,
                 why=f"{count} elements of {itemsize} bytes are {size} bytes; the limits are {MAX_ELEMENTS} elements and {MAX_BYTES} bytes",
             )
             return False
         if self._bytes + size > MAX_TOTAL_BYTES:
             if not self._full:
                 self.findings.error(
-                    "NM110", f"the arrays of the file are together beyond the reader's limit, reached at {what}", where=where,
+                    "NM110",
+                    f"the arrays of the file are together beyond the reader's limit, reached at {what}",
+                    where=where,
                     why=f"{self._bytes} bytes so far and {size} more; the limit is {MAX_TOTAL_BYTES} bytes",
                 )
             self._full = True
@@ -95,7 +99,10 @@ class Tree:
             yield
         except _H5_ERRORS as error:
             self.findings.error(
-                "NM103", f"the file is damaged: {_inner(where)} cannot be read", where=where, why=str(error).splitlines()[0] if str(error) else None
+                "NM103",
+                f"the file is damaged: {_inner(where)} cannot be read",
+                where=where,
+                why=str(error).splitlines()[0] if str(error) else None,
             )
 
     def text(self, raw: object) -> str:
@@ -134,7 +141,9 @@ class Group:
         """Return the members' names, sorted; nothing is opened."""
         with self.tree.guard(str(self.where)):
             if len(self._handle) > MAX_MEMBERS:
-                self.tree.findings.error("NM110", f"a group has {len(self._handle)} members; the limit is {MAX_MEMBERS}", where=str(self.where))
+                self.tree.findings.error(
+                    "NM110", f"a group has {len(self._handle)} members; the limit is {MAX_MEMBERS}", where=str(self.where)
+                )
                 return ()
             return tuple(sorted(self._handle.keys()))
         return ()
@@ -166,7 +175,9 @@ class Group:
             if not isinstance(link, h5py.HardLink):
                 kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
                 self.tree.findings.error(
-                    "NM109", f"`{name}` is {kind}, which is not followed in an untrusted file", where=self.place(name),
+                    "NM109",
+                    f"`{name}` is {kind}, which is not followed in an untrusted file",
+                    where=self.place(name),
                     help=("write the data itself into the file",),
                 )
                 return None
@@ -192,13 +203,21 @@ class Group:
                 return data
             plist = data.id.get_create_plist()
             if data.is_virtual or data.external:
-                findings.error("NM109", f"the data of `{name}` lies in another file, which is not followed", where=where,
-                               help=("write the data itself into the file",))
+                findings.error(
+                    "NM109",
+                    f"the data of `{name}` lies in another file, which is not followed",
+                    where=where,
+                    help=("write the data itself into the file",),
+                )
                 return None
             unknown = [plist.get_filter(k)[0] for k in range(plist.get_nfilters()) if plist.get_filter(k)[0] not in _FILTERS]
             if unknown:
-                findings.error("NM109", f"`{name}` is compressed with HDF5 filter {unknown[0]}, which is not part of the HDF5 library", where=where,
-                               help=("write it with gzip or without compression",))
+                findings.error(
+                    "NM109",
+                    f"`{name}` is compressed with HDF5 filter {unknown[0]}, which is not part of the HDF5 library",
+                    where=where,
+                    help=("write it with gzip or without compression",),
+                )
                 return None
             count, itemsize = 1, data.dtype.itemsize
             for length in data.shape:
@@ -209,7 +228,9 @@ class Group:
                 return None
             if count * itemsize > stored * _MAX_RATIO + (_SLACK if stored else 0):
                 findings.error(
-                    "NM110" if stored else "NM103", f"`{name}` declares {count} elements of which {'hardly any are' if stored else 'none is'} stored", where=where,
+                    "NM110" if stored else "NM103",
+                    f"`{name}` declares {count} elements of which {'hardly any are' if stored else 'none is'} stored",
+                    where=where,
                     why=f"{count * itemsize} bytes declared, {stored} bytes stored",
                 )
                 return None

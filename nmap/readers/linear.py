@@ -195,8 +195,7 @@ def _convolved(first: Conv2d, second: Conv2d) -> Conv2d | None:
         return None
     step = tuple(d * s for d, s in zip(second.dilation, first.stride, strict=True))
     size = tuple(
-        (k1 - 1) * d1 + (k2 - 1) * s + 1
-        for k1, d1, k2, s in zip(first.kernel_size, first.dilation, second.kernel_size, step, strict=True)
+        (k1 - 1) * d1 + (k2 - 1) * s + 1 for k1, d1, k2, s in zip(first.kernel_size, first.dilation, second.kernel_size, step, strict=True)
     )
     shape = (second.weights.shape[0], first.weights.shape[1], *size)
     if prod(shape) > _MAX_WEIGHTS:

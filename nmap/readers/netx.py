@@ -60,10 +60,18 @@ class _Reader:
     def read(self, dt: float | None, reset: str | None, source: str | None) -> Network:
         if reset not in (None, "zero"):
             self.findings.error(
-                "NM111", f"the reset `{reset}` contradicts the file: neurons of a netx file reset to zero", where=self.tree.name, help=("leave --reset out",)
+                "NM111",
+                f"the reset `{reset}` contradicts the file: neurons of a netx file reset to zero",
+                where=self.tree.name,
+                help=("leave --reset out",),
             )
         if source not in (None, "lava"):
-            self.findings.error("NM111", f"the exporter `{source}` contradicts the file, which is lava-dl's", where=self.tree.name, help=("leave --source out",))
+            self.findings.error(
+                "NM111",
+                f"the exporter `{source}` contradicts the file, which is lava-dl's",
+                where=self.tree.name,
+                help=("leave --source out",),
+            )
         if dt is not None:
             self.notes.append(f"dt of {dt:.6g} s was not used: a netx file is in steps already")
         layers = self._layers()
@@ -77,7 +85,8 @@ class _Reader:
             self.findings.error("NM108", "the file has no layer with neurons", where=f"{self.tree.name}:/layer")
         self.findings.raise_errors()
         network = Network(
-            file=self.tree.name, format="netx", sha256=self.sha256, populations=tuple(self.populations), projections=tuple(self.projections),
+            file=self.tree.name, format="netx", sha256=self.sha256,
+            populations=tuple(self.populations), projections=tuple(self.projections),
             inputs=("input",), outputs=(last.name,), conventions=Conventions(None, "zero", "steps", ">"),
             assumptions=(
                 Assumption("dt", "steps", "file", "netx stores decays per step"),
@@ -106,7 +115,12 @@ class _Reader:
             return []
         missing = [k for k in range(len(numbers)) if str(k) not in numbers]
         if missing:
-            self.findings.error("NM103", f"layer {missing[0]} is missing of {len(numbers)} layers", where=str(top.where), why=f"the file lists {', '.join(numbers[:16])}")
+            self.findings.error(
+                "NM103",
+                f"layer {missing[0]} is missing of {len(numbers)} layers",
+                where=str(top.where),
+                why=f"the file lists {', '.join(numbers[:16])}",
+            )
         found: list[tuple[str, Group]] = []
         for name in numbers:
             group = top.group(name)
@@ -125,7 +139,10 @@ class _Reader:
         for number, (kind, group) in enumerate(layers):
             if kind not in _SUPPORTED:
                 self.findings.error(
-                    "NM104", f"layer {number} is of type `{kind}`, which nmap does not support", where=str(group.where), help=(f"supported are {', '.join(_SUPPORTED)}",)
+                    "NM104",
+                    f"layer {number} is of type `{kind}`, which nmap does not support",
+                    where=str(group.where),
+                    help=(f"supported are {', '.join(_SUPPORTED)}",),
                 )
             elif kind == "input" and number:
                 self.findings.error("NM104", f"layer {number} is an input block behind other layers", where=str(group.where))
@@ -139,11 +156,15 @@ class _Reader:
                 self.findings.error("NM103", f"the neuron of layer {number} has no `type`", where=neuron.place("type"))
             elif model is not None and model not in _NEURONS:
                 self.findings.error(
-                    "NM104", f"layer {number} ({kind}) has neurons of type `{model}`, which nmap does not support", where=str(neuron.where),
+                    "NM104",
+                    f"layer {number} ({kind}) has neurons of type `{model}`, which nmap does not support",
+                    where=str(neuron.where),
                     help=(f"supported are {', '.join(_NEURONS)}",),
                 )
             if group.is_group("weight"):
-                self.findings.error("NM104", f"layer {number} ({kind}) has complex weights, which nmap does not support", where=group.place("weight"))
+                self.findings.error(
+                    "NM104", f"layer {number} ({kind}) has complex weights, which nmap does not support", where=group.place("weight")
+                )
 
     def _layer(self, number: int, kind: str, group: Group) -> None:
         unknown = sorted(set(group.names()) - _KNOWN_LAYER[kind])
@@ -198,7 +219,7 @@ class _Reader:
             one_to_one = Sparse.diagonal(np.ones(port.size))
             self.projections.append(Projection("input", "input", population.name, one_to_one, None, 1, group.where))
         self.notes.append(
-            f"the input block scales by weight {affine[0]} and bias {affine[1]}, which netx leaves to the caller: feed integers that already are scaled"
+            f"the input block scales by weight {affine[0]} and bias {affine[1]}, which netx leaves to the caller: feed integers scaled so"
         )
 
     def _finite(self, group: Group, entry: str) -> Array | None:
@@ -208,7 +229,9 @@ class _Reader:
         if not np.all(np.isfinite(values)):
             bad = np.argwhere(~np.isfinite(values))[0]
             self.findings.error(
-                "NM107", f"`{entry}` is not finite: {float(values[tuple(bad)])}", where=group.place(entry) + (f"[{', '.join(str(int(k)) for k in bad)}]" if bad.size else "")
+                "NM107",
+                f"`{entry}` is not finite: {float(values[tuple(bad)])}",
+                where=group.place(entry) + (f"[{', '.join(str(int(k)) for k in bad)}]" if bad.size else ""),
             )
             return None
         return values
@@ -227,12 +250,19 @@ class _Reader:
         weights = whole.astype(np.float64)
         if not self.populations:
             if kind != "dense" or weights.ndim not in (1, 2):
-                self._mismatch(group, f"layer {number} ({kind}) is the first and does not tell the size of what it reads", "weight", "a file without an input block starts with a dense layer")
+                self._mismatch(
+                    group,
+                    f"layer {number} ({kind}) is the first and does not tell the size of what it reads",
+                    "weight",
+                    "a file without an input block starts with a dense layer",
+                )
                 return
             columns = weights.shape[1] if weights.ndim == 2 else weights.size // (shape[0] if shape else 1)
             self.populations.append(Population("input", (columns,), None, group.where))
         source = self.populations[-1]
-        connectivity = self._dense(number, group, weights, shape, source) if kind == "dense" else self._conv(number, group, weights, shape, source)
+        connectivity = (
+            self._dense(number, group, weights, shape, source) if kind == "dense" else self._conv(number, group, weights, shape, source)
+        )
         if connectivity is None:
             return
         out_shape = connectivity.out_shape if isinstance(connectivity, Conv2d) else (connectivity.out_size,)
@@ -242,13 +272,26 @@ class _Reader:
             return
         delays = self._delays(number, group, connectivity) if kind == "dense" and "delay" in group else None
         self.populations.append(population)
-        self.projections.append(Projection(f"{kind}{number}", source.name, population.name, connectivity, None, 1, Provenance(self.tree.name, f"{group.path}/weight"), delays))
+        self.projections.append(
+            Projection(
+                f"{kind}{number}",
+                source.name,
+                population.name,
+                connectivity,
+                None,
+                1,
+                Provenance(self.tree.name, f"{group.path}/weight"),
+                delays,
+            )
+        )
 
     def _dense(self, number: int, group: Group, weights: Array, shape: tuple[int, ...] | None, source: Population) -> Dense | None:
         if weights.ndim == 1:
             rows = prod(shape) if shape else 1
             if weights.size != rows * source.size:
-                self._mismatch(group, f"weight of layer {number} (dense) has {weights.size} entries for {rows} x {source.size} synapses", "weight")
+                self._mismatch(
+                    group, f"weight of layer {number} (dense) has {weights.size} entries for {rows} x {source.size} synapses", "weight"
+                )
                 return None
             weights = weights.reshape(rows, -1)
         if weights.ndim > 2 and prod(weights.shape[2:]) == 1:
@@ -257,10 +300,17 @@ class _Reader:
             self._mismatch(group, f"weight of layer {number} (dense) has shape {weights.shape}; (targets, sources) belongs here", "weight")
             return None
         if weights.shape[1] != source.size:
-            self._mismatch(group, f"layer {number} (dense) reads {weights.shape[1]} values, but {source.size} arrive", "weight", f"weight has shape {weights.shape}, `{source.name}` {source.shape}")
+            self._mismatch(
+                group,
+                f"layer {number} (dense) reads {weights.shape[1]} values, but {source.size} arrive",
+                "weight",
+                f"weight has shape {weights.shape}, `{source.name}` {source.shape}",
+            )
             return None
         if shape is not None and prod(shape) != weights.shape[0]:
-            self._mismatch(group, f"layer {number} (dense) states {prod(shape)} neurons, but its weight has {weights.shape[0]} rows", "shape")
+            self._mismatch(
+                group, f"layer {number} (dense) states {prod(shape)} neurons, but its weight has {weights.shape[0]} rows", "shape"
+            )
             return None
         return Dense(weights)
 
@@ -269,7 +319,10 @@ class _Reader:
             weights = weights[..., 0]
         if weights.ndim != 4 or len(source.shape) != 3:
             self._mismatch(
-                group, f"layer {number} (conv) needs a kernel of rank 4 and an input of (channels, height, width), not weight {weights.shape} and input {source.shape}", "weight"
+                group,
+                f"layer {number} (conv) has weight {weights.shape} on an input of shape {source.shape}",
+                "weight",
+                "a convolution needs a kernel of rank 4 and an input of (channels, height, width)",
             )
             return None
         numbers = {entry: self._pair(group, entry, default) for entry, default in (("stride", 1), ("padding", 0), ("dilation", 1))}
@@ -284,7 +337,12 @@ class _Reader:
             self._mismatch(group, f"layer {number} (conv) does not fit its input of shape {source.shape}: {error}", "weight")
             return None
         if shape is not None and tuple(shape) != conv.out_shape:
-            self._mismatch(group, f"layer {number} (conv) states shape {shape}, but computes {conv.out_shape}", "shape", f"input {source.shape}, kernel {weights.shape}, {pairs}")
+            self._mismatch(
+                group,
+                f"layer {number} (conv) states shape {shape}, but computes {conv.out_shape}",
+                "shape",
+                f"input {source.shape}, kernel {weights.shape}, {pairs}",
+            )
             return None
         return conv
 
@@ -307,7 +365,9 @@ class _Reader:
             return None
         whole = np.trunc(stored).astype(np.float64)
         if np.any(whole != stored):
-            self.notes.append(f"{int(np.count_nonzero(whole != stored))} biases of layer {number} are not integers; truncated toward zero, as netx does")
+            self.notes.append(
+                f"{int(np.count_nonzero(whole != stored))} biases of layer {number} are not integers; truncated toward zero, as netx does"
+            )
         spread = self._spread(whole, shape)
         if spread is None:
             self._mismatch(group, f"bias of layer {number} has shape {stored.shape} for neurons of shape {shape}", "bias")
@@ -330,7 +390,12 @@ class _Reader:
         zero, one = np.zeros(size), np.ones(size)
         if entries is None:
             self.notes.append(f"layer {number} has no neuron; as in netx it sums its input for ever and never fires, and its output is v")
-            return Population(name, shape, Neuron("CUBA", one, one, one, zero, drive, np.full(size, float(_SILENT_THRESHOLD)), zero, False, _QUANTUM), group.where)
+            return Population(
+                name,
+                shape,
+                Neuron("CUBA", one, one, one, zero, drive, np.full(size, float(_SILENT_THRESHOLD)), zero, False, _QUANTUM),
+                group.where,
+            )
         unknown = sorted(set(entries.names()) - _KNOWN_NEURON)
         if unknown:
             self.notes.append(f"the neuron of layer {number} has {', '.join(f'`{u}`' for u in unknown)}, which netx does not use; ignored")
@@ -347,7 +412,17 @@ class _Reader:
             return None
         model = entries.string("type") or _NEURONS[0]
         neuron = Neuron(
-            model, (4096 - fields["iDecay"]) / 4096, one, one, (4096 - fields["vDecay"]) / 4096, drive, fields["vThMant"], zero, True, _QUANTUM, fields
+            model,
+            (4096 - fields["iDecay"]) / 4096,
+            one,
+            one,
+            (4096 - fields["vDecay"]) / 4096,
+            drive,
+            fields["vThMant"],
+            zero,
+            True,
+            _QUANTUM,
+            fields,
         )
         return Population(name, shape, neuron, group.where)
 
@@ -364,7 +439,9 @@ class _Reader:
             return None
         if entry != "vThMant" and (values.min() < 0 or values.max() > 4096):
             bad = float(values.min()) if values.min() < 0 else float(values.max())
-            self.findings.error("NM107", f"`{entry}` of layer {number} is {bad:.6g}; a 12-bit decay lies between 0 and 4096", where=entries.place(entry))
+            self.findings.error(
+                "NM107", f"`{entry}` of layer {number} is {bad:.6g}; a 12-bit decay lies between 0 and 4096", where=entries.place(entry)
+            )
             return None
         return values
 
@@ -385,7 +462,9 @@ class _Reader:
             self._mismatch(group, f"delay of layer {number} has shape {stored.shape} for ({targets}, {sources}) synapses", "delay")
             return None
         if delays.min() < 0:
-            self.findings.error("NM107", f"a delay of layer {number} is {float(delays.min()):.6g}; delays are not negative", where=group.place("delay"))
+            self.findings.error(
+                "NM107", f"a delay of layer {number} is {float(delays.min()):.6g}; delays are not negative", where=group.place("delay")
+            )
             return None
         late = int(np.count_nonzero(delays > _MAX_DELAY))
         if late:

@@ -58,7 +58,10 @@ def open_tree(path: Path, findings: Findings) -> Tree:
         return Tree(path, findings)
     except (OSError, RuntimeError, ValueError) as error:
         findings.error(
-            "NM103", f"`{name}` starts as an HDF5 file but is cut short or damaged", where=name, why=str(error),
+            "NM103",
+            f"`{name}` starts as an HDF5 file but is cut short or damaged",
+            where=name,
+            why=str(error),
             help=("copy or download the file again and compare its size with the original",),
         )
         raise NmapError(findings.errors) from None
@@ -67,7 +70,9 @@ def open_tree(path: Path, findings: Findings) -> Tree:
 def _not_hdf5(name: str, head: bytes, findings: Findings) -> None:
     if head.startswith(b"version https://git-lfs"):
         findings.error(
-            "NM102", f"`{name}` is a Git LFS pointer, not the network itself", where=name,
+            "NM102",
+            f"`{name}` is a Git LFS pointer, not the network itself",
+            where=name,
             help=("run `git lfs pull` in the repository it came from",),
         )
     elif not head:
@@ -75,7 +80,9 @@ def _not_hdf5(name: str, head: bytes, findings: Findings) -> None:
     else:
         kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
         findings.error(
-            "NM101", f"`{name}` is not an HDF5 file" + (f" but {kind}" if kind else ""), where=name,
+            "NM101",
+            f"`{name}` is not an HDF5 file" + (f" but {kind}" if kind else ""),
+            where=name,
             help=("export the network as NIR (`nir.write`) or as lava-dl netx (`export_hdf5`)",),
         )
 
@@ -95,13 +102,17 @@ def identify(tree: Tree) -> Literal["nir", "netx"]:
         if kind == "NIRGraph":
             return "nir"
         if kind is None and ("nodes" in node or "edges" in node or "version" in root):
-            tree.findings.error("NM103", "the NIR graph lacks its entry `type`: the file was cut short while it was written", where=node.place("type"))
+            tree.findings.error(
+                "NM103", "the NIR graph lacks its entry `type`: the file was cut short while it was written", where=node.place("type")
+            )
             tree.findings.raise_errors()
     layer = root.group("layer") if "layer" in root else None
     if layer is not None and any(name.isdecimal() for name in layer.names()):
         return "netx"
     tree.findings.error(
-        "NM102", f"`{tree.name}` is {_other(root)}, not a network that nmap reads", where=tree.name,
+        "NM102",
+        f"`{tree.name}` is {_other(root)}, not a network that nmap reads",
+        where=tree.name,
         why=f"its root holds {', '.join(f'`{n}`' for n in root.names()[:8]) or 'nothing'}",
         help=("export the network as NIR (`nir.write`) or as lava-dl netx (`export_hdf5`)",),
     )

@@ -19,6 +19,7 @@ LEVELS = {
     "fixed": "fixed: the quantized reference, not mapped",
     "float": "float: the imported network in float64, not quantized",
 }
+_LEAD = 24
 _FORMATS = {"nir": "NIR", "netx": "lava-dl netx"}
 
 
@@ -174,10 +175,13 @@ def _hanging(lead: str, text: str) -> list[str]:
 
 
 def _flow(lead: str, parts: Iterable[str], tail: str = "") -> list[str]:
-    """Join parts by a dot, breaking lines between parts; `tail` is set at the right edge of the first line."""
-    indent = " " * (len(lead) + 2)
-    lines: list[str] = []
-    line = lead + "  "
+    """Join parts by a dot, breaking lines between parts; `tail` is set at the right edge of the first line.
+
+    A long lead, a path most often, has a line of its own.
+    """
+    lines: list[str] = [lead] if len(lead) > _LEAD else []
+    indent = "  " if lines else " " * (len(lead) + 2)
+    line = indent if lines else lead + "  "
     room = WIDTH - (len(tail) + 2 if tail else 0)
     empty = True
     for part in parts:

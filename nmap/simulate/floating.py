@@ -61,7 +61,11 @@ class FloatRun:
 
 
 def simulate(
-    network: Network, inputs: Array, *, steps: int | None = None, record: Iterable[str] | None = None,
+    network: Network,
+    inputs: Array,
+    *,
+    steps: int | None = None,
+    record: Iterable[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FloatRun:
     """Run a network on samples.
@@ -102,11 +106,15 @@ def simulate(
 def _check(network: Network, inputs: Array, steps: int | None, wanted: Sequence[str]) -> None:
     findings = Findings()
     if len(network.inputs) != 1:
-        findings.error("NM802", f"the network has {len(network.inputs)} inputs ({', '.join(network.inputs)}); samples feed one", where=network.file)
+        findings.error(
+            "NM802", f"the network has {len(network.inputs)} inputs ({', '.join(network.inputs)}); samples feed one", where=network.file
+        )
     else:
         shape = network[network.inputs[0]].shape
         if inputs.ndim < 2 or inputs.shape[2:] != shape:
-            findings.error("NM802", f"inputs have shape {inputs.shape}; (samples, time, {', '.join(map(str, shape))}) is needed", where=network.file)
+            findings.error(
+                "NM802", f"inputs have shape {inputs.shape}; (samples, time, {', '.join(map(str, shape))}) is needed", where=network.file
+            )
         elif inputs.dtype.kind not in "biuf":
             findings.error("NM802", f"inputs are of type {inputs.dtype}; numbers are needed", where=network.file)
     if steps is not None and steps < 0:
@@ -115,7 +123,11 @@ def _check(network: Network, inputs: Array, steps: int | None, wanted: Sequence[
         population, _, variable = name.partition(":")
         found = next((p for p in network.populations if p.name == population), None)
         if found is None:
-            findings.error("NM004", f"there is no population `{population}` to record", help=(f"populations are {', '.join(p.name for p in network.populations[:12])}",))
+            findings.error(
+                "NM004",
+                f"there is no population `{population}` to record",
+                help=(f"populations are {', '.join(p.name for p in network.populations[:12])}",),
+            )
         elif variable not in ("", "v", "u", "spikes") or (variable in ("v", "u") and found.neuron is None):
             findings.error("NM004", f"`{name}` cannot be recorded; `v`, `u` and `spikes` of neurons can")
     findings.raise_errors(Exit.USAGE)

@@ -21,6 +21,7 @@ from nmap.target.spec import ChipSpec, Variant
 __all__ = ["verify_mapping"]
 
 _SHOWN = 10
+_LAST_AXON = 2**31 - 1  # routes hold 32-bit axon numbers
 _SIGNS = ("mixed", "excitatory", "inhibitory")
 
 
@@ -163,7 +164,7 @@ def _block_hangs_together(k: int, block: SynapseBlock, program: Program, groups:
             problems.add("shape", f"{name} has row pointers that go back")
     if block.delays is not None and block.delays.shape != synapses.weights.shape:
         problems.add("shape", f"{name} has delays of shape {block.delays.shape} for weights of shape {synapses.weights.shape}")
-    if block.axon < 0:
+    if not 0 <= block.axon <= _LAST_AXON:
         problems.add("shape", f"{name} starts at axon {block.axon}")
     return len(problems.found.get("shape", ())) == before
 
@@ -257,51 +258,73 @@ def _check_weights(name: str, block: SynapseBlock, spec: ChipSpec, problems: _Pr
     """Check that the stored weights are on the grid of their sign mode and bits, where the chip data gives ranges by sign mode.
 
     b bits cut the sign mode's range, rounded up to a power of two, into 2^b steps: -256..254 with 8 bits holds multiples of 2.
+    A chip with one range for all weights (`weight`) states no grid.
     """
-    limit, weights = spec.limits.get(f"weight_{block.sign}"), block.synapses.weights
+    by_sign, weights = spec.limits.get(f"weight_{block.sign}"), block.synapses.weights
+    limit = by_sign or spec.limits.get("weight")
     if limit is None or weights.size == 0:
         return
     problems.within("weight", f"a weight of {name} ({block.sign})", int(weights.min()), int(weights.max()), (limit.min, limit.max))
+    if by_sign is None:
+        return
     step = 1 << max((limit.max - limit.min).bit_length() - block.bits, 0)
     off = int(np.count_nonzero(weights % step))
     if off:
         problems.add("weight", f"{off} weights of {name} are no multiples of {step}, the step of {block.bits} bits ({block.sign})", off)
 
 
+class _Axons:
+    """All input axons of the sound blocks in one row: by core, then by first axon of the block."""
+
+    def __init__(self, program: Program, blocks: set[int]) -> None:
+        self.order = sorted((k for k in blocks if program.blocks[k].axons), key=lambda k: (program.blocks[k].core, program.blocks[k].axon))
+        listed = [program.blocks[k] for k in self.order]
+        self.core = np.array([block.core for block in listed], np.int64)
+        self.first = np.array([block.axon for block in listed], np.int64)
+        self.count = np.array([block.axons for block in listed], np.int64)
+        self.row = np.concatenate([[0], np.cumsum(self.count)]).astype(np.int64)
+
+    def shared(self) -> Array:
+        """Return which blocks, in `order`, begin before another block of the same core ends."""
+        shared = np.zeros(len(self.order), bool)
+        for core in np.unique(self.core):
+            here = np.flatnonzero(self.core == core)
+            ends = np.maximum.accumulate((self.first + self.count)[here])
+            shared[here[1:]] = self.first[here[1:]] < ends[:-1]
+        return shared
+
+    def places(self, core: Array, axon: Array) -> Array:
+        """Return where (core, axon) pairs stand in the row, -1 where there is no such axon; int64."""
+        if not self.order:
+            return np.full(core.shape, -1, np.int64)
+        key = core.astype(np.int64) << 32
+        at = np.searchsorted((self.core << 32) + self.first, key + axon, side="right") - 1
+        behind = axon - self.first[at]
+        good = (at >= 0) & (axon >= 0) & (self.core[at] == core) & (behind < self.count[at])
+        return np.where(good, self.row[at] + behind, -1)
+
+
 def _check_axons_and_routes(program: Program, blocks: set[int], problems: _Problems) -> None:
-    cores = len(program.cores)
-    listed = sorted(blocks, key=lambda k: (program.blocks[k].core, program.blocks[k].axon))
-    reach = np.zeros(cores, np.int64)
-    for k in listed:
-        block = program.blocks[k]
-        if block.axons and block.axon < reach[block.core]:
-            problems.add("axon", f"{_block_name(program, k)} shares input axons with another block from axon {block.axon} on")
-        reach[block.core] = max(reach[block.core], block.axon + block.axons)
-    # One number per (core, axon): the axons of core c start at offset[c].
-    offset = np.concatenate([[0], np.cumsum(reach)])
-    exists = np.zeros(offset[-1], bool)
-    for k in listed:
-        block = program.blocks[k]
-        exists[offset[block.core] + block.axon : offset[block.core] + block.axon + block.axons] = True
-    feeder, fed = _feeders(program, offset, reach, exists, problems)
-    for k in listed:
-        block = program.blocks[k]
-        if not block.axons:
-            continue
-        span = slice(offset[block.core] + block.axon, offset[block.core] + block.axon + block.axons)
+    axons = _Axons(program, blocks)
+    for number in np.flatnonzero(axons.shared()).tolist():
+        name = _block_name(program, axons.order[number])
+        problems.add("axon", f"{name} shares input axons with another block from axon {axons.first[number]} on")
+    feeder, fed = _feeders(program, axons, problems)
+    for number, k in enumerate(axons.order):
+        span, block = slice(axons.row[number], axons.row[number + 1]), program.blocks[k]
         name, counts = _block_name(program, k), fed[span]
         for kind, wrong in (("fed by no neuron", counts == 0), ("fed by several neurons", counts > 1)):
-            number = int(np.count_nonzero(wrong))
-            if number:
-                problems.add("axon", f"{number} of the {block.axons} input axons of {name} are {kind}", number)
+            found = int(np.count_nonzero(wrong))
+            if found:
+                problems.add("axon", f"{found} of the {block.axons} input axons of {name} are {kind}", found)
         if (counts == 1).all():
             _check_source(name, block, feeder[span], program, problems)
 
 
-def _feeders(program: Program, offset: Array, reach: Array, exists: Array, problems: _Problems) -> tuple[Array, Array]:
-    """Return, per input axon, the number of the neuron that feeds it (all populations in a row, C order) and how many do."""
+def _feeders(program: Program, axons: _Axons, problems: _Problems) -> tuple[Array, Array]:
+    """Return, per axon of the row, the number of the neuron that feeds it (all populations in a row, C order) and how many do."""
     start = np.concatenate([[0], np.cumsum([int(np.prod(p.shape)) for p in program.populations])])
-    feeder, fed = np.full(exists.size, -1, np.int64), np.zeros(exists.size, np.int32)
+    feeder, fed = np.full(axons.row[-1], -1, np.int64), np.zeros(axons.row[-1], np.int32)
     if len(program.routes) != len(program.groups):
         problems.add("route", f"there are {len(program.routes)} route tables for {len(program.groups)} neuron groups")
     tables: list[tuple[str, Routes, Array]] = []
@@ -313,29 +336,26 @@ def _feeders(program: Program, offset: Array, reach: Array, exists: Array, probl
                 tables.append((name, routes, start[group.population] + box_indices(group.box, population.shape)))
     ports = {k for k, p in enumerate(program.populations) if p.is_input}
     for k in sorted(ports ^ set(program.inputs)):
-        missing = k in ports
-        problems.add("route", f"input port `{program.populations[k].name}` has no routes" if missing else f"population {k} is no input port")
+        what = f"population {k} is no input port"
+        problems.add("route", f"input port `{program.populations[k].name}` has no routes" if k in ports else what)
     for k in sorted(ports & set(program.inputs)):
         size = int(np.prod(program.populations[k].shape))
         tables.append((f"input port `{program.populations[k].name}`", program.inputs[k], start[k] + np.arange(size)))
     for name, routes, neurons in tables:
-        lengths = np.diff(routes.indptr)
-        entries = routes.core.size
+        lengths, entries = np.diff(routes.indptr), routes.core.size
         if (
             lengths.size != neurons.size or routes.axon.size != entries or (lengths < 0).any() or routes.indptr[0] != 0
             or routes.indptr[-1] != entries
         ):
             problems.add("route", f"the route table of {name} does not fit its {neurons.size} neurons")
             continue
-        core, axon = routes.core.astype(np.int64), routes.axon.astype(np.int64)
-        good = (core >= 0) & (core < reach.size) & (axon >= 0)
-        good[good] &= axon[good] < reach[core[good]]
-        place = np.where(good, offset[np.where(good, core, 0)] + axon, 0)
-        good[good] = exists[place[good]]
+        place = axons.places(routes.core, routes.axon)
+        good = place >= 0
         lost = int(np.count_nonzero(~good))
         if lost:
             first = int(np.flatnonzero(~good)[0])
-            problems.add("route", f"{lost} routes of {name} lead to no input axon, first to axon {axon[first]} of core {core[first]}", lost)
+            where = f"axon {routes.axon[first]} of core {routes.core[first]}"
+            problems.add("route", f"{lost} routes of {name} lead to no input axon, first to {where}", lost)
         np.add.at(fed, place[good], 1)
         feeder[place[good]] = np.repeat(neurons, lengths)[good]
     return feeder, fed

@@ -8,13 +8,13 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from nmap.connectivity import Array
-from nmap.partition.fill import fill, finish, loads, quality
+from nmap.partition.fill import fill, finish, loads, most_cores, quality, spend_slack
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, area_bound
 
 __all__ = ["merges", "pack"]
 
-_TIME = (0.5, 4.0, 40.0)
+_TIME = (0.2, 1.5, 20.0)
 """Deterministic time of one solve by effort."""
 _CELLS = 4000
 """Items times cores of one model; beyond it CP-SAT rarely closes (measured)."""
@@ -153,7 +153,8 @@ def _solve(
         if c:
             model.add_implication(used[c], used[c - 1])
             model.add(units[lead][c - 1] >= units[lead][c])
-        model.add_hint(used[c], bool(start[:, c].any()))
+        if c >= fewest:
+            model.add_hint(used[c], bool(start[:, c].any()))
     if pieces:
         cost = []
         for c in range(cores):
@@ -177,6 +178,8 @@ def _solve(
     solver.parameters.max_deterministic_time = limit
     status = solver.solve(model)
     time = float(solver.response_proto.deterministic_time)
+    if status == cp_model.MODEL_INVALID:
+        raise RuntimeError(f"the packing model is invalid: {model.validate()}")
     if status == cp_model.INFEASIBLE:
         return _Answer(None, cores + 1.0, time)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
@@ -235,7 +238,7 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
             bound = max(bound, min(int(np.ceil(proved.bound - 1e-6)), inner.shape[1]))
             fewest = bound
     total = kept.shape[1] + inner.shape[1]
-    extra = max(0, min(int(total * (1 + problem.slack)), problem.cores) - total)
+    extra = most_cores(problem, total) - total
     least = sum(item.fewest_pieces for item in part.items)
     if total <= problem.cores and int((inner > 0).sum()) + sum(quality(inner)[2:]) > least:
         if budget.progress:
@@ -250,4 +253,6 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
             inner = answer.units
     packed = np.zeros((len(problem.items), inner.shape[1]), np.int64)
     packed[chosen] = inner
-    return finish(problem, np.concatenate([kept, packed], axis=1), bound, spent)
+    units = np.concatenate([kept, packed], axis=1)
+    # The model had its share of the slack already; a greedy answer with fewer pieces still is no worse on as many cores.
+    return finish(problem, spend_slack(replace(problem, cores=total + extra), units), bound, spent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nmap.partition.fill import fill, finish
+from nmap.partition.fill import fill, finish, spend_slack
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingProblem, PackingSolution, area_bound
 from nmap.place.anneal import search
@@ -22,7 +22,7 @@ class Greedy:
 
     def pack(self, problem: PackingProblem, budget: Budget) -> PackingSolution:  # noqa: ARG002 - takes no time worth a budget
         """Return the best of several greedy packings; its bound is `area_bound`."""
-        return finish(problem, fill(problem), area_bound(problem))
+        return finish(problem, spend_slack(problem, fill(problem)), area_bound(problem))
 
     def place(self, problem: PlacementProblem, budget: Budget) -> PlacementSolution:
         """Return an annealed placement with the better of the packet and the Gilmore-Lawler bound.

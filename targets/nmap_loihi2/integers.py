@@ -176,7 +176,8 @@ def read_integer_network(path: Path) -> tuple[QuantizedNetwork, Array]:
     """
     findings = Findings()
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because numpy leaves a file open that turns out not to be a zip.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         findings.error("NM101", f"`{path.name}` is not an .npz file of arrays", where=str(path), why=str(error))

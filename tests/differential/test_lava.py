@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,8 @@ def even(rng, *shape, low=-100, high=128) -> np.ndarray:
 def test_dense_recurrent_delayed(tmp_path):
     rng = np.random.default_rng(1)
     hidden = lif(
-        "hidden", (14,), du=rng.integers(-1, 4096, 14), dv=rng.integers(0, 4097, 14), vth=rng.integers(100, 900, 14),
+        # The ends of both decays: -1 and 4096 lie outside the documented fields, but Lava computes them and netx writes them.
+        "hidden", (14,), du=[-1, 0, 4095, *rng.integers(0, 4096, 11)], dv=[4096, 0, 4095, *rng.integers(0, 4096, 11)], vth=rng.integers(100, 900, 14),
         bias_mant=rng.integers(-200, 200, 14), bias_exp=rng.integers(0, 8, 14),
         initial={"u": rng.integers(-5000, 5000, 14), "v": rng.integers(-30000, 30000, 14)},
     )
@@ -216,6 +218,58 @@ def test_input_shorter_and_longer_than_the_run(tmp_path):
     inputs = np.ones((1, 3, 1), np.int64)
     assert run(network, inputs, 6, tmp_path)["out"][0, :, 0].tolist() == [0, 1, 1, 1, 0, 0]
     assert run(network, inputs, 2, tmp_path)["out"][0, :, 0].tolist() == [0, 1]
+
+
+def command(folder, *arguments):
+    interpreter, _ = find_lava()
+    return subprocess.run(
+        [interpreter, str(folder / "network.py"), *arguments], capture_output=True, text=True, timeout=120, check=False, cwd=folder
+    )
+
+
+@pytest.fixture
+def relay(tmp_path):
+    """A folder with a program of two neurons that fire one step after their input, and samples for it."""
+    network = QuantizedNetwork(
+        (port("in", (1, 2)), lif("o/ut", (2,), du=4095, dv=4096, vth=1)),
+        (projection("in", "o/ut", Dense(np.diag([254, 254]).astype(np.int32))),), ("in",), ("o/ut",),
+    )
+    for name, data in emit(network, mapped(network)).items():
+        (tmp_path / name).write_bytes(data)
+    np.savez(tmp_path / "S.npz", inputs=np.array([[[[1, 0]], [[1, 1]]], [[[0, 0]], [[0, 1]]]], np.uint8))
+    np.savez(tmp_path / "float.npz", inputs=np.zeros((1, 2, 2)))
+    np.savez(tmp_path / "wide.npz", inputs=np.zeros((1, 2, 3), int))
+    return tmp_path
+
+
+def test_the_program_by_hand(relay):
+    done = command(relay, "--input", "S.npz", "--output", "OUT.npz", "--steps", "4", "--probe")
+    assert (done.returncode, done.stdout) == (0, "")
+    with np.load(relay / "OUT.npz") as file:
+        assert set(file.files) == {"spikes", "o/ut.spikes"}
+        assert file["spikes"].dtype == np.int32
+        expected = [[[0, 0], [1, 0], [1, 1], [0, 0]], [[0, 0], [0, 0], [0, 1], [0, 0]]]
+        assert file["spikes"].tolist() == file["o/ut.spikes"].tolist() == expected
+
+
+def test_the_program_prints_counts_of_the_first_samples(relay):
+    done = command(relay, "--input", "S.npz", "--samples", "1", "--steps", "3")
+    assert (done.returncode, done.stdout) == (0, "sample 0: spikes per output neuron [2, 1]\n")
+
+
+@pytest.mark.parametrize(("arguments", "status", "text"), [
+    (["--input", "none.npz"], 2, "none.npz"),
+    (["--input", "weights.npz"], 2, "not an .npz file with an array `inputs`"),
+    (["--input", "float.npz"], 2, "must be integers"),
+    (["--input", "wide.npz"], 2, "with 2 neurons"),
+    (["--input", "S.npz", "--steps", "0"], 2, "must be positive"),
+    (["--input", "S.npz", "--hardware"], 4, "lava-loihi extension"),
+])
+def test_wrong_use_is_a_message(relay, arguments, status, text):
+    done = command(relay, *arguments)
+    assert done.returncode == status
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["a_lif3", "c_graded_delay", "f_latency"])

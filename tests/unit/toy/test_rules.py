@@ -27,7 +27,7 @@ def chain(*neurons: Neuron, conventions: Conventions | None = None, delays: tupl
     populations = {"input": ((1,), None)} | {f"p{k}": ((1,), n) for k, n in enumerate(neurons)}
     projections = [
         (a, b, Dense(np.ones((1, 1))), None, d)
-        for a, b, d in zip(names, names[1:], delays or (0,) * len(neurons), strict=False)
+        for a, b, d in zip(names, names[1:], (*delays, *(0,) * len(neurons)), strict=False)
     ]
     return build("chain.nir", populations, projections, conventions=conventions)
 
@@ -40,7 +40,7 @@ def test_takes_every_random_network() -> None:
 def test_all_offences_of_all_populations_are_told_at_once() -> None:
     bad = chain(
         neuron(alpha=0.5), neuron(spiking=False), neuron(beta=0.9), neuron(beta=1.5), neuron(gain_v=0.0), neuron(threshold=-1.0),
-        neuron(v_reset=0.5), delays=(0, 0, 0, 0, 0, 0, 5),
+        neuron(v_reset=0.5), delays=(5,),
     )
     found = judge(bad, Options(bits=5, payload=(0, 3)))
     assert [d.code for d in found] == ["NM004", "NM201", "NM201", "NM202", "NM205", "NM305", "NM305", "NM305", "NM204", "NM203"]

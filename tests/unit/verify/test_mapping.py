@@ -153,7 +153,7 @@ DAMAGE = {
     "negative axon": (lambda: with_block(2, axon=-1), "shape", "starts at axon -1"),
     "tile for other neurons": (lambda: with_tile(out_box=((0, 1), (0, 2), (0, 2))), "shape", "its neurons are"),
     "tile for another population": (lambda: with_tile(out_shape=(2, 2, 3)), "shape", "its population has shape (2, 2, 2)"),
-    "tile with a short halo": (lambda: with_tile(in_box=((0, 1), (0, 2), (0, 3))), "shape", "0..2 in dimension 1 of its source, it needs 0..3"),
+    "tile with a short halo": (lambda: with_tile(in_box=((0, 1), (0, 2), (0, 3))), "shape", "in dimension 1 of its source, it needs 0..3"),
     "tile with a halo beyond the source": (lambda: with_tile(in_box=((0, 1), (0, 4), (0, 3))), "shape", "of a source of shape (1, 3, 3)"),
     "tile with another stride": (lambda: with_tile(stride=(2, 1)), "shape", "output size 2 where its geometry gives 1"),
     "tile with too many kernel rows": (lambda: with_tile(weights=np.full((2, 1, 2, 2), 2)), "shape", "kernel of shape (2, 1, 2, 2)"),
@@ -190,6 +190,9 @@ DAMAGE = {
         lambda: replace(sound(), inputs={0: routes(*([(0, k), (1, 2 + k), *([(1, 0)] if k == 0 else [])] for k in range(9)))}),
         "route", "first to axon 0 of core 1",
     ),
+    "route to a negative axon": (lambda: with_routes(2, routes([(2, -1)], [(2, 9)], [(2, 10)])), "route", "first to axon -1 of core 2"),
+    "route to a negative core": (lambda: with_routes(2, routes([(-1, 8)], [(2, 9)], [(2, 10)])), "route", "first to axon 8 of core -1"),
+    "axon far away": (lambda: with_block(2, axon=1 << 60), "shape", "starts at axon 1152921504606846976"),
     "routes of other neurons": (lambda: with_routes(2, routes([(2, 8)], [(2, 9)])), "route", "does not fit its 3 neurons"),
     "a table is missing": (lambda: replace(sound(), routes=sound().routes[:2]), "route", "2 route tables for 3 neuron groups"),
     "input without routes": (lambda: replace(sound(), inputs={}), "route", "input port `in` has no routes"),
@@ -238,3 +241,18 @@ def test_many_problems_of_a_kind_are_counted():
 def test_all_problems_are_reported_together():
     program = replace(with_group(2, kernel="small.if"), variant="two", inputs={})
     assert {d.data["kind"] for d in verify_mapping(program, TARGET)} >= {"variant", "kernel", "route", "axon"}
+
+
+def test_a_program_without_blocks_has_routes_to_nowhere():
+    found = verify_mapping(replace(sound(), blocks=()), TARGET)
+    assert {d.data["kind"] for d in found} == {"route"}
+    assert found[0].data["count"] == 4 + 4 + 3 + 18
+
+
+def test_a_chip_with_one_range_of_weights():
+    limits = {name: entry for name, entry in SPEC.limits.items() if not name.startswith("weight_m") and not name.startswith("weight_exc")}
+    spec = SPEC.model_copy(update={"limits": {**limits, "weight": SPEC.limits["weight_excitatory"].model_copy(update={"max": 5})}})
+    found = verify_mapping(sound(), SimpleNamespace(**{**vars(TARGET), "spec": spec}))
+    # The dense block holds 6, the loop -8..6; the kernels' 2 fits, and 8 bits demand no multiples here.
+    assert [d.data["kind"] for d in found] == ["weight", "weight"]
+    assert ["is 6, outside 0..5" in d.message for d in found] == [True, False]

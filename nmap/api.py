@@ -1,0 +1,142 @@
+"""The Python interface: the command line's commands as functions.
+
+Each takes the command line's options under the same names and raises `NmapError` for what the user can mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+from nmap import flow
+from nmap.diagnostics import NmapError
+from nmap.mapping import Mapping
+from nmap.network import Network
+from nmap.options import Options
+from nmap.report.model import Outcome, RunResult, Verification
+
+__all__ = ["Deployment", "check", "deploy", "read", "run", "verify"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deployment:
+    """What a command found out about one network on one target.
+
+    Args:
+        outcome: everything, stage by stage.
+    """
+
+    outcome: Outcome
+
+    @property
+    def status(self) -> str:
+        """`ok`, `does_not_fit`, `differs` or `unknown`."""
+        return self.outcome.status
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The report as a JSON object, schema `nmap.report/1`."""
+        from nmap.report.json import to_json
+
+        return to_json(self.outcome)
+
+    @property
+    def mapping(self) -> Mapping | None:
+        """Where everything lies; None when it does not fit."""
+        return self.outcome.mapping
+
+    @property
+    def verdict(self) -> Verification | None:
+        """What was checked, and the result; None before that stage."""
+        return self.outcome.verification
+
+    @property
+    def bundle(self) -> Path | None:
+        """The folder written."""
+        return self.outcome.bundle
+
+    def __str__(self) -> str:
+        from nmap.report.text import to_text
+
+        return to_text(self.outcome)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def _deployment(outcome: Outcome) -> Deployment:
+    if outcome.status == "error":
+        raise NmapError([d for d in outcome.diagnostics if d.severity == "error"], outcome.exit_status)
+    return Deployment(outcome)
+
+
+def read(path: str | Path, *, dt: float | None = None, reset: str | None = None, source: str | None = None) -> Network:
+    """Read a NIR or netx file.
+
+    Raises:
+        NmapError: with everything that keeps it from being read.
+    """
+    from nmap.readers import read as read_file
+
+    return read_file(Path(path), dt=dt, reset=reset, source=source)
+
+
+def deploy(
+    path: str | Path, target: str, *, input: str | Path | None = None, output: str | Path | None = None,  # noqa: A002
+    dt: float | None = None, reset: str | None = None, source: str | None = None, bits: int | None = None, partitioner: str = "cpsat",
+    effort: Literal[0, 1, 2] = 1, seed: int = 0, chips: int | None = None, dead_cores: Iterable[tuple[int, int]] = (), slack: float = 0.05,
+    approximate: Iterable[str] = (), steps: int | None = None, verify: bool = True, locked: bool = False, strict: bool = False,
+) -> Deployment:
+    """Take a network file to a chip and prove the result; the options are those of `nmap deploy`.
+
+    Raises:
+        NmapError: wrong usage, an unreadable file, or a missing package.
+    """
+    options = Options(
+        bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead=tuple(dead_cores), slack=slack,
+        approximate=frozenset(approximate), steps=steps, strict=strict,
+    )
+    return _deployment(flow.deploy(
+        Path(path), target=target, options=options, dt=dt, reset=reset, source=source, input=None if input is None else Path(input),
+        output=None if output is None else Path(output), verify=verify, locked=locked,
+    ))
+
+
+def check(
+    path: str | Path, targets: str | Sequence[str], *, input: str | Path | None = None,  # noqa: A002
+    dt: float | None = None, reset: str | None = None, source: str | None = None, **options: Any,
+) -> list[Deployment]:
+    """Say whether a network fits each target; writes nothing. `options` are fields of `nmap.Options`.
+
+    Raises:
+        NmapError: wrong usage, an unreadable file, or a missing package, for any of the targets.
+    """
+    outcomes = flow.check(
+        Path(path), targets=[targets] if isinstance(targets, str) else list(targets), options=Options(**options), dt=dt, reset=reset,
+        source=source, input=None if input is None else Path(input),
+    )
+    return [_deployment(outcome) for outcome in outcomes]
+
+
+def run(
+    source: str | Path, input: str | Path, *, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002
+    probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False,
+) -> RunResult:
+    """Run samples through a bundle or a network file.
+
+    Raises:
+        NmapError: anything the user can mend.
+    """
+    return flow.run(Path(source), input=Path(input), level=level, probes=probes, steps=steps, raw_time=raw_time)
+
+
+def verify(bundle: str | Path, *, input: str | Path | None = None, against: str | None = None) -> Deployment:  # noqa: A002
+    """Check a bundle again.
+
+    Raises:
+        NmapError: wrong usage, a damaged bundle, or a missing package.
+    """
+    return _deployment(flow.verify(Path(bundle), input=None if input is None else Path(input), against=against))

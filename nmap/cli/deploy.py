@@ -1,0 +1,44 @@
+"""`nmap deploy`: a network file becomes a bundle."""
+
+from __future__ import annotations
+
+import typer
+
+from nmap.cli import options as opt
+from nmap.cli.replies import outcome_reply
+from nmap.cli.serve import Progress, Reply, Screen, serve
+from nmap.diagnostics import Diagnostic, NmapError
+
+__all__ = ["deploy"]
+
+
+def deploy(
+    context: typer.Context, net: opt.NetArg, target: opt.TargetOption, output: opt.OutputOption = None, input: opt.InputOption = None,  # noqa: A002
+    dt: opt.DtOption = None, reset: opt.ResetOption = None, source: opt.FrameworkOption = None, bits: opt.BitsOption = None,
+    approximate: opt.ApproximateOption = None, partitioner: opt.PartitionerOption = "cpsat", effort: opt.EffortOption = 1,
+    seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
+    steps: opt.StepsOption = None, stop_after: opt.StopOption = None, verify: opt.VerifyOption = True, locked: opt.LockedOption = False,
+    strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False,  # noqa: A002
+    verbose: opt.VerboseOption = False,
+) -> None:
+    """Read, check, quantize, partition, place, route, emit and verify; writes a bundle."""
+
+    def work(screen: Screen, progress: Progress) -> Reply:
+        from nmap import flow
+
+        if "," in target:
+            raise NmapError(Diagnostic(
+                "NM004", "error", "a network is deployed to one target", "--target",
+                help=(f"compare several: nmap check {net} --target {target}",),
+            ))
+        chosen = opt.build_options(
+            bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead_cores=dead_cores, slack=slack,
+            approximate=approximate, steps=steps, strict=strict,
+        )
+        outcome = flow.deploy(
+            net, target=target, options=chosen, dt=dt, reset=reset.value if reset else None, source=source, input=input, output=output,
+            verify=verify, stop_after=stop_after.value if stop_after else None, locked=locked, progress=progress, command=screen.command,
+        )
+        return outcome_reply(outcome, writes=True)
+
+    serve(context, work, format=format, quiet=quiet, verbose=verbose, strict=strict)

@@ -1,0 +1,222 @@
+"""Options that several commands share: one name, one meaning, one help text, and the checks of their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nmap.diagnostics import Diagnostic, Findings, NmapError
+
+if TYPE_CHECKING:
+    from nmap.options import Options
+
+__all__ = [
+    "Against", "Format", "Level", "Reset", "Stage", "build_options", "parse_dead_cores", "parse_names", "parse_seconds", "split_targets",
+]
+
+
+class Format(Enum):
+    """How to print."""
+
+    text = "text"
+    json = "json"
+    sarif = "sarif"
+
+
+class Reset(Enum):
+    """What a spike does to the membrane."""
+
+    zero = "zero"
+    subtract = "subtract"
+    delayed = "delayed"
+
+
+class Level(Enum):
+    """Which form of the network runs."""
+
+    chip = "chip"
+    fixed = "fixed"
+    float = "float"
+
+
+class Against(Enum):
+    """What to compare the chip emulator with."""
+
+    fixed = "fixed"
+    float = "float"
+    vendor = "vendor"
+
+
+class Stage(Enum):
+    """Stages of a deployment, in order."""
+
+    read = "read"
+    check = "check"
+    quantize = "quantize"
+    partition = "partition"
+    place = "place"
+    route = "route"
+    emit = "emit"
+    verify = "verify"
+
+
+_SECONDS = re.compile(r"([0-9.eE+-]+?)\s*(s|ms|us|µs)?")
+_UNITS = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_DEAD = re.compile(r"(?:c|([0-9]+):)([0-9]+)")
+
+
+def parse_seconds(text: str) -> float:
+    """Return a time step in seconds from `0.001`, `1ms` or `100us`.
+
+    Raises:
+        typer.BadParameter: not a positive, finite time.
+    """
+    match = _SECONDS.fullmatch(text.strip())
+    try:
+        value = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    except ValueError:
+        value = 0.0
+    if not (isfinite(value) and value > 0):
+        raise typer.BadParameter(f"`{text}` is not a time step: give seconds, or a number with s, ms or us (0.001, 1ms)")
+    return value
+
+
+def parse_names(text: str | None) -> frozenset[str]:
+    """Return the names of a comma-separated list."""
+    return frozenset(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def parse_dead_cores(text: str | None) -> tuple[tuple[int, int], ...]:
+    """Return (chip, core) pairs of `c3,c17` (cores of chip 0), `0:3,1:17`, or of a file with one per line and `#` comments.
+
+    Raises:
+        NmapError: NM004 with every entry that is neither, or a file that cannot be read.
+    """
+    if not text:
+        return ()
+    path = Path(text)
+    entries: list[tuple[str, str | None]] = []
+    if path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise NmapError(Diagnostic("NM004", "error", f"the list of dead cores `{text}` cannot be read", text, str(error))) from error
+        entries = [(line.partition("#")[0].strip(), f"{text}:{number}") for number, line in enumerate(lines, 1)]
+    else:
+        entries = [(entry.strip(), None) for entry in text.split(",")]
+    findings, cores = Findings(), set()
+    for entry, where in entries:
+        match = _DEAD.fullmatch(entry)
+        if match:
+            cores.add((int(match[1] or 0), int(match[2])))
+        elif entry:
+            findings.error(
+                "NM004", f"`{entry}` names no core, and no file of that name exists" if where is None else f"`{entry}` names no core",
+                where=where or "--dead-cores", help=("name cores as `c3,c17` or as chip and core `0:3,1:17`",),
+            )
+    findings.raise_errors()
+    return tuple(sorted(cores))
+
+
+def build_options(
+    *, bits: int | None = None, partitioner: str = "cpsat", effort: int = 1, seed: int = 0, chips: int | None = None,
+    dead_cores: str | None = None, slack: float = 0.05, approximate: str | None = None, steps: int | None = None, strict: bool = False,
+) -> Options:
+    """Return the options of a run.
+
+    Raises:
+        NmapError: NM004, see `parse_dead_cores`, or a slack that is not a share.
+    """
+    from nmap.options import Options
+
+    findings = Findings()
+    dead: tuple[tuple[int, int], ...] = ()
+    try:
+        dead = parse_dead_cores(dead_cores)
+    except NmapError as error:
+        findings.extend(error.diagnostics)
+    if not (isfinite(slack) and slack >= 0):
+        findings.error("NM004", f"{slack} is not a slack", where="--slack", help=("give a share of cores, for example 0.05",))
+    findings.raise_errors()
+    return Options(
+        bits=bits, partitioner=partitioner, effort=2 if effort == 2 else 1 if effort == 1 else 0, seed=seed, chips=chips, dead=dead,
+        slack=slack, approximate=parse_names(approximate), steps=steps, strict=strict,
+    )
+
+
+def split_targets(text: str, known: Iterable[str]) -> list[str]:
+    """Return the targets of a comma-separated list, in order and once each; `all` stands for every installed one.
+
+    Raises:
+        NmapError: NM003 where no target is named or installed.
+    """
+    names: list[str] = []
+    for name in (part.strip() for part in text.split(",")):
+        names += known if name == "all" else [name] if name else []
+    if not names:
+        raise NmapError(Diagnostic("NM003", "error", "no target is named" if text.strip() != "all" else "no target is installed"))
+    return list(dict.fromkeys(names))
+
+
+NetArg = Annotated[Path, typer.Argument(metavar="NET", help="Network file: NIR, or lava-dl netx HDF5.", show_default=False)]
+BundleArg = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by `nmap deploy`.", show_default=False)]
+SourceArg = Annotated[
+    Path, typer.Argument(metavar="BUNDLE|NET", help="Folder written by `nmap deploy`, or a network file.", show_default=False)
+]
+TargetOption = Annotated[
+    str, typer.Option("--target", metavar="T[:VARIANT]", help="Chip family; `nmap targets` lists them.", show_default=False)
+]
+TargetsOption = Annotated[
+    str, typer.Option("--target", metavar="T[,T2]|all", help="Chip families, or `all` for a comparison.", show_default=False)
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder.  [default: build/NET.TARGET]", show_default=False)
+]
+SpikesOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="File for spikes and probes.", show_default=False)
+]
+InputOption = Annotated[
+    Path | None, typer.Option("--input", metavar="FILE", help="Samples: .npz with `inputs` (samples, time, *shape), NIRData or events.",
+                              show_default=False)
+]
+NeededInput = Annotated[
+    Path, typer.Option("--input", metavar="FILE", help="Samples: .npz with `inputs` (samples, time, *shape), NIRData or events.",
+                       show_default=False)
+]
+DtOption = Annotated[
+    float | None, typer.Option("--dt", metavar="SECONDS", parser=parse_seconds, help="Time step: 0.001 or 1ms.", show_default=False)
+]
+ResetOption = Annotated[Reset | None, typer.Option("--reset", help="What a spike does to the membrane.", show_default=False)]
+FrameworkOption = Annotated[
+    str | None, typer.Option("--source", metavar="FRAMEWORK", help="Framework that exported the file.", show_default=False)
+]
+BitsOption = Annotated[int | None, typer.Option("--bits", metavar="N", min=1, max=32, help="Weight bits.", show_default=False)]
+PartitionerOption = Annotated[str, typer.Option("--partitioner", metavar="NAME", help="Algorithm for partition and placement.")]
+EffortOption = Annotated[int, typer.Option("--effort", min=0, max=2, help="0 fast, 2 thorough; never a time limit.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of every random choice.")]
+ChipsOption = Annotated[int | None, typer.Option("--chips", metavar="N", min=1, help="Number of chips.", show_default=False)]
+DeadOption = Annotated[
+    str | None, typer.Option("--dead-cores", metavar="LIST|FILE", help="Cores not to use: c3,c17 or 0:3,1:17, or a file, one per line.",
+                             show_default=False)
+]
+SlackOption = Annotated[float, typer.Option("--slack", metavar="SHARE", min=0.0, help="Cores above the fewest that may buy less traffic.")]
+ApproximateOption = Annotated[
+    str | None, typer.Option("--approximate", metavar="LIST", help="Features that may be approximate.", show_default=False)
+]
+StepsOption = Annotated[int | None, typer.Option("--steps", metavar="N", min=1, help="Time steps to run.", show_default=False)]
+StopOption = Annotated[
+    Stage | None,
+    typer.Option("--stop-after", metavar="STAGE", help=f"One of {', '.join(stage.value for stage in Stage)}.", show_default=False),
+]
+VerifyOption = Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the chip emulator with the references.")]
+LockedOption = Annotated[bool, typer.Option("--locked", help="Fail when inputs, chip data or versions differ from nmap.lock.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, errors and warnings.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Progress as lines, also without a terminal.")]

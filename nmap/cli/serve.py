@@ -1,0 +1,267 @@
+"""What every command shares: where output goes, progress, exit status, crash files.
+
+Reports go to stdout, diagnostics and progress to stderr. With `--format json` stdout is exactly one JSON object, also after a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+import typer
+
+from nmap.cli.options import Format
+from nmap.diagnostics import Diagnostic, Exit, NmapError
+
+__all__ = ["INTERRUPTED", "Reply", "Screen", "answer", "print_failure", "serve", "write_crash_file"]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells count it."""
+
+_ASCII = str.maketrans({
+    "·": "-", "×": "x", "→": "->", "◀": "<", "–": "-", "…": "...", "≠": "!=", "≥": ">=", "≤": "<=", "µ": "u", "−": "-",
+})
+
+Progress = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a command answers.
+
+    Args:
+        text: the report, for stdout.
+        report: the JSON object of `--format json`.
+        diagnostics: for stderr.
+        exit_status: of the command.
+        short: the verdict in one line, for `-q`.
+        written: False for a command that writes and wrote nothing.
+    """
+
+    text: str
+    report: dict[str, Any]
+    diagnostics: Sequence[Diagnostic] = ()
+    exit_status: int = 0
+    short: str | None = None
+    written: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """How to print.
+
+    Args:
+        command: the words of the command line.
+        format: text or JSON.
+        quiet, verbose: `-q` and `-v`.
+        strict: warnings make the exit status 1.
+    """
+
+    command: tuple[str, ...] = field(default_factory=lambda: ("nmap", *sys.argv[1:]))
+    format: Format = Format.text
+    quiet: bool = False
+    verbose: bool = False
+    strict: bool = False
+
+
+def serve(
+    context: typer.Context, work: Callable[[Screen, Progress], Reply], *, format: Format = Format.text,  # noqa: A002 - the option's name
+    quiet: bool = False, verbose: bool = False, strict: bool = False,
+) -> NoReturn:
+    """Run a command's work, print its answer and leave with its exit status.
+
+    Args:
+        context: `obj` holds the words of the command line; without it they are taken from the process.
+        work: called with the screen and a function for progress.
+        format, quiet, verbose, strict: see `Screen`.
+
+    Raises:
+        typer.Exit: always, with the exit status.
+    """
+    command = context.obj if isinstance(context.obj, tuple) else ("nmap", *sys.argv[1:])
+    raise typer.Exit(answer(Screen(command, format, quiet, verbose, strict), work))
+
+
+def answer(screen: Screen, work: Callable[[Screen, Progress], Reply]) -> int:
+    """Run a command's work, print its answer and return the exit status; never raises for a mistake of the user or a bug."""
+    try:
+        try:
+            if screen.format is Format.sarif:
+                raise NmapError(Diagnostic(
+                    "NM004", "error", "`--format sarif` is not available yet", "--format", help=("use `--format json`",),
+                ))
+            with _progress(screen) as progress:
+                reply = work(screen, progress)
+        except NmapError as error:
+            return print_failure(screen, error)
+        return _print_reply(screen, reply)
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            sys.stderr.write("nmap: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _close_pipe()
+    except Exception as error:
+        return _crash(screen, error)
+
+
+def print_failure(screen: Screen, error: NmapError) -> int:
+    """Print the diagnostics of a failure and return its exit status."""
+    report: dict[str, Any] = {}
+    if screen.format is Format.json:
+        from nmap.report.json import failure_to_json
+
+        report = failure_to_json(error, screen.command)
+    return _print_reply(screen, Reply("", report, error.diagnostics, int(error.exit_status)))
+
+
+def _print_reply(screen: Screen, reply: Reply) -> int:
+    status, report = reply.exit_status, reply.report
+    if screen.strict and status == 0 and any(d.severity == "warning" for d in reply.diagnostics):
+        status = int(Exit.DOES_NOT_FIT)
+        if "exit_status" in report:
+            report = {**report, "exit_status": status, "status": "error"}
+    if screen.format is Format.json:
+        from json import dumps
+
+        _write(sys.stdout, dumps(report, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+    elif screen.quiet and reply.short is not None:
+        _write(sys.stdout, reply.short + "\n")
+    else:
+        _write(sys.stdout, reply.text)
+    if reply.diagnostics or status:
+        from nmap.report.messages import render_all
+
+        text = render_all(reply.diagnostics, notes=not screen.quiet)
+        errors = sum(d.severity == "error" for d in reply.diagnostics)
+        if errors:
+            nothing = ", nothing written" if reply.written is False else ""
+            text += f"\n\nerror: {errors} problem{'' if errors == 1 else 's'}{nothing} (exit {status})"
+        elif status and screen.strict:
+            text += f"\n\nerror: warnings count as errors under --strict (exit {status})"
+        if text:
+            _write(sys.stderr, text + "\n")
+    return status
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Print text, coloured on a terminal, in the stream's own encoding."""
+    if not text:
+        return
+    encoding = stream.encoding or "ascii"
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    if stream.isatty() and not os.environ.get("NO_COLOR"):
+        _write_coloured(stream, text)
+    else:
+        stream.write(text)
+    stream.flush()
+
+
+def _write_coloured(stream: TextIO, text: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    rich = Text(text)
+    for pattern, style in (
+        (r"(?m)^error(\[NM\d+\])?:", "bold red"), (r"(?m)^warning(\[NM\d+\])?:", "bold yellow"), (r"(?m)^note(\[NM\d+\])?:", "bold cyan"),
+        (r"(?m)^  (why|help|-->)", "bold blue"), (r"◀.*", "bold yellow"), (r"(?m)^verdict: (fits|ok)", "bold green"),
+        (r"(?m)^verdict: (does not|verification|could not|failed).*", "bold red"), (r"(?m)^(Next|Wrote)\b", "bold"),
+    ):
+        rich.highlight_regex(pattern, style)
+    Console(file=stream, highlight=False, soft_wrap=True).print(rich, end="")
+
+
+@contextmanager
+def _progress(screen: Screen) -> Iterator[Progress]:
+    if screen.quiet:
+        yield _silent
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with _live() as show:
+            yield show
+    elif screen.verbose:
+        yield _line
+    else:
+        yield _silent
+
+
+def _silent(stage: str, text: str) -> None:
+    del stage, text
+
+
+def _line(stage: str, text: str) -> None:
+    _write(sys.stderr, f"{stage:<10} {text}".rstrip() + "\n")
+
+
+@contextmanager
+def _live() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    # markup=False: a network's names are shown as they are.
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Bar(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(stage: str, text: str) -> None:
+            bar.update(task, description=f"{stage:<10} {text}")
+
+        yield show
+
+
+def _close_pipe() -> int:
+    """Leave quietly when the reader of stdout has gone, for example `nmap targets | head -1`."""
+    with suppress(OSError, ValueError):
+        # What Python still flushes at exit has to go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _crash(screen: Screen, error: Exception) -> int:
+    path = write_crash_file(screen.command, error)
+    told = f"; what happened is in {path}" if path is not None else ""
+    with suppress(OSError):
+        _write(sys.stderr, f"nmap: a bug in nmap stopped it: {type(error).__name__}{told}\n")
+        if screen.format is Format.json:
+            from json import dumps
+
+            from nmap.report.json import failure_to_json
+
+            _write(sys.stdout, dumps(failure_to_json(NmapError((), Exit.BUG), screen.command), indent=2) + "\n")
+    return int(Exit.BUG)
+
+
+def write_crash_file(command: Sequence[str], error: BaseException) -> Path | None:
+    """Write the command, versions and traceback, and no data of the network, to the current or else the temporary folder.
+
+    Returns:
+        The file, or None when neither folder can be written to.
+    """
+    from shlex import join
+
+    from nmap.report.versions import package_versions
+
+    versions = "".join(f"{name} {value or 'not installed'}\n" for name, value in package_versions().items())
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    # Most exceptions may quote values of the user's network; these name only code.
+    said = f": {error}" if isinstance(error, ImportError | AttributeError | NameError) else ""
+    text = f"{join(command)}\n\n{versions}{sys.platform}\n\nTraceback (most recent call last):\n{frames}{type(error).__name__}{said}\n"
+    name = f"nmap-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for folder in (Path.cwd, lambda: Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            path = folder() / name
+            with path.open("x", encoding="utf-8", errors="replace") as stream:
+                stream.write(text)
+            return path
+    return None

@@ -1,0 +1,190 @@
+"""Is everything there that nmap needs: interpreter, packages, solver, caches, plug-ins, vendors' software, and no name taken twice."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nmap.diagnostics import Exit, NmapError
+from nmap.report.versions import PACKAGES, nmap_version, package_version
+
+__all__ = ["SCHEMA", "Check", "diagnose", "exit_status", "to_json", "to_text"]
+
+SCHEMA = "nmap.doctor/1"
+_ASK_TIMEOUT = 60.0
+"""Seconds another interpreter may take to say which packages it has; a cold start on a network disk takes tens of seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at.
+
+    Args:
+        name: what.
+        state: `ok`; `absent` for something optional; `broken` where nmap cannot do its work.
+        detail: what was found.
+        help: how to mend it, or None.
+    """
+
+    name: str
+    state: Literal["ok", "absent", "broken"]
+    detail: str
+    help: str | None = None
+
+
+def diagnose() -> tuple[Check, ...]:
+    """Look at everything; a check that fails never hides the others."""
+    checks = [
+        Check("nmap-snn", "ok", nmap_version()),
+        Check("python", "ok" if sys.version_info >= (3, 10) else "broken", f"{platform.python_version()} ({sys.executable})"),
+        Check("platform", "ok", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
+    ]
+    for name in PACKAGES:
+        version = package_version(name)
+        checks.append(Check(name, "broken", "not installed", f"pip install {name}") if version is None else Check(name, "ok", version))
+    checks += [_guarded("solver", _solver), _guarded("numba cache", _numba_cache), _guarded("temporary folder", _temporary_folder)]
+    checks += [_lava_here(), _lava_elsewhere()]
+    checks += _plugins()
+    checks += _names()
+    return tuple(checks)
+
+
+def exit_status(checks: tuple[Check, ...]) -> Exit:
+    """Return OK, or MISSING where something nmap needs is broken."""
+    return Exit.MISSING if any(check.state == "broken" for check in checks) else Exit.OK
+
+
+def to_json(checks: tuple[Check, ...]) -> dict[str, Any]:
+    """Return the object of `nmap doctor --format json`."""
+    return {
+        "schema": SCHEMA, "nmap": nmap_version(), "exit_status": int(exit_status(checks)), "checks": [asdict(check) for check in checks],
+    }
+
+
+def to_text(checks: tuple[Check, ...]) -> str:
+    """Return one line per check, with a remedy below what needs one."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"  {check.state:<7} {check.name:<{width}}  {check.detail}")
+        if check.help:
+            lines.append(f"  {'':<7} {'':<{width}}  help: {check.help}")
+    broken = sum(check.state == "broken" for check in checks)
+    verdict = "everything nmap needs is there" if not broken else f"{broken} of {len(checks)} checks found something broken"
+    return "\n".join([*lines, "", f"verdict: {verdict} (exit {int(exit_status(checks))})"]) + "\n"
+
+
+def _guarded(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except Exception as error:
+        # Whatever a broken installation raises is the finding itself.
+        return Check(name, "broken", f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _solver() -> Check:
+    from ortools.sat.python import cp_model
+
+    model = cp_model.CpModel()
+    x, y = model.new_int_var(0, 9, "x"), model.new_int_var(0, 9, "y")
+    model.add(2 * x + 3 * y <= 12)
+    model.maximize(3 * x + 4 * y)
+    solver = cp_model.CpSolver()
+    solver.parameters.max_deterministic_time = 1.0
+    solver.parameters.num_workers = 1
+    status = solver.solve(model)
+    # x = 6, y = 0: the optimum of the relaxation, 18, is integral.
+    if status != cp_model.OPTIMAL or solver.objective_value != 18:
+        return Check("solver", "broken", f"CP-SAT solves a two-variable problem as {solver.status_name(status)}", "reinstall ortools")
+    return Check("solver", "ok", "CP-SAT proves the optimum of a small problem")
+
+
+def _numba_cache() -> Check:
+    import numba
+    from numba.misc.appdirs import AppDirs
+
+    import nmap
+
+    # The order in which numba itself looks for a place.
+    if numba.config.CACHE_DIR:
+        places = [Path(numba.config.CACHE_DIR)]
+    else:
+        places = [Path(str(nmap.__file__)).parent / "__pycache__", Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
+    for place in places:
+        if _writable(place):
+            return Check("numba cache", "ok", str(place))
+    return Check(
+        "numba cache", "broken", f"{' and '.join(map(str, places))} cannot be written", "set NUMBA_CACHE_DIR to a folder of your own",
+    )
+
+
+def _temporary_folder() -> Check:
+    folder = Path(tempfile.gettempdir())
+    return Check("temporary folder", "ok" if _writable(folder) else "broken", str(folder))
+
+
+def _writable(folder: Path) -> bool:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _lava_here() -> Check:
+    version = package_version("lava-nc")
+    if version is None:
+        return Check("lava-nc", "absent", "not installed in this interpreter; it cross-checks `loihi2`")
+    return Check("lava-nc", "ok", version)
+
+
+def _lava_elsewhere() -> Check:
+    name, interpreter = "NMAP_LAVA_PYTHON", os.environ.get("NMAP_LAVA_PYTHON")
+    if not interpreter:
+        return Check(name, "absent", "not set; it names an interpreter that has lava-nc")
+    question = "import importlib.metadata as m; print(m.version('lava-nc'))"
+    remedy = f"create it: python3.10 -m venv DIR, DIR/bin/pip install lava-nc, then set {name}=DIR/bin/python"
+    try:
+        answer = subprocess.run(
+            [interpreter, "-c", question], capture_output=True, text=True, timeout=_ASK_TIMEOUT, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, "broken", f"{interpreter} cannot be run: {error}", remedy)
+    if answer.returncode:
+        return Check(name, "broken", f"{interpreter} has no lava-nc", remedy)
+    return Check(name, "ok", f"{interpreter} has lava-nc {answer.stdout.strip()}")
+
+
+def _plugins() -> list[Check]:
+    from nmap.target.registry import find_partitioner, find_target, partitioner_names, target_names
+
+    checks = []
+    for kind, names, find in (("target", target_names(), find_target), ("partitioner", partitioner_names(), find_partitioner)):
+        for name in names:
+            try:
+                find(name)
+                checks.append(Check(f"{kind} {name}", "ok", "loads"))
+            except NmapError as error:
+                checks += [Check(f"{kind} {name}", "broken", f"{d.message}: {d.why}") for d in error.diagnostics]
+        if not names:
+            checks.append(Check(f"{kind}s", "broken", "none is installed", "pip install --force-reinstall nmap-snn"))
+    return checks
+
+
+def _names() -> list[Check]:
+    from nmap.cli.conflicts import name_conflicts, other_command
+
+    checks = [Check("import name nmap", "broken", f"{d.message} ({d.where})", d.help[0]) for d in name_conflicts()]
+    if not checks:
+        checks.append(Check("import name nmap", "ok", "belongs to nmap-snn alone"))
+    other = other_command()
+    if other is None:
+        checks.append(Check("command nmap", "ok", "no other on PATH"))
+    else:
+        checks.append(Check("command nmap", "ok", f"another one is {other}", "`nmap-snn` always means this one"))
+    return checks

@@ -1,0 +1,19 @@
+"""The conformance suite on every installed target, third parties' too."""
+
+from __future__ import annotations
+
+import pytest
+
+from nmap.target.backend import Target
+from nmap.target.registry import find_target, target_names
+from nmap.testing import TargetConformance
+
+
+class TestInstalledTargets(TargetConformance):
+    @pytest.fixture(params=target_names())
+    def target(self, request: pytest.FixtureRequest) -> Target:
+        return find_target(request.param)
+
+
+def test_the_built_in_targets_are_installed() -> None:
+    assert {"loihi2", "toy"} <= set(target_names())

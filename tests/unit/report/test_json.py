@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nmap.diagnostics import Diagnostic, Exit, NmapError
+from nmap.network import Conventions
+from nmap.place.problem import PlacementSolution
+from nmap.report.json import (
+    comparison_to_json,
+    core_label,
+    failure_to_json,
+    portable_command,
+    portable_report,
+    run_to_json,
+    schema,
+    to_json,
+)
+from nmap.report.model import Estimate, Outcome, RunResult, Samples, VendorCheck, Verification
+from nmap.target.machine import build_machine
+from tests.unit.report.outcomes import conv_network, mapping, misfit, network, outcome, spec
+from tests.unit.report.schema_check import problems
+
+BARE = Outcome("error", Exit.USAGE)
+RUN = RunResult("chip", np.ones((2, 3, 4), np.int32), np.ones((2, 4), np.int64), {"lif.v": np.zeros((2, 3, 5))}, None, 0.5)
+
+
+@pytest.mark.parametrize("report", [
+    to_json(outcome()), to_json(misfit()), to_json(BARE), portable_report(outcome()), to_json(outcome(network=conv_network(), mapping=None)),
+    to_json(outcome(estimate=Estimate(1e-6, None, ("a paper",)))), to_json(outcome(verification=Verification())),
+    to_json(outcome(verification=Verification("broken", None, None, VendorCheck("sim", skipped_reason="absent")))),
+    failure_to_json(NmapError(Diagnostic("NM101", "error", "no such file")), ["nmap"]), run_to_json(RUN, ["nmap", "run"], "out.npz"),
+], ids=["good", "misfit", "bare", "portable", "conv", "estimate", "unverified", "skipped", "failure", "run"])
+def test_reports_follow_the_schema_and_leave_nothing_undocumented(report: dict[str, object]) -> None:
+    assert problems(report, schema(), closed=True) == []
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_schema_names_every_key_of_the_design() -> None:
+    def at(*path: str) -> set[str]:
+        node = schema()
+        for key in path:
+            node = node["properties"][key]
+            node = node.get("items", node)
+        return set(node["properties"])
+
+    assert at() >= {
+        "schema", "nmap", "command", "status", "network", "target", "fits", "utilization", "layers", "partition", "placement",
+        "quantization", "verification", "estimate", "diagnostics", "timings_s",
+    }
+    assert at("network") >= {"file", "format", "sha256", "dt", "assumptions", "populations", "neurons", "synapses"}
+    assert at("target") >= {"name", "variant", "chips", "data_version"}
+    assert at("layers") >= {"name", "kind", "neurons", "synapses", "cores", "limited_by"}
+    assert at("partition") >= {"cores", "lower_bound", "optimal", "partitioner"}
+    assert at("placement") >= {"objective", "lower_bound", "gap", "spike_hops_per_step", "seed", "deterministic_time"}
+    assert at("quantization", "layers") >= {"name", "bits", "scale", "sqnr_db"}
+    assert at("verification") >= {"mapping", "chip_vs_fixed", "chip_vs_float", "vendor"}
+    assert at("verification", "chip_vs_fixed") >= {"samples", "steps", "spikes", "mismatches"}
+    assert at("verification", "chip_vs_float") >= {"spike_agreement", "accuracy_float", "accuracy_chip"}
+    assert at("verification", "vendor") >= {"name", "version", "mismatches"}
+    assert at("estimate") >= {"energy_j_per_sample", "latency_s", "sources"}
+    assert at("diagnostics") >= {"code", "severity", "where", "message", "why", "help"}
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    ({"status": "great"}, "$.status"), ({"schema": "nmap.report/2"}, "$.schema"), ({"fits": 1}, "$.fits"), ({"network": {}}, "$.network"),
+    ({"diagnostics": [{"code": "X"}]}, "$.diagnostics"), ({"utilization": {}}, "$.utilization.cores"), ({"exit_status": 6}, "$.exit_status"),
+])
+def test_schema_refuses_what_is_not_a_report(change: dict[str, object], complaint: str) -> None:
+    found = problems({**to_json(outcome()), **change}, schema())
+    assert found
+    assert all(text.startswith(complaint) for text in found)
+
+
+def test_numbers_are_those_of_the_hand_made_deployment() -> None:
+    report = to_json(outcome())
+    assert report["network"] | {"assumptions": 0, "notes": 0, "conventions": 0} == {
+        "file": "net.h5", "format": "nir", "sha256": "ab" * 32, "dt": 0.001, "assumptions": 0, "notes": 0, "conventions": 0,
+        # hidden 3 + output 2; 3*4 + 3*3 + 2*3 synapses
+        "populations": 2, "neurons": 5, "synapses": 27,
+        "inputs": [{"name": "input", "shape": [4]}], "outputs": [{"name": "output", "shape": [2]}],
+    }
+    assert report["fits"] is True
+    assert report["target"]["cores"] == 3
+    use = report["utilization"]
+    # Three of the four cores are alive: 30 neurons, 60 words; words 15 on core 1, 7 + 6 on core 2.
+    assert use["cores"]["used"] == 2
+    assert use["cores"]["available"] == 3
+    assert (use["neurons"]["used"], use["neurons"]["available"]) == (5, 30)
+    assert use["neurons"]["fullest"] == {"core": "c2", "used": 3, "capacity": 10}
+    assert (use["words"]["used"], use["words"]["available"]) == (28, 60)
+    assert use["words"]["fullest"] == {"core": "c1", "used": 15, "capacity": 20}
+    assert [name for name, row in use.items() if row["limiting"]] == ["words"]
+    hidden, output = report["layers"]
+    assert (hidden["cores"], hidden["limited_by"], hidden["synapses"]) == (2, "synapse memory", 21)
+    assert hidden["detail"] == "dense 4→3, dense 3→3 recurrent"
+    assert (output["cores"], output["limited_by"]) == (1, None)
+    assert report["partition"]["optimal"] is True
+    assert report["placement"]["gap"] == pytest.approx(0.2)
+    assert report["quantization"]["clipped"] == 3
+    assert report["quantization"]["latency_steps"] == 2
+    assert report["timings_s"]["verify"] == 61.26
+
+
+def test_unknown_numbers_are_null() -> None:
+    machine = build_machine(spec())
+    placed = replace(mapping(machine), placement=PlacementSolution(np.array([1, 2]), 12.0, 0.0, "feasible", 5))
+    report = to_json(outcome(mapping=placed, machine=machine, network=replace(network(), conventions=Conventions(None))))
+    assert report["placement"]["gap"] is None
+    assert report["placement"]["deterministic_time"] is None
+    assert report["network"]["dt"] is None
+    nothing = to_json(misfit())
+    assert nothing["partition"] is None
+    assert nothing["utilization"]["words"] | {"title": 0, "unit": 0} == {
+        "title": 0, "unit": 0, "used": None, "available": 60, "fullest": None, "limiting": False,
+    }
+    assert nothing["fits"] is False
+    assert to_json(BARE)["fits"] is None
+
+
+def test_infinite_bound_becomes_null_instead_of_invalid_json() -> None:
+    placed = replace(mapping(build_machine(spec())), placement=PlacementSolution(np.array([1, 2]), float("inf"), float("nan"), "unknown", 0))
+    report = to_json(outcome(mapping=placed))
+    assert report["placement"]["objective"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def test_placement_without_traffic_is_optimal() -> None:
+    placed = replace(mapping(build_machine(spec())), placement=PlacementSolution(np.array([1, 2]), 0.0, 0.0, "optimal", 0))
+    assert to_json(outcome(mapping=placed))["placement"]["gap"] == 0.0
+
+
+def test_portable_report_has_no_times_and_no_folders() -> None:
+    here = outcome(network=network("/home/me/nets/net.h5"), command=("nmap", "deploy", "/home/me/nets/net.h5", "--target", "tiny", "-q"))
+    there = outcome(network=network("../net.h5"), command=("nmap", "deploy", "../net.h5", "--target", "tiny", "-o", "x/y"), timings={})
+    assert portable_report(here) == portable_report(there)
+    text = json.dumps(portable_report(here))
+    assert "/home" not in text
+    assert portable_report(here)["timings_s"] is None
+    assert portable_report(here)["bundle"] is None
+    assert portable_report(here)["layers"][0]["where"] == "net.h5:/hidden"
+
+
+def test_portable_command_keeps_choices_and_drops_places() -> None:
+    words = "nmap deploy /a/b/net.h5 --target loihi2:x --output=o --input d/s.npz -o out --format json -v --seed 3 --dead-cores=/t/dead.txt"
+    assert " ".join(portable_command(words.split())) == "nmap deploy net.h5 --target loihi2:x --input s.npz --seed 3 --dead-cores=dead.txt"
+
+
+def test_core_labels_name_the_chip_only_when_there_are_several() -> None:
+    core = mapping(build_machine(spec())).cores[1]
+    assert core_label(core, 1) == "c2"
+    assert core_label(core, 3) == "0:2"
+
+
+def test_comparison_holds_every_report() -> None:
+    joined = comparison_to_json([to_json(outcome()), to_json(misfit())], ["nmap"], 1)
+    assert joined["schema"] == "nmap.comparison/1"
+    assert [report["fits"] for report in joined["reports"]] == [True, False]
+
+
+def test_run_report_counts_output_spikes() -> None:
+    report = run_to_json(replace(RUN, samples=Samples("s.npz", None, 2, 3)), ["nmap"], None)
+    assert report["run"]["output_spikes"] == 24
+    assert report["run"]["probes"] == {"lif.v": [2, 3, 5]}
+    assert report["written"] == []
