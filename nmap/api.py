@@ -61,7 +61,7 @@ class Deployment:
     def __str__(self) -> str:
         from nmap.report.text import to_text
 
-        return to_text(self.outcome)
+        return to_text(self.report)
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"

@@ -45,9 +45,10 @@ _RATE_SAMPLES = 16
 """Samples whose activity weighs the traffic: enough for a mean rate per neuron."""
 _PROBED_SAMPLES = 2
 """Samples whose every state variable is compared; spikes are compared on all."""
-_VENDOR_SAMPLES = 2
-"""Samples run with the vendor's simulator after a deployment; its start-up takes seconds per sample."""
+_VENDOR_STEPS = 1000
+"""Chip steps run with the vendor's simulator unless the user asked for that check alone; it takes milliseconds per step."""
 _VENDOR_TIMEOUT = 300.0
+_VENDOR_TIMEOUT_ALONE = 3600.0
 _COMPARE_ELEMENTS = 1 << 25
 """Recorded places per chunk of the comparison, which bounds its memory."""
 
@@ -382,7 +383,7 @@ def _portable(command: Sequence[str]) -> list[str]:
 
 def _verify(
     journal: _Journal, network: Network, target: Target, machine: Machine | None, quantized: QuantizedNetwork, program: Program,
-    samples: InputSamples | None, options: Options, artefact: Path, *, against: Sequence[str], vendor_samples: int = _VENDOR_SAMPLES,
+    samples: InputSamples | None, options: Options, artefact: Path, *, against: Sequence[str],
 ) -> None:
     """Check a program against everything there is; findings and the `verification` fact receive the result."""
     from nmap.verify.mapping import verify_mapping
@@ -407,7 +408,7 @@ def _verify(
             result = replace(result, chip_vs_float=_chip_vs_float(network, quantized, inputs, chip_output, labels))
     if "vendor" in against:
         with journal.stage("verify", "vendor"):
-            result = replace(result, vendor=_vendor(journal, target, quantized, program, artefact, flat[:vendor_samples]))
+            result = replace(result, vendor=_vendor(journal, target, quantized, program, artefact, flat, alone=len(against) == 1))
     journal.facts["verification"] = result
 
 
@@ -466,13 +467,15 @@ def _chip_vs_float(
 
 
 def _vendor(
-    journal: _Journal, target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, inputs: Array
+    journal: _Journal, target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, inputs: Array, *, alone: bool
 ) -> VendorCheck:
     from nmap.emulate.engine import emulate
     from nmap.verify.lockstep import compare, describe
 
     steps = inputs.shape[1] + quantized.latency
-    answer = target.run_vendor(artefact, inputs, steps, _VENDOR_TIMEOUT)
+    if not alone:
+        inputs = inputs[: max(1, _VENDOR_STEPS // max(1, steps))]
+    answer = target.run_vendor(artefact, inputs, steps, _VENDOR_TIMEOUT_ALONE if alone else _VENDOR_TIMEOUT)
     if answer.missing is not None:
         return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
     chip = emulate(program, target.kernels, inputs, steps, record=list(answer.spikes))
@@ -523,7 +526,7 @@ def _requantize(journal: _Journal, opened: _Opened) -> QuantizedNetwork:
 
 def verify(
     bundle: Path, *, input: Path | None = None,  # noqa: A002 - the command line's name
-    against: str | None = None, steps: int | None = None, vendor_samples: int = _VENDOR_SAMPLES,
+    against: str | None = None, steps: int | None = None,
     command: Sequence[str] = (), strict: bool = False, progress: Progress | None = None,
 ) -> Outcome:
     """Check a bundle again: the mapping, the emulator against the reference, the network in real numbers, the vendor's simulator.
@@ -533,7 +536,6 @@ def verify(
         input: samples; random spikes stand in without them.
         against: `fixed`, `float` or `vendor`; None for all three. A vendor package that was asked for and is missing is an error.
         steps: time steps to run; None for the input's length.
-        vendor_samples: number of samples the vendor's simulator runs; its start-up takes seconds per sample.
     """
     journal = _Journal(tuple(command), progress)
 
@@ -548,7 +550,7 @@ def verify(
         kinds = (against,) if against else ("fixed", "float", "vendor")
         _verify(
             journal, opened.network, opened.target, opened.machine, quantized, program, samples, opened.options, artefact,
-            against=kinds, vendor_samples=vendor_samples,
+            against=kinds,
         )
         checked = journal.facts["verification"]
         if against == "vendor" and checked.vendor.skipped_reason is not None:

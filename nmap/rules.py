@@ -23,9 +23,9 @@ def run_rules(network: Network, target: Target, options: Options, findings: Find
         The number of rules that ran.
 
     Raises:
-        NmapError: with every error of every rule; exit status `DOES_NOT_FIT`.
+        NmapError: with every error of every rule; exit status `DOES_NOT_FIT`, or `USAGE` when an option is wrong.
     """
     for rule in target.rules:
         rule(network, target.spec, options, findings)
-    findings.raise_errors(Exit.DOES_NOT_FIT)
+    findings.raise_errors(Exit.USAGE if any(d.code == "NM004" for d in findings.errors) else Exit.DOES_NOT_FIT)
     return len(target.rules)

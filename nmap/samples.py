@@ -200,17 +200,17 @@ def _inputs(values: Array, network: Network, name: str, findings: Findings) -> A
 def _remedy(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[str, ...]:
     """Return the numpy call that would make the shape fit, where one is evident."""
     rest, listed = shape[2:], ", ".join(map(str, wanted))
+    if shape[1:] == wanted:
+        return ("`inputs[:, None]` for samples of one time step each", "encode each value as spikes over time")
     if len(shape) >= 3 and prod(rest) == prod(wanted) and prod(rest) > 0:
         if rest[::-1] == wanted or sorted(rest) == sorted(wanted):
             axes = _axes(rest, wanted)
             return (f"`inputs.transpose(0, 1, {', '.join(str(2 + a) for a in axes)})`: the axes are in another order",)
         return (f"`inputs.reshape({shape[0]}, {shape[1]}, {listed})`: the values are there, in another shape",)
-    if shape[1:] == wanted:
-        return ("`inputs[:, None]` for samples of one time step each", "encode each value as spikes over time")
     if shape[1:-1] == wanted:
         return ("`np.moveaxis(inputs, -1, 1)`: time comes second, not last",)
-    if shape == wanted or shape[1:] == wanted[1:]:
-        return ("`inputs[None]` for a single sample, with time in front of the input's shape",)
+    if shape == wanted:
+        return ("`inputs[None, None]` for a single sample of one time step",)
     return ()
 
 

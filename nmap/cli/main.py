@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -92,7 +93,8 @@ def _failed(screen: Screen, words: Sequence[str], error: Exception) -> int:
     if message is None:
         return answer(screen, lambda _screen, _progress: _reraise(error))
     command = f"nmap {words[0]}" if words[0] in _COMMANDS else "nmap"
-    help_lines = [f"{command} --help lists what it takes"]
+    close = [] if words[0] in _COMMANDS else get_close_matches(words[0], _COMMANDS, 1)
+    help_lines = [f"did you mean `nmap {close[0]}`?"] if close else [f"{command} --help lists what it takes"]
     other = conflicts.other_command()
     if other is not None:
         help_lines.append(f"this is nmap-snn; another `nmap` lies at {other}")

@@ -237,6 +237,7 @@ def _no_answer(problem: PackingProblem, packing: PackingSolution, partitioner: s
         remedies.append("search exactly: `--partitioner cpsat`")
     return Diagnostic(
         "NM501", "error", f"the partitioner `{partitioner}` found no way onto {problem.cores} cores, and no proof that there is none",
-        why=f"At least {packing.lower_bound} cores are needed (proved); the best answer found needs {packing.clusters}.", help=tuple(remedies),
+        why=f"At least {packing.lower_bound} cores are needed (proved); the best answer found needs {packing.clusters}.",
+        help=tuple(remedies),
         data={"available": problem.cores, "lower_bound": packing.lower_bound, "found": packing.clusters},
     )

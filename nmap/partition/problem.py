@@ -51,6 +51,23 @@ class Item:
         """Return (resources,) float64: no cut takes less in total, since no piece pays less per unit than the table's best price."""
         return np.asarray(self.size * (self.demand[:, 1:] / np.arange(1, self.max_piece + 1)).min(1), np.float64)
 
+    def joins(self, capacity: Array) -> bool:
+        """Return whether one piece per core is as good as several: no two pieces that fit a core together take less than as one piece.
+
+        True of any demand whose fixed part (shared inputs, a header) is paid once per piece.
+        """
+        most = self.max_piece
+        for a in range(1, most // 2 + 1):
+            b = np.arange(a, most - a + 1)
+            if (self.demand[:, a + b] > self.demand[:, [a]] + self.demand[:, b]).any():
+                return False
+        for a in range(1, min(most, self.size) + 1):
+            # Two pieces that together are larger than the largest one, and no larger than the item.
+            b = np.arange(max(a, most + 1 - a), min(most, self.size - a) + 1)
+            if b.size and (self.demand[:, [a]] + self.demand[:, b] <= capacity[:, None]).all(0).any():
+                return False
+        return True
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackingProblem:
@@ -104,15 +121,21 @@ class PackingSolution:
 
 
 def area_bound(problem: PackingProblem) -> int:
-    """Return a lower bound on the number of cores: for each resource total demand over capacity, and per item size over largest piece."""
+    """Return a lower bound on the number of cores: for each resource total demand over capacity, and per item size over largest piece.
+
+    The second holds where a core gains nothing from several pieces of one item (`Item.joins`).
+    """
     if not problem.items:
         return 0
     # The floors hold for sums over items only, so the two bounds must not be mixed item by item.
     floors = np.sum([item.floor for item in problem.items], axis=0)
     tables = np.sum([item.least_demand() for item in problem.items], axis=0)
     by_resource = np.ceil(np.maximum(floors, tables) / problem.capacity - 1e-9).max()
-    by_item = max(item.fewest_pieces for item in problem.items)
-    return int(max(by_resource, by_item, 1))
+    bound = max(int(by_resource), 1)
+    for item in problem.items:
+        if item.fewest_pieces > bound and item.joins(problem.capacity):
+            bound = item.fewest_pieces
+    return bound
 
 
 def check_packing(problem: PackingProblem, solution: PackingSolution) -> None:

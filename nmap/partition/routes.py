@@ -121,7 +121,7 @@ def core_traffic(
                 if conv and shape != population.shape and isinstance(needed, tuple):
                     needed = box_indices(needed, shape)
                 known = listeners.setdefault(shard.cluster, [])
-                if not any(isinstance(needed, tuple) and needed == other for other in known):
+                if not (isinstance(needed, tuple) and any(isinstance(other, tuple) and needed == other for other in known)):
                     known.append(needed)
         for cluster, needs in listeners.items():
             senders, sums = _sums_by_shard(rate, lying, needs, population.shape)

@@ -55,6 +55,7 @@ class Tree:
         self.size = path.stat().st_size
         self._bytes = 0
         self._full = False
+        self._told: set[str] = set()
         self._file = h5py.File(path, "r")
 
     def __enter__(self) -> Tree:
@@ -98,20 +99,19 @@ class Tree:
         try:
             yield
         except _H5_ERRORS as error:
-            self.findings.error(
-                "NM103",
-                f"the file is damaged: {_inner(where)} cannot be read",
-                where=where,
-                why=str(error).splitlines()[0] if str(error) else None,
-            )
+            if self.first(where):
+                why = str(error).splitlines()[0] if str(error) else None
+                self.findings.error("NM103", f"the file is damaged: `{where.rpartition(':')[2]}` cannot be read", where=where, why=why)
+
+    def first(self, where: str) -> bool:
+        """Return whether a place is complained about for the first time; a member may be looked at more than once."""
+        new = where not in self._told
+        self._told.add(where)
+        return new
 
     def text(self, raw: object) -> str:
         """Return a stored string."""
         return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw).encode("utf-8", "replace").decode("utf-8")
-
-
-def _inner(where: str) -> str:
-    return f"`{where.rpartition(':')[2]}`"
 
 
 class Group:
@@ -174,12 +174,13 @@ class Group:
                 return None
             if not isinstance(link, h5py.HardLink):
                 kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
-                self.tree.findings.error(
-                    "NM109",
-                    f"`{name}` is {kind}, which is not followed in an untrusted file",
-                    where=self.place(name),
-                    help=("write the data itself into the file",),
-                )
+                if self.tree.first(self.place(name)):
+                    self.tree.findings.error(
+                        "NM109",
+                        f"`{name}` is {kind}, which is not followed in an untrusted file",
+                        where=self.place(name),
+                        help=("write the data itself into the file",),
+                    )
                 return None
             return self._handle[name]
         return None

@@ -212,7 +212,7 @@ class Shapes:
         return next((s for s in shapes if s is not None), None)
 
     def _settle(self, node: Node, guess: bool) -> bool:
-        """Infer one node's shapes; return whether they are known. With `guess`, parameters of shape (C, 1, 1) are taken as they are."""
+        """Infer one node's shapes; return whether they are known. With `guess`, parameters stand in for what feeds the node."""
         if node.type == "Input":
             node.shape_out = self._declared(node) or self._wanted(node)
             return node.shape_out is not None
@@ -249,15 +249,15 @@ class Shapes:
                 (*arriving[:start], prod(arriving[start : stop + 1]), *arriving[stop + 1 :]) if 0 <= start < stop < rank else arriving
             )
         else:
-            return self._settle_image(node, arriving)
+            return self._settle_image(node, arriving, guess)
         return True
 
-    def _settle_image(self, node: Node, arriving: Shape | None) -> bool:
+    def _settle_image(self, node: Node, arriving: Shape | None, guess: bool) -> bool:
         f, name = node.fields, node.name
         stated = f.get("input_shape")
         channels = f["weight"].shape[1] * (int(f["groups"].ravel()[0]) if "groups" in f else 1) if node.type == "Conv2d" else None
         plane = tuple(int(v) for v in stated.ravel()) if stated is not None and stated.size == 2 else None
-        if arriving is None and plane is not None and channels is not None:
+        if guess and arriving is None and plane is not None and channels is not None:
             arriving = (channels, *plane)
         if arriving is None:
             return False

@@ -261,7 +261,8 @@ def _utilization(outcome: Outcome) -> dict[str, Any] | None:
         name: (row["fullest"]["used"] / row["fullest"]["capacity"], row["used"] / row["available"])
         for name, row in table.items() if row["fullest"]
     }
-    if filled:
+    # What lies on one core is limited by nothing.
+    if filled and mapping is not None and len(mapping.cores) > 1:
         table[max(filled, key=lambda name: filled[name])]["limiting"] = True
     return table
 

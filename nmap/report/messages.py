@@ -46,7 +46,12 @@ def render_all(diagnostics: Iterable[Diagnostic], width: int = 80, notes: bool =
         if len(group) > LIMIT:
             more = len(group) - LIMIT
             blocks.append(f"{severity}: {more} more {severity}{'s' if more > 1 else ''} not shown; `--format json` lists all of them")
-    return "\n".join(blocks)
+    text = ""
+    for k, block in enumerate(blocks):
+        # One-line messages stand close together, longer ones apart.
+        close = k > 0 and "\n" not in block and "\n" not in blocks[k - 1]
+        text += ("" if k == 0 else "\n" if close else "\n\n") + block
+    return text
 
 
 def _filled(first: str, other: str, text: str, width: int) -> list[str]:

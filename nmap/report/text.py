@@ -77,7 +77,7 @@ def comparison_text(reports: Sequence[Report]) -> str:
 def run_text(report: Report) -> str:
     """Return what `nmap run` computed and which level computed it."""
     run = report["run"]
-    first = " on ".join(part for part in (run["network"] or report["bundle"], run["target"]) if part)
+    first = " on ".join(part for part in (report["bundle"] or run["network"], run["target"]) if part)
     lines = [*_flow(first, [f"level {LEVELS[run['level']]}"])]
     facts = [f"{count(run['samples'])} samples × {count(run['steps'])} steps", f"{count(run['output_spikes'])} output spikes"]
     if run["accuracy"] is not None:
@@ -303,8 +303,8 @@ def _place(report: Report) -> list[str]:
         parts.append(f"at most {percent(placement['gap'])} above optimum (bound {_real(placement['lower_bound'])})")
     else:
         parts.append("no bound")
-    if placement["spike_hops_per_step"] is not None:
-        parts.append(f"{_real(placement['spike_hops_per_step'])} spike-hops/step on shared routes")
+    if placement["spike_hops_per_step"] not in (None, placement["objective"]):
+        parts.append(f"{_real(placement['spike_hops_per_step'])} spike-hops/step")
     measured = placement["traffic"] == "measured"
     parts.append("traffic measured on the samples" if measured else "traffic assumed: every neuron spikes in every step")
     return parts
@@ -347,7 +347,7 @@ def _verify(report: Report) -> list[str]:
 
 def _utilization(report: Report) -> list[str]:
     use = report["utilization"]
-    if use is None:
+    if use is None or use["cores"]["used"] is None:
         return []
     rows = []
     for row in use.values():
@@ -413,13 +413,11 @@ def _estimate(report: Report) -> list[str]:
 
 
 def _verdict_lines(report: Report) -> list[str]:
-    number = sum(d["severity"] == "error" for d in report["diagnostics"])
-    problems = f": {_plural(number, 'problem')}" if number else ""
     words = verdict(report)
     checked = report["verification"]
     if report["status"] == "ok" and checked and checked["chip_vs_fixed"]:
-        words += ", and the chip emulator computes the reference's spikes bit for bit"
-    return [f"verdict: {words}{problems} (exit {report['exit_status']})"]
+        words += "; chip emulator = fixed-point reference, bit for bit"
+    return [f"verdict: {words} (exit {report['exit_status']})"]
 
 
 def _paths(report: Report) -> list[str]:

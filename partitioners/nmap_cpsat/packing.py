@@ -12,7 +12,7 @@ from nmap.partition.fill import fill, finish, loads, most_cores, quality, spend_
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, area_bound
 
-__all__ = ["merges", "pack"]
+__all__ = ["pack"]
 
 _TIME = (0.2, 1.5, 20.0)
 """Deterministic time of one solve by effort."""
@@ -70,20 +70,6 @@ def _encode(item: Item, budget: int, upper: bool) -> tuple[_Encoding, bool]:
     return _Encoding(tuple(slope.tolist()), tuple(fixed.tolist()), tuple(ends.tolist()), tuple(map(tuple, steps.tolist()))), exact
 
 
-def merges(item: Item, capacity: Array) -> bool:
-    """Return whether one piece per core is as good as several: the demand of two pieces is never less than that of both as one piece."""
-    for a in range(1, item.max_piece // 2 + 1):
-        b = np.arange(a, item.max_piece - a + 1)
-        if (item.demand[:, a + b] > item.demand[:, [a]] + item.demand[:, b]).any():
-            return False
-    for a in range(1, item.max_piece + 1):
-        # Two pieces that are together larger than the largest piece, and no larger than the item.
-        b = np.arange(max(a, item.max_piece + 1 - a), min(item.max_piece, item.size - a) + 1)
-        if b.size and (item.demand[:, [a]] + item.demand[:, b] <= capacity[:, None]).all(0).any():
-            return False
-    return True
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer:
     """Of one solve: the packing or None, the proved bound of the objective, deterministic seconds spent."""
@@ -116,7 +102,8 @@ def _solve(
     start = start[:, np.lexsort((-start[lead], ~start.any(0)))]
     used = [model.new_bool_var("") if c >= fewest else model.new_constant(1) for c in range(cores)]
     units, present = [], []
-    load: list[list[list[cp_model.LinearExprT]]] = [[[] for _ in problem.resources] for _ in range(cores)]
+    # One flat sum per core and resource: nested expressions are slow to build, and fail in OR-tools 9.14.
+    load: list[list[list[tuple[cp_model.IntVar, int]]]] = [[[] for _ in problem.resources] for _ in range(cores)]
     for index, (item, code) in enumerate(zip(problem.items, encodings, strict=True)):
         row, here = [], []
         for c in range(cores):
@@ -129,14 +116,14 @@ def _solve(
             model.add_hint(at, bool(start[index, c]))
             for r in range(len(problem.resources)):
                 if code.slope[r] or code.fixed[r]:
-                    load[c][r].append(code.slope[r] * n + code.fixed[r] * at)
+                    load[c][r] += [(n, code.slope[r]), (at, code.fixed[r])]
             if code.ends:
                 literals = [model.new_bool_var("") for _ in code.ends]
                 model.add(sum(literals) == at)
-                model.add(n <= cp_model.LinearExpr.weighted_sum(literals, list(code.ends)))
+                model.add(cp_model.LinearExpr.weighted_sum([n, *literals], [-1, *code.ends]) >= 0)
                 for r, price in enumerate(zip(*code.steps, strict=True)):
                     if any(price):
-                        load[c][r].append(cp_model.LinearExpr.weighted_sum(literals, list(price)))
+                        load[c][r] += zip(literals, price, strict=True)
                 step = int(np.searchsorted(code.ends, start[index, c])) if start[index, c] else -1
                 for k, literal in enumerate(literals):
                     model.add_hint(literal, k == step)
@@ -149,7 +136,8 @@ def _solve(
     for c in range(cores):
         for r, terms in enumerate(load[c]):
             if terms:
-                model.add(sum(terms) <= int(problem.capacity[r]) * _FINE * used[c])
+                variables, prices = zip(*terms, (used[c], -int(problem.capacity[r]) * _FINE), strict=True)
+                model.add(cp_model.LinearExpr.weighted_sum(variables, prices) <= 0)
         if c:
             model.add_implication(used[c], used[c - 1])
             model.add(units[lead][c - 1] >= units[lead][c])
@@ -229,7 +217,7 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
         spent += answer.time
         if answer.units is not None and answer.units.shape[1] < inner.shape[1]:
             inner = answer.units
-        if whole and all(merges(item, problem.capacity) for item in problem.items):
+        if whole and all(item.joins(problem.capacity) for item in problem.items):
             proved = answer
             if not exact:
                 lower = [_encode(item, each, upper=False)[0] for item in part.items]

@@ -63,13 +63,14 @@ def _solve(task: _Assignment, start: Array, limit: float, seed: int) -> tuple[Ar
     unit = max(1, int(np.gcd.reduce(np.concatenate([task.alone.ravel(), task.between.ravel()]))))
     model = cp_model.CpModel()
     at = [{int(p): model.new_bool_var("") for p in np.flatnonzero(row)} for row in task.allowed]
-    terms: list[cp_model.LinearExprT] = []
+    # One flat sum: nested expressions are slow to build, and fail in OR-tools 9.14.
+    terms: list[tuple[cp_model.IntVar, int]] = []
     for i, choices in enumerate(at):
         model.add_exactly_one(choices.values())
         for p, literal in choices.items():
             model.add_hint(literal, p == start[i])
             if task.alone[i, p]:
-                terms.append(int(task.alone[i, p]) // unit * literal)
+                terms.append((literal, int(task.alone[i, p]) // unit))
     for p, room in enumerate(task.room):
         here = [choices[p] for choices in at if p in choices]
         if len(here) > room:
@@ -80,11 +81,12 @@ def _solve(task: _Assignment, start: Array, limit: float, seed: int) -> tuple[Ar
             model.add_hint(far, int(task.hops[start[i], start[j]]))
             for a, b in ((i, int(j)), (int(j), i)):
                 for p, literal in at[a].items():
-                    hops = cp_model.LinearExpr.weighted_sum(list(at[b].values()), [int(task.hops[p, q]) for q in at[b]])
-                    model.add(far >= hops).only_enforce_if(literal)
-            terms.append(int(task.between[i, j]) // unit * far)
-    model.add(sum(terms) <= cost // unit)
-    model.minimize(sum(terms))
+                    hops = cp_model.LinearExpr.weighted_sum([far, *at[b].values()], [-1, *(int(task.hops[p, q]) for q in at[b])])
+                    model.add(hops <= 0).only_enforce_if(literal)
+            terms.append((far, int(task.between[i, j]) // unit))
+    total = cp_model.LinearExpr.weighted_sum([term[0] for term in terms], [term[1] for term in terms])
+    model.add(total <= cost // unit)
+    model.minimize(total)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = seed % 2**31

@@ -212,7 +212,7 @@ def _quantize_population(
     params = {"du": du, "dv": dv, "vth": vth, "bias_mant": mantissa, "bias_exp": np.full(population.size, bias_exp)}
     start = np.rint(membrane.start * state_unit * 64).astype(np.int64)
     initial = _initial_voltage(params, start, latency, where, population.name, findings)
-    _prove_ranges(network, projections, params, where, population.name, options, findings)
+    _prove_ranges(network, projections, params, where, population.name, options, spec, findings)
     decay_error = max(
         float(np.abs((4095 - du) / 4096 - neuron.alpha).max(initial=0)), float(np.abs((4096 - dv) / 4096 - neuron.beta).max(initial=0))
     )
@@ -403,14 +403,23 @@ def _initial_voltage(params: dict[str, Array], start: Array, latency: int, where
 
 def _prove_ranges(
     network: Network, projections: dict[str, QuantizedProjection], params: dict[str, Array], where: str, name: str, options: Options,
-    findings: Findings,
+    spec: ChipSpec, findings: Findings,
 ) -> None:
-    """Report a synaptic current that may wrap: a sum of one step, geometrically accumulated, against 24 bits."""
+    """Bound the sums of one step and the synaptic current, from the weights' signs and the largest payload.
+
+    Sums that could leave Lava's accumulators are refused, since nothing defines what the chip would do; a current that could wrap is
+    noted, since emulator and reference wrap as Lava does.
+    """
     reach = np.zeros(params["du"].size)
     for p in projections.values():
         up, down = p.connectivity.row_sums()
         peak = max(abs(options.payload[0]), abs(options.payload[1])) if p.source in network.inputs else 1
-        reach = reach + np.maximum(up, -down) * peak * 2.0**p.format.exponent
+        total = np.maximum(up, -down) if options.payload[0] >= 0 or p.source not in network.inputs else up - down
+        total = total * peak * 2.0**p.format.exponent
+        reach = reach + total
+        if isinstance(p.connectivity, Conv2d):
+            _refuse_overflow(total, f"`{p.name}`", "conv_accumulator", str(p.where), spec, findings)
+    _refuse_overflow(reach, f"the inputs of `{name}`", "accumulator", where, spec, findings)
     kept = (4095 - params["du"]) / 4096
     limit = np.where(kept < 1, reach * 64 / np.where(kept < 1, 1 - kept, 1), np.where(reach > 0, np.inf, 0))
     risky = int(np.count_nonzero(limit > _STATE_MAX))
@@ -418,4 +427,15 @@ def _prove_ranges(
         findings.note(
             "NM304", f"the current of {risky} neurons of `{name}` is not proved to stay within 24 bits", where=where,
             why="If all their inputs of one sign fired together it would wrap; emulator and reference wrap as Lava does.",
+        )
+
+
+def _refuse_overflow(reach: Array, what: str, limit: str, where: str, spec: ChipSpec, findings: Findings) -> None:
+    bound = spec.limits[limit]
+    over = int(np.count_nonzero(reach > bound.max))
+    if over:
+        findings.error(
+            "NM304", f"the sum of {what} may overflow its accumulator at {over} neurons", where=where,
+            why=f"It may reach {float(reach.max()):.4g} in one step, the accumulator holds {bound.max} ({bound.source}).",
+            help=("send smaller graded payloads",),
         )

@@ -260,3 +260,16 @@ def test_current_that_may_wrap_is_noted():
     w = np.full((1, 2000), 1.0)
     _, findings = quantize(network((2000,), [("a", (1,), neuron(1, alpha=0.999))], [project("in", "a", Dense(w))]))
     assert "NM304" in codes(findings)
+
+
+def test_sums_beyond_the_accumulators_are_refused():
+    conv = Conv2d(np.full((1, 1, 3, 3), 1.0), (1, 6, 6))
+    net = network((1, 6, 6), [("a", (1, 4, 4), neuron(16))], [project("in", "a", conv)])
+    quantize(net, payload=(0, 3000))
+    with pytest.raises(NmapError) as caught:
+        quantize(net, payload=(0, 4000))
+    assert caught.value.diagnostics[0].code == "NM304"
+    dense = network((4,), [("a", (1,), neuron(1))], [project("in", "a", Dense(np.ones((1, 4))))])
+    with pytest.raises(NmapError) as caught:
+        quantize(dense, payload=(0, 100_000))
+    assert caught.value.diagnostics[0].code == "NM304"

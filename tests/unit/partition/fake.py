@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -88,7 +89,7 @@ def mlp(*sizes):
     names = ["in", *(f"fc{k}" for k in range(1, len(sizes)))]
     populations = tuple(population(n, (s,), None if n == "in" else "fake.lif") for n, s in zip(names, sizes, strict=True))
     projections = tuple(
-        projection(a, b, dense(sizes[k + 1], sizes[k])) for k, (a, b) in enumerate(zip(names[:-1], names[1:], strict=True))
+        projection(a, b, dense(sizes[k + 1], sizes[k])) for k, (a, b) in enumerate(pairwise(names))
     )
     return QuantizedNetwork(populations, projections, ("in",), (names[-1],))
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import nmap_cpsat
-import nmap_greedy
 import numpy as np
 import pytest
 
+import nmap_cpsat
+import nmap_greedy
 from nmap.diagnostics import Exit, NmapError
 from nmap.partition import map_network
 from nmap.partition.cut import cut_population
@@ -57,7 +57,8 @@ def test_traffic_counts_one_packet_per_spike_and_listening_core(name, with_rates
     assert mapping.rates is with_rates
     # The objective is those packets times the hops between the cores' routers; the port is router (0, 0).
     at = [(core.x, core.y) for core in mapping.cores]
-    hops = sum(w * (abs(at[t][0] - (at[s][0] if s >= 0 else 0)) + abs(at[t][1] - (at[s][1] if s >= 0 else 0))) for (s, t), w in found.items())
+    ends = {pair: (at[pair[0]] if pair[0] >= 0 else (0, 0), at[pair[1]]) for pair in found}
+    hops = sum(w * (abs(ends[pair][0][0] - ends[pair][1][0]) + abs(ends[pair][0][1] - ends[pair][1][1])) for pair, w in found.items())
     assert mapping.placement.objective == pytest.approx(hops)
 
 
@@ -97,9 +98,10 @@ def test_neurons_that_fit_no_core_are_reported_together_with_arithmetic_and_trie
     assert caught.value.exit_status is Exit.DOES_NOT_FIT
     first, second = caught.value.diagnostics
     assert (first.code, second.code) == ("NM401", "NM401")
-    assert "`fc1`" in first.message and "`fc2`" in second.message
+    assert "`fc1`" in first.message
+    assert "`fc2`" in second.message
     assert first.data["axons"] == {"need": 100, "limit": 64}
-    assert "over by 36" in first.why and "made up for tests" in first.why and "chip.toml [resources.axons]" in first.why
+    assert all(text in first.why for text in ("over by 36", "made up for tests", "chip.toml [resources.axons]"))
     assert "synapses:" not in first.why
     assert "at most 64 of the 100 inputs" in first.help[0]
     assert "at most 64 of the 90 inputs" in second.help[0]
@@ -145,6 +147,9 @@ def test_a_target_whose_upper_bound_is_none_is_caught():
     class Optimist(FakeTarget):
         def demand_at_most(self, network, population, extent):
             return {"neurons": 1, "axons": 1, "synapses": 1}
+
+        def demand_floor(self, network, population):
+            return {"neurons": 1.0, "axons": 1.0, "synapses": 1.0}
 
     chip = spec()
     with pytest.raises(RuntimeError, match="not an upper bound"):

@@ -28,6 +28,18 @@ def test_area_bound_takes_the_better_of_floor_and_table():
     assert area_bound(problem([], cap)) == 0
 
 
+def test_joins_is_false_where_two_pieces_beat_one():
+    cap = np.array([10])
+    assert item("a", 9, (3,), (1,), cap).joins(cap)
+    # Two single units take 2, a piece of two takes 5.
+    assert not Item("b", 2, np.array([[0, 1, 5]]), np.zeros(1)).joins(cap)
+    # The largest piece is one unit, and yet two of them fit a core.
+    split = Item("c", 2, np.array([[0, 1]]), np.zeros(1))
+    assert not split.joins(cap)
+    assert area_bound(problem([split], (10,))) == 1
+    assert area_bound(problem([Item("d", 2, np.array([[0, 6]]), np.zeros(1))], (10,))) == 2
+
+
 def test_most_units_looks_at_every_resource():
     cap = (10, 100)
     a = item("a", 30, (0, 20), (1, 4), cap)

@@ -19,7 +19,15 @@ Edges = list[tuple[str, str]]
 
 def lif(n: int | tuple[int, ...] = 1, *, tau: float = 1e-3, r: float = 10.0, th: float = 1.0, **more: Any) -> dict[str, Any]:
     full = np.full
-    return {"type": "LIF", "tau": full(n, tau), "r": full(n, r), "v_leak": full(n, 0.0), "v_threshold": full(n, th), "v_reset": full(n, 0.0), **more}
+    return {
+        "type": "LIF",
+        "tau": full(n, tau),
+        "r": full(n, r),
+        "v_leak": full(n, 0.0),
+        "v_threshold": full(n, th),
+        "v_reset": full(n, 0.0),
+        **more,
+    }
 
 
 def if_(n: int | tuple[int, ...] = 1, *, r: float = 1.0, th: float = 1.0) -> dict[str, Any]:
@@ -42,8 +50,18 @@ def affine(weight: Any, bias: Any) -> dict[str, Any]:
     return {"type": "Affine", "weight": np.asarray(weight, np.float32), "bias": np.asarray(bias, np.float32)}
 
 
-def conv(weight: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: Any = None, **more: Any) -> dict[str, Any]:
-    node = {"type": "Conv2d", "weight": np.asarray(weight), "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **more}
+def conv(
+    weight: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: Any = None, **more: Any
+) -> dict[str, Any]:
+    node = {
+        "type": "Conv2d",
+        "weight": np.asarray(weight),
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        **more,
+    }
     return node if bias is None else {**node, "bias": np.asarray(bias)}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nmap.readers import read
-from tests.unit.readers.builders import chain, if_, linear, lif, port, refused, sink, write_nir
+from tests.unit.readers.builders import chain, if_, lif, linear, port, refused, sink, write_nir
 
 _NODES = {"in": port(2), "w": linear(np.ones((2, 2))), "n": if_(2), "out": sink(2)}
 _EDGES = chain("in", "w", "n", "out")

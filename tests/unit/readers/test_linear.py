@@ -12,7 +12,9 @@ _RNG = np.random.default_rng(0)
 
 
 def _image_conv(c_in: int, c_out: int, side: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1) -> Conv2d:
-    return Conv2d(_RNG.normal(size=(c_out, c_in // groups, kernel, kernel)), (c_in, side, side), (stride, stride), (padding, padding), groups=groups)
+    return Conv2d(
+        _RNG.normal(size=(c_out, c_in // groups, kernel, kernel)), (c_in, side, side), (stride, stride), (padding, padding), groups=groups
+    )
 
 
 def _naive_pool(pool: Pool, x: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ RUN = RunResult("chip", np.ones((2, 3, 4), np.int32), np.ones((2, 4), np.int64),
 
 
 @pytest.mark.parametrize("report", [
-    to_json(outcome()), to_json(misfit()), to_json(BARE), portable_report(outcome()), to_json(outcome(network=conv_network(), mapping=None)),
+    to_json(outcome()), to_json(misfit()), to_json(BARE), portable_report(outcome()),
+    to_json(outcome(network=conv_network(), mapping=None)),
     to_json(outcome(estimate=Estimate(1e-6, None, ("a paper",)))), to_json(outcome(verification=Verification())),
     to_json(outcome(verification=Verification("broken", None, None, VendorCheck("sim", skipped_reason="absent")))),
     failure_to_json(NmapError(Diagnostic("NM101", "error", "no such file")), ["nmap"]), run_to_json(RUN, ["nmap", "run"], "out.npz"),
@@ -66,8 +67,10 @@ def test_schema_names_every_key_of_the_design() -> None:
 
 
 @pytest.mark.parametrize(("change", "complaint"), [
-    ({"status": "great"}, "$.status"), ({"schema": "nmap.report/2"}, "$.schema"), ({"fits": 1}, "$.fits"), ({"network": {}}, "$.network"),
-    ({"diagnostics": [{"code": "X"}]}, "$.diagnostics"), ({"utilization": {}}, "$.utilization.cores"), ({"exit_status": 6}, "$.exit_status"),
+    ({"status": "great"}, "$.status"),
+    ({"schema": "nmap.report/2"}, "$.schema"), ({"fits": 1}, "$.fits"), ({"network": {}}, "$.network"),
+    ({"diagnostics": [{"code": "X"}]}, "$.diagnostics"), ({"utilization": {}}, "$.utilization.cores"),
+    ({"exit_status": 6}, "$.exit_status"),
 ])
 def test_schema_refuses_what_is_not_a_report(change: dict[str, object], complaint: str) -> None:
     found = problems({**to_json(outcome()), **change}, schema())
@@ -105,6 +108,12 @@ def test_numbers_are_those_of_the_hand_made_deployment() -> None:
     assert report["timings_s"]["verify"] == 61.26
 
 
+def test_nothing_limits_a_network_on_one_core() -> None:
+    good = mapping(build_machine(spec()))
+    small = replace(good, shards=(replace(good.shards[0], demand={"neurons": 2, "words": 20}),), cores=good.cores[:1])
+    assert not any(row["limiting"] for row in to_json(outcome(mapping=small))["utilization"].values())
+
+
 def test_unknown_numbers_are_null() -> None:
     machine = build_machine(spec())
     placed = replace(mapping(machine), placement=PlacementSolution(np.array([1, 2]), 12.0, 0.0, "feasible", 5))
@@ -122,7 +131,8 @@ def test_unknown_numbers_are_null() -> None:
 
 
 def test_infinite_bound_becomes_null_instead_of_invalid_json() -> None:
-    placed = replace(mapping(build_machine(spec())), placement=PlacementSolution(np.array([1, 2]), float("inf"), float("nan"), "unknown", 0))
+    lost = PlacementSolution(np.array([1, 2]), float("inf"), float("nan"), "unknown", 0)
+    placed = replace(mapping(build_machine(spec())), placement=lost)
     report = to_json(outcome(mapping=placed))
     assert report["placement"]["objective"] is None
     json.dumps(report, allow_nan=False)

@@ -20,7 +20,8 @@ def test_lines_are_wrapped_at_the_width_and_words_stay_whole() -> None:
 
 
 def test_arithmetic_set_out_as_a_table_is_kept() -> None:
-    text = render(Diagnostic("NM401", "error", "too big", why="one neuron needs    limit\n  axons      6 272    4 096\ncutting cannot help"))
+    why = "one neuron needs    limit\n  axons      6 272    4 096\ncutting cannot help"
+    text = render(Diagnostic("NM401", "error", "too big", why=why))
     assert "\n  why   one neuron needs" in text
     assert "\n  axons      6 272    4 096\n" in text
     assert "\n        cutting cannot help" in text

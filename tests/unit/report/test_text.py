@@ -16,6 +16,11 @@ from tests.unit.report.outcomes import conv_network, mapping, misfit, network, o
 LONG = "/a/very/long/folder/name/that/does/not/fit/beside/anything/else/network.nir"
 
 
+def squeezed(text: str) -> str:
+    """Return text with single blanks: columns may move, words may not."""
+    return " ".join(text.split())
+
+
 def lines(**changes: object) -> list[str]:
     return to_text(to_json(outcome(**changes))).splitlines()
 
@@ -50,8 +55,8 @@ def test_stages_have_their_numbers_and_times_at_the_right_edge() -> None:
     read = line("  read")
     assert read.endswith(" 0.1 s")
     assert len(read) == 80
-    assert line("  check").split() == "check 4 rules · 0 errors · 1 warning 0.0 s".split()
-    assert line("  quantize").split() == "quantize 8-bit weights · 3 clipped · 1 rounded to zero 2.0 s".split()
+    assert squeezed(line("  check")) == "check 4 rules · 0 errors · 1 warning 0.0 s"
+    assert squeezed(line("  quantize")) == "quantize 8-bit weights · 3 clipped · 1 rounded to zero 2.0 s"
     assert "cores 2 (optimal)" in line("  partition")
     assert "12 packet-hops/step · at most 20 % above optimum (bound 10)" in line("  place")
 
@@ -69,7 +74,7 @@ def test_bound_is_printed_where_the_optimum_is_not_proved() -> None:
 def test_fullest_core_and_limiting_resource_are_marked() -> None:
     words = line("  synapse memory")
     # 28 of 60 words; 15 of 20 on core c1.
-    assert words.split() == "synapse memory 28 60 47 c1 15 / 20 75 ◀".split()
+    assert squeezed(words) == "synapse memory 28 60 47 c1 15 / 20 75 ◀"
     assert "◀" not in line("  neurons")
     assert "  ◀ limits this design: synapse memory" in lines()
 
@@ -85,7 +90,7 @@ def test_layers_say_what_limits_them() -> None:
 def test_quantization_table_says_exact_where_there_is_no_error() -> None:
     rows = [row.split() for row in lines() if row.startswith(("  hidden", "  output")) and "LIF" not in row]
     assert rows[0][:8] == ["hidden", "8", "50", "2", "41.2", "dB", "3", "1"]
-    assert rows[1][:5] == ["output", "8", "25", "0", "exact"]
+    assert rows[1][:5] == ["output", "8", "25", "2", "exact"]
 
 
 def test_verification_names_the_emulator_and_never_calls_it_a_chip_run() -> None:
@@ -96,7 +101,7 @@ def test_verification_names_the_emulator_and_never_calls_it_a_chip_run() -> None
     assert "accuracy 50 % float, 25 % chip emulator" in text
     assert "sim 1.2 agrees on 2 samples" in text
     assert "on s.npz" in text
-    assert "verdict: fits, and the chip emulator computes the reference's spikes bit for bit" in text
+    assert "verdict: fits; chip emulator = fixed-point reference, bit for bit (exit 0)" in text
 
 
 def test_failed_and_skipped_checks_are_told() -> None:
@@ -119,8 +124,8 @@ def test_misfit_says_so_and_that_nothing_was_written() -> None:
     text = to_text(to_json(misfit()))
     assert "verdict: does not fit" in text
     assert "Nothing written." in text
-    assert next(row for row in text.splitlines() if row.startswith("  partition")).split() == "partition does not fit 0.2 s".split()
-    assert next(row for row in text.splitlines() if row.startswith("  cores")).split() == "cores – 3 –".split()
+    assert squeezed(next(row for row in text.splitlines() if row.startswith("  partition"))) == "partition does not fit 0.2 s"
+    assert "used" not in text
 
 
 def test_strict_failure_is_not_called_a_misfit() -> None:
@@ -141,7 +146,8 @@ def test_next_command(command: str, changes: dict[str, object], expected: str | 
 
 
 def test_next_command_can_be_pasted() -> None:
-    assert next_step(to_json(outcome(command=("nmap", "check"), network=network("my net.h5")))) == "nmap deploy 'my net.h5' --target tiny:two"
+    report = to_json(outcome(command=("nmap", "check"), network=network("my net.h5")))
+    assert next_step(report) == "nmap deploy 'my net.h5' --target tiny:two"
 
 
 def test_portable_report_renders_without_times() -> None:
@@ -153,8 +159,8 @@ def test_portable_report_renders_without_times() -> None:
 def test_comparison_has_one_row_per_target_and_the_reasons() -> None:
     text = comparison_text([to_json(outcome()), to_json(misfit())])
     rows = [row for row in text.splitlines() if row.startswith("  tiny:two")]
-    assert rows[0].split() == "tiny:two fits 2 3 optimal 8 synapse memory".split()
-    assert rows[1].split()[:4] == "tiny:two does not fit".split()
+    assert squeezed(rows[0]) == "tiny:two fits 2 3 optimal 8 synapse memory"
+    assert squeezed(rows[1]).startswith("tiny:two does not fit")
     assert "NM402 the network needs 5 cores, `tiny:two` has 3" in text
 
 
@@ -170,8 +176,10 @@ def test_inspection_lists_ports_populations_and_notes() -> None:
     ("fixed", "level fixed: the quantized reference, not mapped"), ("float", "level float: the imported network in float64, not quantized"),
 ])
 def test_run_says_which_level_ran(level: str, words: str) -> None:
-    result = RunResult(level, np.ones((2, 3, 4), np.int32), np.ones((2, 4), np.int64), {"h.v": np.zeros((2, 3, 5))}, None, 0.5, network="n.h5",
-                       target="tiny:two")
+    probes = {"h.v": np.zeros((2, 3, 5))}
+    result = RunResult(
+        level, np.ones((2, 3, 4), np.int32), np.ones((2, 4), np.int64), probes, None, 0.5, network="n.h5", target="tiny:two"
+    )
     text = run_text(run_to_json(result, ["nmap", "run"], "o.npz"))
     assert words in " ".join(text.split())
     assert text.startswith("n.h5 on tiny:two")

@@ -18,12 +18,12 @@ def test_every_block_is_quoted_or_run() -> None:
     assert len(re.findall(r"^## \d\. ", PAGE, re.MULTILINE)) == 7
 
 
-@pytest.mark.parametrize(("file", "text"), QUOTED)
+@pytest.mark.parametrize(("file", "text"), QUOTED, ids=[f"{file}:{k}" for k, (file, _) in enumerate(QUOTED)])
 def test_the_quotation_stands_in_the_code(file: str, text: str) -> None:
     assert text in (ROOT / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("code", RUNNABLE)
+@pytest.mark.parametrize("code", RUNNABLE, ids=range(len(RUNNABLE)))
 def test_the_example_runs(code: str) -> None:
     exec(compile(code, "add-a-chip.md", "exec"), {})
 

@@ -1,0 +1,135 @@
+"""The entry point: help, version, usage errors, streams, start-up time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nmap.cli import main
+from tests.cli.runner import ROOT, Runner, spawn
+
+COMMANDS = ("deploy", "check", "run", "verify", "report", "inspect", "targets", "doctor")
+
+
+def test_help_lists_every_command_and_the_exit_statuses(nmap: Runner) -> None:
+    result = nmap("--help")
+    assert result.status == 0
+    assert [line.split()[0] for line in result.out.split("Commands:")[1].splitlines() if line[2:3].strip()][: len(COMMANDS)] == list(COMMANDS)
+    assert "5 could not tell" in " ".join(result.out.split())
+    assert nmap().out == result.out
+    assert nmap("-h").out == result.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_fits_80_columns(command: str, nmap: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = nmap(command, "--help")
+    assert result.status == 0
+    assert "\x1b" not in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_version(nmap: Runner) -> None:
+    result = nmap("--version")
+    assert result.status == 0
+    assert result.out.startswith("nmap-snn ")
+
+
+@pytest.mark.parametrize("words", [
+    "frobnicate", "deploy", "deploy a.h5", "deploy a.h5 --target t --frob", "check a.h5 --target t --effort 7", "run b --level gpu --input i",
+    "inspect a.h5 --dt soon", "deploy a.h5 b.h5 --target t", "--frob", "check a.h5 --target t --bits 0", "report", "check a.h5 --target t -o d",
+])
+def test_usage_errors_are_one_message_and_exit_2(words: str, nmap: Runner) -> None:
+    result = nmap(*words.split())
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.count("error[NM004]: ") == 1
+    assert "Traceback" not in result.err
+    report = nmap(*words.split(), "--format", "json")
+    assert report.status == 2
+    assert report.json["exit_status"] == 2
+    assert nmap(*words.split(), "--format=json").json["status"] == "error"
+
+
+def test_near_misses_are_offered(nmap: Runner) -> None:
+    assert "did you mean `nmap deploy`?" in nmap("depoly").err
+
+
+def test_bug_while_parsing_is_a_crash_not_a_traceback(nmap: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_args: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main.typer.main, "get_command", broken)
+    result = nmap("targets")
+    assert result.status == 70
+    assert result.err.startswith("nmap: a bug in nmap stopped it: RuntimeError")
+
+
+def test_interruption_while_parsing(nmap: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.typer.main, "get_command", interrupted)
+    assert nmap("targets").status == 130
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_start_imports_nothing_heavy(word: str) -> None:
+    code = (
+        "import sys; from nmap.cli.main import run; assert run([sys.argv[1]]) == 0;"
+        "heavy = {'numba', 'ortools', 'h5py', 'numpy', 'networkx', 'pydantic', 'rich'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code, word], capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_start_is_fast() -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert spawn("--help").status == 0
+        times.append(time.perf_counter() - start)
+    # The aim is 0.3 s; a loaded machine gets some air. One import of numba alone takes this long.
+    assert min(times) < 1.0
+
+
+def test_streams_are_split(tmp_path: Path) -> None:
+    result = spawn("inspect", tmp_path / "none.nir", "--format", "json")
+    assert result.status == 2
+    assert json.loads(result.out)["diagnostics"][0]["code"] == "NM101"
+    assert result.err.startswith("error[NM101]")
+    listing = spawn("targets", NO_COLOR="1")
+    assert listing.status == 0
+    assert "toy" in listing.out
+    assert listing.err == ""
+
+
+def test_narrow_locale() -> None:
+    result = spawn("targets", "toy", PYTHONIOENCODING="ascii")
+    assert result.status == 0
+    assert result.out.isascii()
+
+
+def test_reader_that_leaves_early_is_no_error() -> None:
+    code = f"{sys.executable} -m nmap.cli targets toy | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "0"
+
+
+def test_closed_stdout_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "nmap.cli", "targets", "toy"], stdout=gone, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nmap.network import Network
+from nmap.readers import read
+from tests.unit.readers.builders import Nodes, chain, if_, lif, linear, port, refused, sink, write_nir
+
+
+def _cuba(n: int, dt: float, tau_mem: float, tau_syn: float) -> dict[str, Any]:
+    return {
+        "type": "CubaLIF", "tau_mem": np.full(n, tau_mem), "tau_syn": np.full(n, tau_syn), "r": np.full(n, tau_mem / dt),
+        "w_in": np.full(n, tau_syn / dt), "v_leak": np.zeros(n), "v_threshold": np.ones(n),
+    }  # fmt: skip
+
+
+def _net(path: Path, first: dict[str, Any], second: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None) -> Path:
+    nodes: Nodes = {"in": port(2), "a": first, "out": sink(2)}
+    names = ["in", "a", "out"]
+    if second is not None:
+        nodes |= {"w": linear(np.eye(2)), "b": second}
+        names = ["in", "a", "w", "b", "out"]
+    return write_nir(path / "net.nir", nodes, chain(*names), metadata)
+
+
+def _settled(network: Network) -> dict[str, tuple[str, str]]:
+    return {a.name: (a.value, a.source) for a in network.assumptions}
+
+
+def test_nothing_known_takes_the_defaults_and_says_so(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, lif(2, tau=2.5e-3, r=1.0)))
+    c = network.conventions
+    assert (c.dt, c.reset, c.decay, c.compare) == (1e-4, "zero", "euler", ">")
+    assert {source for _, source in _settled(network).values()} == {"default"}
+
+
+def test_snntorch_writes_r_as_tau_over_dt(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, lif(2, tau=1e-3, r=10.0), lif(2, tau=2e-3, r=20.0)))
+    assert network.conventions.dt == 1e-4
+    assert "r*dt/tau = 1 for 2 of 2 neuron nodes" in next(str(a) for a in network.assumptions if a.name == "dt")
+
+
+def test_single_precision_noise_does_not_reach_dt(tmp_path: Path) -> None:
+    noisy = lif(2, tau=float(np.float32(0.0009999997)), r=float(np.float32(9.999997)))
+    assert read(_net(tmp_path, noisy)).conventions.dt == 1e-4
+
+
+def test_cuba_neurons_tell_dt_by_both_time_constants(tmp_path: Path) -> None:
+    assert read(_net(tmp_path, _cuba(2, 5e-4, 1e-2, 2e-3))).conventions.dt == 5e-4
+    contradicting = _cuba(2, 5e-4, 1e-2, 2e-3) | {"w_in": np.full(2, 2.0)}
+    with refused("NM111"):
+        read(_net(tmp_path, contradicting))
+
+
+def test_rockpool_writes_an_exponential_into_r(tmp_path: Path) -> None:
+    tau, dt = 2.5e-3, 1e-4
+    network = read(_net(tmp_path, lif(2, tau=tau, r=tau / dt * float(np.exp(-dt / tau)))))
+    c = network.conventions
+    assert (c.dt, c.reset, c.decay, c.compare) == (1e-4, "subtract", "exact", ">=")
+
+
+def test_sinabs_counts_in_steps(tmp_path: Path) -> None:
+    for node in (if_(2), lif(2, tau=20.0, r=1.0)):
+        c = read(_net(tmp_path, node)).conventions
+        assert (c.dt, c.reset, c.decay, c.compare) == (1.0, "subtract", "exact", ">=")
+
+
+def test_early_files_have_time_constants_in_steps_and_r_below_one(tmp_path: Path) -> None:
+    c = read(_net(tmp_path, lif(2, tau=2.2, r=0.9))).conventions
+    assert (c.dt, c.reset, c.decay) == (1.0, "zero", "euler")
+
+
+def test_spikingjelly_writes_r_of_an_if_as_one_over_dt(tmp_path: Path) -> None:
+    c = read(_net(tmp_path, if_(2, r=2000.0))).conventions
+    assert (c.dt, c.reset, c.decay, c.compare) == (5e-4, "zero", "euler", ">=")
+    both = read(_net(tmp_path, if_(2, r=2000.0), lif(2, tau=1e-2, r=1.0)))
+    assert both.conventions.dt == 5e-4
+
+
+def test_layers_that_tell_different_steps_are_reported(tmp_path: Path) -> None:
+    path = _net(tmp_path, lif(2, tau=1e-3, r=10.0), lif(2, tau=1e-3, r=1.25))
+    with refused("NM111") as found:
+        read(path)
+    assert "0.0001 s" in found[0].message
+    assert "0.0008 s" in found[0].message
+    assert read(path, dt=1e-4).conventions.dt == 1e-4
+    with refused("NM111"):
+        read(_net(tmp_path, lif(2, tau=1e-3, r=10.0), if_(2, r=1000.0)))
+
+
+def test_metadata_come_before_inference_and_the_command_line_before_both(tmp_path: Path) -> None:
+    metadata = {"dt": 5e-4, "reset_mechanism": "subtract", "reset_delay": 1, "spike_rule": "v>=theta"}
+    path = _net(tmp_path, lif(2, tau=1e-3, r=10.0), metadata=metadata)
+    network = read(path)
+    c = network.conventions
+    assert (c.dt, c.reset, c.compare) == (5e-4, "delayed", ">=")
+    assert _settled(network)["dt"] == ("0.0005 s", "file")
+    assert any("parameters tell 0.0001 s" in note for note in network.notes)
+    told = read(path, dt=2e-4, reset="zero")
+    assert (told.conventions.dt, told.conventions.reset) == (2e-4, "zero")
+    assert _settled(told)["reset"] == ("zero", "command line")
+    assert any("metadata tell 0.0005 s" in note for note in told.notes)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"reset_mechanism": "subtract", "reset_delay": 0}, "subtract"),
+        ({"reset_mechanism": "subtract"}, "subtract"),
+        ({"reset_mechanism": "zero", "reset_delay": 0}, "zero"),
+        ({"nmap": {"reset": "delayed"}}, "delayed"),
+    ],
+)
+def test_resets_of_the_metadata(tmp_path: Path, metadata: dict[str, Any], expected: str) -> None:
+    assert read(_net(tmp_path, lif(2), metadata=metadata)).conventions.reset == expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        ({"reset_mechanism": "none"}, "NM104"),
+        ({"reset_mechanism": "zero", "reset_delay": 1}, "NM104"),
+        ({"spike_rule": "random"}, "NM104"),
+        ({"nmap": {"decay": "rk4"}}, "NM104"),
+        ({"dt": 0.0}, "NM107"),
+        ({"dt": "soon"}, "NM107"),
+    ],
+)
+def test_metadata_that_cannot_be_followed(tmp_path: Path, metadata: dict[str, Any], code: str) -> None:
+    with refused(code):
+        read(_net(tmp_path, lif(2), metadata=metadata))
+
+
+def test_nodes_whose_metadata_contradict_the_graph(tmp_path: Path) -> None:
+    with refused("NM111") as found:
+        read(_net(tmp_path, lif(2) | {"metadata": {"dt": 1e-3}}, metadata={"dt": 1e-4}))
+    assert "/node/nodes/a/metadata/dt" in str(found[0].where)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("snntorch", (1e-4, "delayed", "euler", ">")),
+        ("norse", (1e-3, "zero", "euler", ">")),
+        ("sinabs", (1.0, "subtract", "exact", ">=")),
+        ("rockpool", (1e-3, "subtract", "exact", ">=")),
+        ("spikingjelly", (1e-4, "zero", "euler", ">=")),
+        ("lava", (1e-4, "zero", "euler", ">")),
+    ],
+)
+def test_presets(tmp_path: Path, source: str, expected: tuple[Any, ...]) -> None:
+    network = read(_net(tmp_path, lif(2, tau=2.0 if source == "sinabs" else 0.04, r=1.0)), source=source)
+    c = network.conventions
+    assert (c.dt, c.reset, c.decay, c.compare) == expected
+    assert _settled(network)["reset"][1] == "command line"
+
+
+def test_the_exporter_named_in_the_metadata_is_a_preset(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, lif(2), metadata={"exporter": "snntorch 1.0.0"}))
+    assert network.conventions.reset == "delayed"
+    assert _settled(network)["reset"] == ("delayed", "inferred")
+
+
+def test_a_time_constant_below_the_step_is_reported_with_norses_remedy(tmp_path: Path) -> None:
+    path = _net(tmp_path, lif(2, tau=1e-5, r=1.0))
+    with refused("NM111") as found:
+        read(path)
+    assert "-9" in str(found[0].why)
+    assert any("Norse" in remedy for remedy in found[0].help)
+    assert read(path, dt=1e-6).conventions.dt == 1e-6
+
+
+def test_infinite_time_constants_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with refused("NM107") as found:
+        read(_net(tmp_path, lif(2, tau=float("inf"))))
+    assert "beta = 1" in str(found[0].why)

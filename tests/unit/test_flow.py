@@ -1,0 +1,243 @@
+"""The pipeline on the shipped example: what is written, what is found, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nmap
+from nmap import flow
+from nmap.diagnostics import Exit, NmapError
+from nmap.options import Options
+from nmap.program import Program, read_program, write_program
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
+NET, SAMPLES = EXAMPLE / "net.h5", EXAMPLE / "samples.npz"
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """The first 40 samples."""
+    with np.load(SAMPLES) as file:
+        inputs, labels = file["inputs"][:40], file["labels"][:40]
+    path = tmp_path_factory.mktemp("samples") / "few.npz"
+    np.savez(path, inputs=inputs, labels=labels)
+    return path
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory, few):
+    folder = tmp_path_factory.mktemp("deploy") / "bundle"
+    outcome = flow.deploy(NET, target="loihi2", options=Options(), input=few, output=folder)
+    assert outcome.status == "ok", outcome.diagnostics
+    return outcome, folder
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_everything_is_checked_and_equal(deployed):
+    outcome, _ = deployed
+    checked = outcome.verification
+    assert checked.mapping == "ok"
+    assert checked.chip_vs_fixed.mismatches == 0
+    assert checked.chip_vs_fixed.samples == 40
+    assert checked.chip_vs_fixed.spikes > 1000
+    assert checked.chip_vs_float.spike_agreement > 0.95
+    assert abs(checked.chip_vs_float.accuracy_chip - checked.chip_vs_float.accuracy_float) <= 0.05
+    assert outcome.mapping.packing.clusters >= outcome.mapping.packing.lower_bound >= 1
+    assert set(outcome.timings) == set(flow.STAGES)
+
+
+def test_same_inputs_give_the_same_bytes(deployed, few, tmp_path):
+    _, first = deployed
+    flow.deploy(NET, target="loihi2", options=Options(), input=few, output=tmp_path / "elsewhere", command=[])
+    assert contents(first) == contents(tmp_path / "elsewhere")
+
+
+def test_levels_and_time(deployed, few):
+    _, folder = deployed
+    chip = flow.run(folder, input=few, probes=["lif1:v", "lif2:spikes"])
+    fixed = flow.run(folder, input=few, level="fixed", probes=["lif1:v"])
+    real = flow.run(NET, input=few)
+    with np.load(SAMPLES) as file:
+        reference = file["reference_spikes"][:40]
+    np.testing.assert_array_equal(chip.spikes, fixed.spikes)
+    np.testing.assert_array_equal(chip.probes["lif1.v"], fixed.probes["lif1.v"])
+    np.testing.assert_array_equal(real.spikes, reference)
+    assert chip.spikes.dtype == np.int32
+    assert chip.spikes.shape == reference.shape
+    np.testing.assert_array_equal(chip.probes["lif2.spikes"], chip.spikes)
+    assert (chip.spikes == reference).mean() > 0.95
+    raw = flow.run(folder, input=few, raw_time=True)
+    assert raw.spikes.shape[1] == reference.shape[1] + 2
+    np.testing.assert_array_equal(raw.spikes[:, 2:], chip.spikes)
+    np.testing.assert_array_equal(chip.counts, chip.spikes.sum(1))
+    assert chip.accuracy == (chip.counts.argmax(1) == chip.labels).mean()
+
+
+def test_steps_cut_and_extend(deployed, few):
+    _, folder = deployed
+    long = flow.run(folder, input=few, steps=30)
+    assert long.spikes.shape[1] == 30
+    short = flow.run(folder, input=few, steps=5)
+    np.testing.assert_array_equal(long.spikes[:, :5], short.spikes)
+
+
+@pytest.mark.parametrize("stage", flow.STAGES[:-2])
+def test_stop_after_writes_nothing(stage, few, tmp_path):
+    outcome = flow.deploy(NET, target="loihi2", options=Options(), input=few, output=tmp_path / "out", stop_after=stage)
+    assert outcome.status == "ok"
+    assert outcome.stopped_after == stage
+    assert not (tmp_path / "out").exists()
+
+
+def test_stop_after_emit_writes_an_unverified_bundle(few, tmp_path):
+    outcome = flow.deploy(NET, target="loihi2", options=Options(), input=few, output=tmp_path / "out", stop_after="emit")
+    assert (tmp_path / "out" / "program.h5").is_file()
+    assert outcome.verification.chip_vs_fixed is None
+
+
+def test_verify_again(deployed, few):
+    _, folder = deployed
+    outcome = flow.verify(folder, input=few)
+    assert outcome.status == "ok", outcome.diagnostics
+    assert outcome.verification.chip_vs_fixed.mismatches == 0
+    assert flow.verify(folder, input=few, against="fixed").verification.chip_vs_float is None
+
+
+def tamper(folder: Path, change) -> None:
+    """Change the program and make the manifest's hashes agree with it, as a defect in the mapper would."""
+    path = folder / "program.h5"
+    write_program(change(read_program(path)), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for name in ("manifest.json", "nmap.lock"):
+        entry = json.loads((folder / name).read_text())
+        entry["files"]["program.h5"] = digest
+        if name == "manifest.json":
+            entry["files"]["nmap.lock"] = hashlib.sha256((folder / "nmap.lock").read_bytes()).hexdigest()
+        (folder / name).write_text(json.dumps(entry))
+    lock = hashlib.sha256((folder / "nmap.lock").read_bytes()).hexdigest()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["nmap.lock"] = lock
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def copy(few, tmp_path):
+    folder = tmp_path / "bundle"
+    flow.deploy(NET, target="loihi2", options=Options(), input=few, output=folder, verify=False)
+    return folder
+
+
+def test_one_wrong_weight_is_found(copy, few):
+    def change(program: Program) -> Program:
+        block = program.blocks[0]
+        weights = np.array(block.synapses.weights)
+        weights[5, 20:30] += 40
+        return replace(program, blocks=(replace(block, synapses=block.synapses.with_weights(weights)), *program.blocks[1:]))
+
+    tamper(copy, change)
+    outcome = flow.verify(copy, input=few)
+    assert outcome.exit_status == Exit.DIFFERS
+    assert outcome.status == "differs"
+    assert outcome.verification.chip_vs_fixed.mismatches > 0
+    assert "NM701" in {d.code for d in outcome.diagnostics}
+
+
+def test_one_wrong_route_is_found(copy, few):
+    def change(program: Program) -> Program:
+        routes = program.inputs[0]
+        axon = np.array(routes.axon)
+        axon[[3, 9]] = axon[[9, 3]]
+        return replace(program, inputs={0: replace(routes, axon=axon)})
+
+    tamper(copy, change)
+    assert flow.verify(copy, input=few).status == "differs"
+
+
+def test_a_lost_axon_breaks_the_mapping(copy):
+    def change(program: Program) -> Program:
+        routes = program.inputs[0]
+        return replace(program, inputs={0: replace(routes, indptr=np.minimum(routes.indptr, routes.core.size - 1),
+                                                   core=routes.core[:-1], axon=routes.axon[:-1])})
+
+    tamper(copy, change)
+    outcome = flow.verify(copy)
+    assert outcome.verification.mapping == "broken"
+    assert "NM702" in {d.code for d in outcome.diagnostics}
+    assert outcome.exit_status == Exit.DIFFERS
+
+
+def test_changed_bytes_are_refused(copy):
+    data = bytearray((copy / "program.h5").read_bytes())
+    data[-1] ^= 1
+    (copy / "program.h5").write_bytes(bytes(data))
+    outcome = flow.verify(copy)
+    assert outcome.exit_status == Exit.USAGE
+    assert outcome.diagnostics[0].code == "NM602"
+
+
+def test_graded_samples_need_a_graded_bundle(copy, few, tmp_path):
+    with np.load(few) as file:
+        np.savez(tmp_path / "graded.npz", inputs=file["inputs"].astype(int) * 3)
+    with pytest.raises(NmapError) as caught:
+        flow.run(copy, input=tmp_path / "graded.npz")
+    assert caught.value.diagnostics[0].code == "NM802"
+    outcome = flow.deploy(NET, target="loihi2", options=Options(), input=tmp_path / "graded.npz", output=tmp_path / "graded")
+    assert outcome.verification.chip_vs_fixed.mismatches == 0
+    assert flow.run(tmp_path / "graded", input=tmp_path / "graded.npz").spikes.sum() > 0
+
+
+def test_lock(copy, few):
+    same = flow.deploy(NET, target="loihi2", options=Options(), input=few, output=copy, locked=True, verify=False)
+    assert same.status == "ok"
+    other = flow.deploy(NET, target="loihi2", options=Options(seed=5), input=few, output=copy, locked=True, verify=False)
+    assert other.exit_status == Exit.USAGE
+    assert other.diagnostics[0].code == "NM603"
+
+
+def test_strict_turns_a_warning_into_a_failure(few, tmp_path, monkeypatch):
+    plain = flow.check(NET, targets=["loihi2"], options=Options(bits=2), input=few)[0]
+    strict = flow.check(NET, targets=["loihi2"], options=Options(bits=2, strict=True), input=few)[0]
+    warned = any(d.severity == "warning" for d in plain.diagnostics)
+    assert plain.status == "ok"
+    assert (strict.exit_status == Exit.DOES_NOT_FIT) == warned
+
+
+def test_dead_cores_are_not_used(few):
+    dead = tuple((0, k) for k in range(20))
+    outcome = flow.check(NET, targets=["loihi2"], options=Options(dead=dead), input=few)[0]
+    assert {(c.chip, c.core) for c in outcome.mapping.cores}.isdisjoint(dead)
+
+
+def test_random_spikes_stand_in(tmp_path):
+    outcome = flow.deploy(NET, target="loihi2", options=Options(), output=tmp_path / "out")
+    assert outcome.samples.file is None
+    assert outcome.spike_hops_per_step is None
+    assert outcome.verification.chip_vs_fixed.mismatches == 0
+    assert outcome.verification.chip_vs_float.accuracy_chip is None
+
+
+def test_python_interface(few, tmp_path):
+    deployment = nmap.deploy(NET, "loihi2", input=few, output=tmp_path / "out")
+    assert deployment.status == "ok"
+    assert deployment.report["schema"] == "nmap.report/1"
+    assert deployment.verdict.chip_vs_fixed.mismatches == 0
+    assert "loihi2" in deployment._repr_html_()
+    assert nmap.run(tmp_path / "out", few).level == "chip"
+    assert nmap.verify(tmp_path / "out", input=few).status == "ok"
+    assert [d.status for d in nmap.check(NET, ["loihi2"], input=few)] == ["ok"]
+    assert nmap.read(NET).neurons == 106
+    assert "loihi2" in nmap.targets()
+    with pytest.raises(NmapError):
+        nmap.deploy(tmp_path / "missing.h5", "loihi2")
