@@ -308,4 +308,5 @@ def read_program(path: Path) -> Program:
                 tuple(groups), tuple(blocks), tuple(routes), inputs, json.loads(file.attrs["seed"]),
             )
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise NmapError(Diagnostic("NM602", "error", f"`{path.name}` is not a program this nmap can read", str(path), str(error))) from error
+        message = f"`{path.name}` is not a program this nmap can read"
+        raise NmapError(Diagnostic("NM602", "error", message, str(path), str(error))) from error

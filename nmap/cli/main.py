@@ -93,12 +93,15 @@ def _failed(screen: Screen, words: Sequence[str], error: Exception) -> int:
     if message is None:
         return answer(screen, lambda _screen, _progress: _reraise(error))
     command = f"nmap {words[0]}" if words[0] in _COMMANDS else "nmap"
-    close = [] if words[0] in _COMMANDS else get_close_matches(words[0], _COMMANDS, 1)
-    help_lines = [f"did you mean `nmap {close[0]}`?"] if close else [f"{command} --help lists what it takes"]
+    text = message().rstrip(".")
+    help_lines = [f"{command} --help lists what it takes"]
+    if command == "nmap" and not words[0].startswith("-"):
+        text = f"nmap has no command `{words[0]}`"
+        help_lines = [f"did you mean `nmap {name}`?" for name in get_close_matches(words[0], _COMMANDS, 1)] or help_lines
     other = conflicts.other_command()
     if other is not None:
         help_lines.append(f"this is nmap-snn; another `nmap` lies at {other}")
-    return print_failure(screen, NmapError(Diagnostic("NM004", "error", message().rstrip("."), help=tuple(help_lines))))
+    return print_failure(screen, NmapError(Diagnostic("NM004", "error", text, help=tuple(help_lines))))
 
 
 def _reraise(error: Exception) -> Any:

@@ -5,9 +5,11 @@ Reports go to stdout, diagnostics and progress to stderr. With `--format json` s
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +28,9 @@ __all__ = ["INTERRUPTED", "Reply", "Screen", "answer", "print_failure", "serve",
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells count it."""
 
+# One character for one wherever it occurs in tables, so that columns stay where they are.
 _ASCII = str.maketrans({
-    "·": "-", "×": "x", "→": "->", "◀": "<", "–": "-", "…": "...", "≠": "!=", "≥": ">=", "≤": "<=", "µ": "u", "−": "-",
+    "·": "-", "×": "x", "→": ">", "◀": "<", "–": "-", "…": "~", "≠": "!=", "≥": ">=", "≤": "<=", "µ": "u", "−": "-",
 })
 
 Progress = Callable[[str, str], None]
@@ -92,6 +95,7 @@ def serve(
 
 def answer(screen: Screen, work: Callable[[Screen, Progress], Reply]) -> int:
     """Run a command's work, print its answer and return the exit status; never raises for a mistake of the user or a bug."""
+    hook, sys.unraisablehook = sys.unraisablehook, _after_swallowed
     try:
         try:
             if screen.format is Format.sarif:
@@ -111,6 +115,17 @@ def answer(screen: Screen, work: Callable[[Screen, Progress], Reply]) -> int:
         return _close_pipe()
     except Exception as error:
         return _crash(screen, error)
+    finally:
+        sys.unraisablehook = hook
+
+
+def _after_swallowed(lost: sys.UnraisableHookArgs) -> None:
+    """Interrupt again after a Ctrl-C that came in a callback of compiled code, which cannot pass an exception on."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    # From another thread and a moment later: here, the exception would be lost again.
+    threading.Timer(0.05, _thread.interrupt_main).start()
 
 
 def print_failure(screen: Screen, error: NmapError) -> int:
@@ -156,7 +171,7 @@ def _write(stream: TextIO, text: str) -> None:
     """Print text, coloured on a terminal, in the stream's own encoding."""
     if not text:
         return
-    encoding = stream.encoding or "ascii"
+    encoding = stream.encoding or "utf-8"
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):

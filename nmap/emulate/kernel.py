@@ -17,12 +17,17 @@ class Kernel(Protocol):
     used by the reference simulator only.
     """
 
-    name: str
-    """Name used in programs, unique across targets: `<target>.<model>`."""
-    params: tuple[str, ...]
-    """Parameter names, in the row order `run` expects."""
-    state: tuple[str, ...]
-    """State variables, in the row order `run` expects."""
+    @property
+    def name(self) -> str:
+        """Name used in programs, unique across targets: `<target>.<model>`."""
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """Parameter names, in the row order `run` expects."""
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """State variables, in the row order `run` expects."""
 
     def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
         """Advance all neurons by the rows of `dendrite`.

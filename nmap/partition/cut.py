@@ -8,20 +8,20 @@ equal *lanes* whose units fit; a lane is one divisible item of the packing probl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, pairwise, product
 from math import prod
 
 import numpy as np
 
-from nmap.connectivity import Array
+from nmap.connectivity import Array, Conv2d, Dense
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.mapping import Mapping, Shard
 from nmap.options import Options
-from nmap.partition.misfit import explain_neuron, too_many_cores
+from nmap.partition.misfit import explain_neuron, more_cores, too_many_cores
 from nmap.partition.partitioner import Budget, Partitioner
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, check_packing
-from nmap.partition.routes import core_traffic
+from nmap.partition.routes import core_traffic, sources_of
 from nmap.place.problem import PlacementProblem, check_placement
 from nmap.program import Box
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
@@ -40,12 +40,14 @@ class Lane:
         box: the slice of the population's shape; its extent along `axis` is the whole one.
         axis: along which units are counted.
         item: the packing problem's view of it.
+        exact: the item's table is the price of *any* set of neurons of the population, so that a bound on the items holds for every cut.
     """
 
     population: str
     box: Box
     axis: int
     item: Item
+    exact: bool
 
     def piece(self, start: int, stop: int) -> Box:
         """Return the box of units start to stop."""
@@ -112,6 +114,8 @@ def cut_population(
         extent = along(extent, dimension, max(stop - start for start, stop in parts[dimension]))
     if not fits(extent):
         return ()
+    # Neurons that all listen to the same sources are interchangeable; runs of rows, or of neurons with inputs of their own, are a choice.
+    exact = len(shape) == 1 and all(isinstance(p.connectivity, Dense) for p in network.afferents(population.name))
     floor = target.demand_floor(network, population.name)
     whole = np.array([floor[name] for name in capacity], np.float64)
     lanes = []
@@ -120,9 +124,33 @@ def cut_population(
         most = _largest(shape[axis], lambda n, base=sizes: fits(along(base, axis, n)))  # type: ignore[misc]
         table = np.stack([np.zeros_like(limit), *(demand(along(sizes, axis, n)) for n in range(1, most + 1))], axis=1)
         name = population.name if prod(map(len, parts)) == 1 else f"{population.name} lane {number + 1}"
-        item = Item(name, shape[axis], table, whole * (prod(sizes) / population.size))
-        lanes.append(Lane(population.name, tuple(box), axis, item))
+        item = Item(name, shape[axis], table, whole * (prod(sizes) / population.size), _seam(network, population, box, axis))
+        lanes.append(Lane(population.name, tuple(box), axis, item, exact))
     return tuple(lanes)
+
+
+def _seam(network: QuantizedNetwork, population: QuantizedPopulation, box: Box, axis: int) -> int:
+    """Return how many source neurons the units on both sides of a cut through the middle of a lane need."""
+    middle = box[axis][1] // 2
+    if not middle:
+        return 1
+    sides = [(*box[:axis], side, *box[axis + 1 :]) for side in ((0, middle), (middle, box[axis][1]))]
+    shared = 0
+    for projection in network.afferents(population.name):
+        connectivity, source = projection.connectivity, network[projection.source].shape
+        if isinstance(connectivity, Dense):
+            shared += connectivity.in_size
+        else:
+            shape = connectivity.in_shape if isinstance(connectivity, Conv2d) else source
+            low, high = (sources_of(connectivity, shape, population.shape, side) for side in sides)
+            shared += _common(low, high)
+    return max(shared, 1)
+
+
+def _common(first: Box | Array, second: Box | Array) -> int:
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return prod(max(0, min(a[1], b[1]) - max(a[0], b[0])) for a, b in zip(first, second, strict=True))
+    return int(np.intersect1d(np.asarray(first), np.asarray(second), assume_unique=True).size)
 
 
 def _shards(
@@ -152,7 +180,10 @@ def _shards(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """A network shared out over cores that have no place on the chip yet."""
+    """A network shared out over cores that have no place on the chip yet.
+
+    The packing's lower bound holds for every cut of the network, not only for the runs of units that were packed.
+    """
 
     shards: tuple[Shard, ...]
     packing: PackingSolution
@@ -191,14 +222,30 @@ def pack_network(
     problem = PackingProblem(
         tuple(capacity), np.array(list(capacity.values()), np.int64), tuple(lane.item for lane in lanes), len(machine.cores), options.slack,
     )
-    packing = partitioner.pack(problem, Budget(options.effort, options.seed, progress))
+    answer = partitioner.pack(problem, Budget(options.effort, options.seed, progress))
+    packing = _proved(problem, lanes, answer)
     if packing.status == "infeasible":
         layers = [(lane.population, lane.item) for lane in lanes]
         raise NmapError(too_many_cores(machine, problem, packing, layers), Exit.DOES_NOT_FIT)
     if packing.status == "unknown":
-        raise NmapError(_no_answer(problem, packing, partitioner.name, options), Exit.UNKNOWN)
+        raise NmapError(_no_answer(machine, problem, packing, partitioner.name, options), Exit.UNKNOWN)
     check_packing(problem, packing)
     return Packed(_shards(network, target, lanes, packing, capacity), packing)
+
+
+def _proved(problem: PackingProblem, lanes: list[Lane], answer: PackingSolution) -> PackingSolution:
+    """Return the answer with what is proved of the network, where the partitioner proves things of this way of cutting it only."""
+    if all(lane.exact for lane in lanes):
+        return answer
+    least = sum(np.maximum(lane.item.floor, lane.item.least_demand()) if lane.exact else lane.item.floor for lane in lanes)
+    bound = max(1, int(np.ceil(np.max(least / problem.capacity) - 1e-9)))
+    for lane in lanes:
+        if lane.exact and lane.item.fewest_pieces > bound and lane.item.joins(problem.capacity):
+            bound = lane.item.fewest_pieces
+    bound = min(bound, answer.lower_bound)
+    if answer.status in ("optimal", "feasible"):
+        return replace(answer, lower_bound=bound, status="optimal" if bound == answer.clusters else "feasible")
+    return replace(answer, lower_bound=bound, status="infeasible" if bound > problem.cores else "unknown")
 
 
 def place_network(
@@ -229,8 +276,10 @@ def map_network(
     return place_network(network, machine, partitioner, options, packed, rates, progress)
 
 
-def _no_answer(problem: PackingProblem, packing: PackingSolution, partitioner: str, options: Options) -> Diagnostic:
-    remedies = []
+def _no_answer(
+    machine: Machine, problem: PackingProblem, packing: PackingSolution, partitioner: str, options: Options,
+) -> Diagnostic:
+    remedies = list(more_cores(machine, problem, packing))
     if options.effort < 2:
         remedies.append(f"search longer: `--effort {options.effort + 1}`")
     if partitioner != "cpsat":
@@ -238,6 +287,6 @@ def _no_answer(problem: PackingProblem, packing: PackingSolution, partitioner: s
     return Diagnostic(
         "NM501", "error", f"the partitioner `{partitioner}` found no way onto {problem.cores} cores, and no proof that there is none",
         why=f"At least {packing.lower_bound} cores are needed (proved); the best answer found needs {packing.clusters}.",
-        help=tuple(remedies),
+        help=tuple(remedies[:3]),
         data={"available": problem.cores, "lower_bound": packing.lower_bound, "found": packing.clusters},
     )

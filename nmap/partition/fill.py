@@ -11,7 +11,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, Piece
 
-__all__ = ["balance", "fill", "finish", "loads", "most_cores", "most_units", "quality", "spend_slack"]
+__all__ = ["balance", "fill", "finish", "loads", "most_cores", "most_units", "quality", "seams", "spend_slack"]
 
 
 class _Cores:
@@ -92,13 +92,18 @@ def loads(problem: PackingProblem, units: Array) -> Array:
     return load
 
 
-def quality(units: Array) -> tuple[int, int, int]:
-    """Return what is better when smaller: cores, pieces, and how far apart in the items' order the items on one core are."""
+def seams(problem: PackingProblem, units: Array) -> int:
+    """Return the packets per step that cutting costs: each piece of an item but the first adds its seam."""
+    return sum(item.seam * (int(np.count_nonzero(row)) - 1) for item, row in zip(problem.items, units, strict=True))
+
+
+def quality(problem: PackingProblem, units: Array) -> tuple[int, int, int]:
+    """Return what is better when smaller: cores, seams, and how far apart in the items' order the items on one core are."""
     present = units > 0
     if not present.size:
         return 0, 0, 0
     first, last = present.argmax(0), present.shape[0] - 1 - present[::-1].argmax(0)
-    return units.shape[1], int(present.sum()), int((last - first).sum())
+    return units.shape[1], seams(problem, units), int((last - first).sum())
 
 
 def _decreasing(problem: PackingProblem, even: bool, split: bool) -> Array:
@@ -147,16 +152,16 @@ def _answers(problem: PackingProblem) -> list[Array]:
 
 def fill(problem: PackingProblem) -> Array:
     """Return the best of several greedy packings, (items, clusters) int64, by `quality`. The number of cores there are is not looked at."""
-    return min(_answers(problem), key=quality)
+    return min(_answers(problem), key=lambda units: quality(problem, units))
 
 
 def spend_slack(problem: PackingProblem, units: Array) -> Array:
-    """Return the packing of fewest pieces among `units` and the greedy ones on at most the problem's slack more cores."""
+    """Return the packing of least seams among `units` and the greedy ones on at most the problem's slack more cores."""
     most = most_cores(problem, units.shape[1])
     if most == units.shape[1]:
         return units
     answers = [units, *(answer for answer in _answers(problem) if answer.shape[1] <= most)]
-    return min(answers, key=lambda answer: (int((answer > 0).sum()), quality(answer)))
+    return min(answers, key=lambda answer: (seams(problem, answer), quality(problem, answer)))
 
 
 def most_cores(problem: PackingProblem, fewest: int) -> int:

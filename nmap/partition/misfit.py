@@ -14,7 +14,7 @@ from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProje
 from nmap.target.backend import Target
 from nmap.target.machine import Machine
 
-__all__ = ["explain_neuron", "too_many_cores"]
+__all__ = ["explain_neuron", "more_cores", "too_many_cores"]
 
 
 def _number(value: int) -> str:
@@ -136,7 +136,7 @@ def too_many_cores(machine: Machine, problem: PackingProblem, packing: PackingSo
 
     Args:
         machine: what there is.
-        problem, packing: the infeasible packing; `packing.clusters` cores are enough.
+        problem, packing: what was asked and answered; `packing.clusters` cores are enough, and its bound is above the cores there are.
         layers: population and item, in the problem's order.
     """
     demand: dict[str, np.ndarray] = {}
@@ -145,6 +145,21 @@ def too_many_cores(machine: Machine, problem: PackingProblem, packing: PackingSo
     worst = sorted(demand, key=lambda name: -float(demand[name].max()))[:3]
     titles = [machine.spec.resources[name].title for name in problem.resources]
     shares = [f"`{name}` {demand[name].max():.1f} cores ({titles[int(demand[name].argmax())]})" for name in worst]
+    return Diagnostic(
+        "NM402", "error",
+        f"the network needs at least {_number(packing.lower_bound)} cores, and {machine.spec.name}:{machine.variant} has "
+        f"{_number(problem.cores)} usable ones",
+        why=f"Lower bound proved; {_number(packing.clusters)} cores are enough. Largest shares: {', '.join(shares)}.",
+        help=more_cores(machine, problem, packing),
+        data={
+            "available": problem.cores, "lower_bound": packing.lower_bound, "enough": packing.clusters,
+            "layers": {name: float(values.max()) for name, values in demand.items()},
+        },
+    )
+
+
+def more_cores(machine: Machine, problem: PackingProblem, packing: PackingSolution) -> tuple[str, ...]:
+    """Return remedies that offer the `packing.clusters` cores which are known to be enough."""
     variant = machine.spec.variants[machine.variant]
     chips = machine.chips + -(-(packing.clusters - problem.cores) // variant.cores)
     enough = f"{_number(packing.clusters)} are enough"
@@ -158,13 +173,4 @@ def too_many_cores(machine: Machine, problem: PackingProblem, packing: PackingSo
         ][:1]
     if machine.dead and packing.clusters <= problem.cores + len(machine.dead):
         remedies.append(f"without the {len(machine.dead)} dead cores it would fit")
-    return Diagnostic(
-        "NM402", "error",
-        f"the network needs at least {_number(packing.lower_bound)} cores, and {machine.spec.name}:{machine.variant} has "
-        f"{_number(problem.cores)} usable ones",
-        why=f"Lower bound proved; {_number(packing.clusters)} cores are enough. Largest shares: {', '.join(shares)}.", help=tuple(remedies),
-        data={
-            "available": problem.cores, "lower_bound": packing.lower_bound, "enough": packing.clusters,
-            "layers": {name: float(values.max()) for name, values in demand.items()},
-        },
-    )
+    return tuple(remedies)

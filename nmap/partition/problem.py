@@ -26,12 +26,14 @@ class Item:
         demand: (resources, max_piece + 1) int64, non-decreasing along n, column 0 is zero; `max_piece` >= 1 is the largest piece
             that fits an empty core.
         floor: (resources,) float64, a valid lower bound on what *any* cut of the item takes in total over all its pieces.
+        seam: packets per step that one cut more adds: inputs that the units on both sides need. Only compared, never part of a bound.
     """
 
     name: str
     size: int
     demand: Array
     floor: Array
+    seam: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "demand", frozen_array(self.demand, np.int64))
@@ -78,7 +80,7 @@ class PackingProblem:
         capacity: (resources,) int64, of one core.
         items: what to place.
         cores: number of cores there are.
-        slack: share of cores beyond the fewest that may be spent on fewer pieces, which mean fewer copies of every spike.
+        slack: share of cores beyond the fewest that may be spent on smaller seams.
     """
 
     resources: tuple[str, ...]

@@ -7,6 +7,7 @@ wrong becomes a diagnostic in `Tree.findings` and the value becomes None, so tha
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.network import Provenance
 
-__all__ = ["MAX_BYTES", "MAX_ELEMENTS", "MAX_TOTAL_BYTES", "Group", "Tree"]
+__all__ = ["MAX_BYTES", "MAX_ELEMENTS", "MAX_TOTAL_BYTES", "Group", "Tree", "address_bytes", "damaged_heap", "heap_objects"]
 
 MAX_ELEMENTS = 2**31
 """Largest number of elements one array may declare."""
@@ -35,6 +36,8 @@ _MAX_RATIO = 1100
 _SLACK = 2**16
 # deflate, shuffle, fletcher32, szip, n-bit, scale-offset, lzf: all compiled in, none loads code.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\x01\x00\x00\x00"
 _H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError, UnicodeError)
 
 
@@ -56,12 +59,17 @@ class Tree:
         self._bytes = 0
         self._full = False
         self._told: set[str] = set()
+        self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         self._file = h5py.File(path, "r")
+        self._stream = path.open("rb")
+        self._content = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __enter__(self) -> Tree:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._content.close()
+        self._stream.close()
         self._file.close()
 
     @property
@@ -103,6 +111,28 @@ class Tree:
                 why = str(error).splitlines()[0] if str(error) else None
                 self.findings.error("NM103", f"the file is damaged: `{where.rpartition(':')[2]}` cannot be read", where=where, why=why)
 
+    def stored_string(self, offset: int) -> bytes:
+        """Return the string of variable length whose record (length, heap address, index) lies at `offset` of the file.
+
+        The library would follow a damaged record for ever, or ask for the memory it names.
+
+        Raises:
+            ValueError: the record leads nowhere.
+        """
+        record = self._content[offset : offset + 16]
+        length, address, index = (int.from_bytes(record[a:b], "little") for a, b in ((0, 4), (4, 12), (12, 16)))
+        if len(record) < 16:
+            raise ValueError("the record of a string lies behind the end of the file")
+        if length == 0:
+            return b""
+        start = address + int(self._file.userblock_size)
+        if start not in self._heaps:
+            self._heaps[start] = heap_objects(self._content, start)
+        place, size = self._heaps[start].get(index, (0, 0))
+        if index == 0 or length > size:
+            raise ValueError(f"the record of a string names object {index} of the heap at offset {start}, which does not hold it")
+        return bytes(self._content[place : place + length])
+
     def first(self, where: str) -> bool:
         """Return whether a place is complained about for the first time; a member may be looked at more than once."""
         new = where not in self._told
@@ -111,7 +141,66 @@ class Tree:
 
     def text(self, raw: object) -> str:
         """Return a stored string."""
-        return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw).encode("utf-8", "replace").decode("utf-8")
+        return (
+            raw.rstrip(b"\0").decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw).encode("utf-8", "replace").decode("utf-8")
+        )
+
+
+def heap_objects(content: mmap.mmap, start: int) -> dict[int, tuple[int, int]]:
+    """Return offset and length of each object of a global heap collection, by its index.
+
+    HDF5 keeps strings of variable length in such collections (HDF5 file format specification, III.E). The library takes each
+    object's size on trust: a size of 0 in free space makes it walk on the spot for ever.
+
+    Args:
+        content: an HDF5 file with addresses and lengths of 8 bytes.
+        start: offset of the collection.
+
+    Raises:
+        ValueError: the collection does not add up.
+    """
+    if start < 0 or start + 16 > len(content) or content[start : start + 8] != _HEAP:
+        raise ValueError(f"there is no heap at offset {start}")
+    end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+    found: dict[int, tuple[int, int]] = {}
+    position = start + 16
+    while position + 16 <= end <= len(content):
+        index = int.from_bytes(content[position : position + 2], "little")
+        size = int.from_bytes(content[position + 8 : position + 16], "little")
+        if index == 0 and size < 16:
+            break
+        # Free space (index 0) counts its own header; objects do not, and are padded to 8 bytes.
+        found[index] = position + 16, size
+        position += size if index == 0 else 16 + -(-size // 8) * 8
+    if not end - 16 < position <= end <= len(content):
+        raise ValueError(f"the heap at offset {start} does not add up")
+    return found
+
+
+def damaged_heap(path: Path) -> int | None:
+    """Return the offset of a global heap collection that does not add up, or None where all do."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            try:
+                heap_objects(content, start)
+            except ValueError:
+                return start
+            start = content.find(_HEAP, start + 1)
+    return None
+
+
+def address_bytes(path: Path) -> tuple[int, int] | None:
+    """Return the sizes of an address and a length in an HDF5 file, from its superblock; None where there is no superblock."""
+    with path.open("rb") as stream:
+        size, offset = stream.seek(0, 2), 0
+        while offset < size:
+            stream.seek(offset)
+            head = stream.read(16)
+            if head.startswith(_SIGNATURE) and len(head) == 16:
+                return (head[13], head[14]) if head[8] < 2 else (head[9], head[10])
+            offset = max(512, 2 * offset)
+    return None
 
 
 class Group:
@@ -269,8 +358,9 @@ class Group:
             out = np.empty(data.shape, object)
             total = 0
             # One at a time: entries may all point at one long string, which would multiply on reading.
-            for index in np.ndindex(*data.shape):
-                out[index] = self.tree.text(data[index])
+            offset, variable = data.id.get_offset(), data.id.get_type().is_variable_str()
+            for place, index in enumerate(np.ndindex(*data.shape)):
+                out[index] = self.tree.text(self.tree.stored_string(offset + 16 * place) if variable and offset else data[index])
                 total += len(out[index])
                 if total > 2 * self.tree.size:
                     self.tree.findings.error("NM110", f"the names in `{name}` are longer than the file", where=where)

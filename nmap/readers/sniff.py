@@ -8,7 +8,7 @@ from typing import Literal
 import h5py
 
 from nmap.diagnostics import Findings, NmapError
-from nmap.readers.hdf5 import Group, Tree
+from nmap.readers.hdf5 import Group, Tree, address_bytes, damaged_heap
 
 __all__ = ["identify", "open_tree"]
 
@@ -51,6 +51,12 @@ def open_tree(path: Path, findings: Findings) -> Tree:
                 head = stream.read(64)
             if not h5py.is_hdf5(name):
                 _not_hdf5(name, head, findings)
+            elif (widths := address_bytes(path)) != (8, 8):
+                findings.error(
+                    "NM109", f"`{name}` stores addresses and lengths in {widths} bytes, not in 8 as every exporter does", where=name
+                )
+            elif (heap := damaged_heap(path)) is not None:
+                findings.error("NM103", f"`{name}` is damaged: the strings at offset {heap} do not add up", where=name)
     except (OSError, ValueError) as error:
         findings.error("NM101", f"`{name}` cannot be opened", where=name, why=str(error))
     findings.raise_errors()

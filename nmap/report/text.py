@@ -208,9 +208,17 @@ def _network_line(report: Report) -> list[str]:
         return []
     facts = [
         _FORMATS[network["format"]], _plural(network["populations"], "population"), f"{count(network['neurons'])} neurons",
-        f"{count(network['synapses'])} synapses", "in steps" if network["dt"] is None else f"dt {_seconds(network['dt'])}",
+        f"{count(network['synapses'])} synapses", _time_step(network),
     ]
     return _flow(network["file"], facts)
+
+
+def _time_step(network: Report) -> str:
+    # Frameworks without a notion of time count in steps; 1 must not be printed as a second then.
+    stated = next((a["value"] for a in network["assumptions"] if a["name"] == "dt"), "")
+    if network["dt"] is None or "step" in stated:
+        return "in steps"
+    return f"dt {_seconds(network['dt'])}"
 
 
 def _header(report: Report) -> list[str]:
@@ -381,7 +389,9 @@ def _layers(report: Report) -> list[str]:
         )
         for layer in layers
     ]
-    return table(("layer", "", "neurons", "synapses", "cores", "limited by"), rows, right={2, 3, 4})
+    head = ("layer", "", "neurons", "synapses", "cores", "limited by")
+    known = 6 if any(layer["cores"] is not None for layer in layers) else 4
+    return table(head[:known], [row[:known] for row in rows], right={2, 3, 4})
 
 
 def _quantization(report: Report) -> list[str]:

@@ -18,7 +18,7 @@ class CpSat:
     name: str = "cpsat"
 
     def pack(self, problem: PackingProblem, budget: Budget) -> PackingSolution:
-        """Return a packing on the fewest cores found, then in the fewest pieces, with the proved bound."""
+        """Return a packing on the fewest cores found, then with the least traffic across cuts, with the proved bound."""
         from nmap_cpsat.packing import pack
 
         return pack(problem, budget)

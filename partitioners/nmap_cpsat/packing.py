@@ -1,4 +1,4 @@
-"""Fewest cores, then fewest pieces, with CP-SAT."""
+"""Fewest cores, then least traffic across cuts, with CP-SAT."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from nmap.connectivity import Array
-from nmap.partition.fill import fill, finish, loads, most_cores, quality, spend_slack
+from nmap.partition.fill import fill, finish, loads, most_cores, quality, seams, spend_slack
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, area_bound
 
 __all__ = ["pack"]
 
-_TIME = (0.2, 1.5, 20.0)
+_TIME = (0.2, 1.0, 20.0)
 """Deterministic time of one solve by effort."""
 _CELLS = 4000
 """Items times cores of one model; beyond it CP-SAT rarely closes (measured)."""
@@ -90,7 +90,7 @@ def _solve(
         encodings: of the items.
         fewest: proved number of cores.
         cores: cores the model has.
-        pieces: minimise pieces and their spread on these cores, instead of cores.
+        pieces: minimise seams, then how far apart the items on a core are, instead of cores.
         limit: deterministic seconds.
         seed: of the solver.
     """
@@ -155,9 +155,10 @@ def _solve(
             held = np.flatnonzero(start[:, c])
             model.add_hint(first, int(held[0]) if held.size else 0)
             model.add_hint(last, int(held[-1]) if held.size else 0)
-        # A piece counts more than any spread; a spread more than a core.
+        # A seam counts more than any spread, a spread more than a core.
         spread = cores * len(problem.items) * (cores + 1)
-        model.minimize((spread + 1) * sum(at for here in present for at in here) + (cores + 1) * sum(cost) + sum(used))
+        cut = sum((spread + 1) * item.seam * sum(here) for item, here in zip(problem.items, present, strict=True))
+        model.minimize(cut + (cores + 1) * sum(cost) + sum(used))
     else:
         model.minimize(sum(used))
     solver = cp_model.CpSolver()
@@ -190,7 +191,7 @@ def _emptiest(problem: PackingProblem, units: Array) -> Array:
 
 
 def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
-    """Return a packing on the fewest cores found, then in the fewest pieces; see the package's README."""
+    """Return a packing on the fewest cores found, then with the least traffic across cuts; see the package's README."""
     bound = area_bound(problem)
     units = fill(problem)
     if not problem.items:
@@ -227,20 +228,18 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
             fewest = bound
     total = kept.shape[1] + inner.shape[1]
     extra = most_cores(problem, total) - total
-    least = sum(item.fewest_pieces for item in part.items)
-    if total <= problem.cores and int((inner > 0).sum()) + sum(quality(inner)[2:]) > least:
+    least = sum(item.seam * (item.fewest_pieces - 1) for item in part.items)
+    _, cut, spread = quality(part, inner)
+    if total <= problem.cores and cut + spread > least:
         if budget.progress:
-            budget.progress(f"packing on {total} cores, fewest pieces")
+            budget.progress(f"packing on {total} cores, least traffic across cuts")
         answer = _solve(part, inner, encodings, fewest, inner.shape[1] + extra, True, limit, budget.seed)
         spent += answer.time
-        # More cores only for fewer pieces.
-        better = answer.units is not None and (
-            quality(answer.units) < quality(inner) or (answer.units > 0).sum() < (inner > 0).sum()
-        )
-        if better and answer.units is not None:
+        # More cores only for less traffic.
+        if answer.units is not None and (quality(part, answer.units) < quality(part, inner) or seams(part, answer.units) < cut):
             inner = answer.units
     packed = np.zeros((len(problem.items), inner.shape[1]), np.int64)
     packed[chosen] = inner
     units = np.concatenate([kept, packed], axis=1)
-    # The model had its share of the slack already; a greedy answer with fewer pieces still is no worse on as many cores.
+    # The model had its share of the slack already; a greedy answer with smaller seams is no worse on as many cores.
     return finish(problem, spend_slack(replace(problem, cores=total + extra), units), bound, spent)

@@ -59,6 +59,10 @@ class _Tally:
     signal: float = 0.0
     noise: float = 0.0
 
+    @property
+    def sqnr_db(self) -> float | None:
+        return 10 * float(np.log10(self.signal / self.noise)) if self.noise > 0 and self.signal > 0 else None
+
     def add(self, wanted: Array, realised: Array, step: float) -> None:
         error = np.abs(wanted - realised)
         self.clipped += int(np.count_nonzero(error > (0.5 + 1e-6) * step))
@@ -173,20 +177,20 @@ def _quantize_population(
         )
     integer = network.conventions.decay == "steps"
     has_conv = any(isinstance(p.connectivity, Conv2d) for p in afferents)
-    scale = 1.0 if integer else _shared_scale(real, grids)
+    scale, exponent = 1.0, 0
+    if not integer:
+        scale = _shared_scale(real, grids)
+        peaks = _row_peaks(network, afferents, real, scale, options)
+        scale, exponent = _fit(spec, neuron, membrane, level, scale, peaks, has_conv)
     # Weight units per unit of the network's v, per neuron.
     unit = scale * level
 
     du = np.rint(4096 * (1 - neuron.alpha)).astype(np.int64) - 1
     dv = np.rint(4096 * (1 - neuron.beta)).astype(np.int64)
-    exponent = 0
-    if not integer and not has_conv:
-        peaks = _row_peaks(network, afferents, real, scale, options)
-        exponent = _exponent(spec, neuron, membrane, unit, peaks)
 
     projections, tally = {}, _Tally()
     for p in afferents:
-        stored, e = _store(p, real[p.name], grids[p.name], scale, exponent, integer)
+        stored, e = _store(real[p.name], grids[p.name], scale, exponent, integer)
         shift = 2.0 ** (e - exponent)
         tally.add(real[p.name] * scale, stored * shift, grids[p.name].step * shift)
         message_bits = options.message_bits if p.source in network.inputs else 0
@@ -201,11 +205,12 @@ def _quantize_population(
         )
     if integer and tally.inexact > tally.clipped:
         findings.warning(
-            "NM302", f"{tally.inexact - tally.clipped} integer weights into `{population.name}` are not on the chip's grid and were rounded",
+            "NM302",
+            f"{tally.inexact - tally.clipped} integer weights into `{population.name}` are not on the chip's grid and were rounded",
             where=where, why=f"{bits} bits of a matrix with both signs hold even integers from -256 to 254, or half of them, and so on.",
         )
 
-    state_unit = unit * (1 << exponent)
+    state_unit = unit * 2.0**exponent
     vth, threshold_error = _threshold(network, neuron, membrane, state_unit, where, population.name, spec, findings)
     mantissa, bias_exp, bias_error = _bias(membrane, state_unit, where, population.name, spec, findings)
     _report_decays(neuron, du, dv, where, population.name, findings)
@@ -217,7 +222,7 @@ def _quantize_population(
         float(np.abs((4095 - du) / 4096 - neuron.alpha).max(initial=0)), float(np.abs((4096 - dv) / 4096 - neuron.beta).max(initial=0))
     )
     loss = LayerLoss(
-        population.name, bits, scale, exponent, 10 * float(np.log10(tally.signal / tally.noise)) if tally.noise > 0 and tally.signal > 0 else None,
+        population.name, bits, scale, exponent, tally.sqnr_db,
         tally.clipped, tally.zeroed, threshold_error, decay_error, bias_error,
     )
     out = QuantizedPopulation(
@@ -252,30 +257,38 @@ def _row_peaks(
     return high, low
 
 
-def _exponent(spec: ChipSpec, neuron: Neuron, membrane: _Membrane, unit: Array, peaks: tuple[Array, Array]) -> int:
-    """Return the largest exponent at which every field holds and neither state variable can leave its 24 bits.
+def _fit(
+    spec: ChipSpec, neuron: Neuron, membrane: _Membrane, level: Array, scale: float, peaks: tuple[Array, Array], has_conv: bool
+) -> tuple[float, int]:
+    """Return the scale and the weight exponent with which thresholds and biases hold in their fields.
 
-    A finer state loses less to the decays' rounding and resolves the threshold better.
+    A positive exponent makes the state finer, so that less is lost to the decays' rounding and the threshold is better resolved; it is
+    taken as far as neither state variable can leave its 24 bits, which only leaky neurons allow to prove. Convolutions have none, since
+    Lava's ignores it. Thresholds too far above the weights take scale from the weights: a negative exponent would round every sum down.
     """
-    if (neuron.beta >= 1).any() or (neuron.alpha >= 1).any():
-        return 0
-    reach = np.maximum(peaks[0], -peaks[1]) / (1 - neuron.alpha)
+    unit = scale * level
     bias = np.abs(membrane.bias) * unit
+    room = max(
+        float(np.abs(membrane.threshold * unit).max(initial=0)) / spec.limits["vth"].max,
+        float(bias.max(initial=0)) * 64 / (spec.limits["bias_mant"].max << spec.limits["bias_exp"].max),
+    )
+    if room > 1:
+        return scale / room, 0
+    if has_conv or (neuron.beta >= 1).any() or (neuron.alpha >= 1).any():
+        return scale, 0
+    reach = np.maximum(peaks[0], -peaks[1]) / (1 - neuron.alpha)
     for exponent in range(spec.limits["weight_exp"].max, 0, -1):
         factor = 64 * (1 << exponent)
-        u_fits = reach * factor < _STATE_MAX
-        v_fits = (reach + bias) * factor / (1 - neuron.beta) < _STATE_MAX
-        vth_fits = np.abs(membrane.threshold) * unit * (1 << exponent) <= spec.limits["vth"].max
-        bias_fits = bias * factor <= spec.limits["bias_mant"].max << spec.limits["bias_exp"].max
-        if (u_fits & v_fits & vth_fits & bias_fits).all():
-            return exponent
-    return 0
+        proved = (reach * factor < _STATE_MAX) & ((reach + bias) * factor / (1 - neuron.beta) < _STATE_MAX)
+        if room * (1 << exponent) <= 1 and proved.all():
+            return scale, exponent
+    return scale, 0
 
 
-def _store(p: Projection, real: Array, grid: _Grid, scale: float, exponent: int, integer: bool) -> tuple[Array, int]:
+def _store(real: Array, grid: _Grid, scale: float, exponent: int, integer: bool) -> tuple[Array, int]:
     """Return the stored integer weights and the exponent that goes with them."""
     shift = 0
-    if integer and not isinstance(p.connectivity, Conv2d):
+    if integer:
         # The file's integers are kept exactly where a shift brings them onto the chip's grid.
         for shift in range(8):
             lifted = real * (1 << shift)
@@ -284,9 +297,6 @@ def _store(p: Projection, real: Array, grid: _Grid, scale: float, exponent: int,
                 break
             if not (np.rint(lifted) % grid.step).any() and (lifted == np.rint(lifted)).all():
                 break
-    if integer and isinstance(p.connectivity, Conv2d):
-        # Lava's convolution applies its integers as they are.
-        return np.clip(np.rint(real), -256, 255).astype(np.int32), 0
     lifted = np.asarray(real * scale * (1 << shift))
     stored = np.clip(np.rint(lifted / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
     return stored, exponent - shift

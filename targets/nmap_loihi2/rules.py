@@ -61,9 +61,9 @@ def decay_factors(network: Network, spec: ChipSpec, options: Options, findings: 
 
 def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Resets set the membrane to a value; taking the threshold off is not in the chip's documented neuron models."""
-    if network.conventions.reset == "zero":
-        return
     spiking = [p for p in network.populations if p.neuron is not None and p.neuron.spiking]
+    if network.conventions.reset == "zero" or not spiking:
+        return
     what = "reset by subtraction" if network.conventions.reset == "subtract" else "delayed reset by subtraction"
     if "reset" in options.approximate:
         findings.warning(

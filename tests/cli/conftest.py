@@ -29,7 +29,7 @@ def net(work: Path) -> Path:
         "input": port(6), "w1": linear(rng.integers(-3, 6, (5, 6)) / 4), "n1": if_(5), "w2": linear(rng.integers(-3, 6, (3, 5)) / 4),
         "n2": if_(3), "output": sink(3),
     }
-    write_nir(work / "net.nir", nodes, chain(*nodes))
+    write_nir(work / "net.nir", nodes, chain(*nodes), {"reset_mechanism": "zero"})
     return Path("net.nir")
 
 
@@ -37,7 +37,7 @@ def net(work: Path) -> Path:
 def big(work: Path) -> Path:
     """`big.nir`: more neurons than the toy chip has."""
     nodes = {"input": port(4), "w": linear(np.full((40, 4), 0.5)), "n": if_(40), "output": sink(40)}
-    write_nir(work / "big.nir", nodes, chain(*nodes))
+    write_nir(work / "big.nir", nodes, chain(*nodes), {"reset_mechanism": "zero"})
     return Path("big.nir")
 
 

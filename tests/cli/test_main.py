@@ -20,7 +20,8 @@ COMMANDS = ("deploy", "check", "run", "verify", "report", "inspect", "targets", 
 def test_help_lists_every_command_and_the_exit_statuses(nmap: Runner) -> None:
     result = nmap("--help")
     assert result.status == 0
-    assert [line.split()[0] for line in result.out.split("Commands:")[1].splitlines() if line[2:3].strip()][: len(COMMANDS)] == list(COMMANDS)
+    listed = [line.split()[0] for line in result.out.split("Commands:")[1].splitlines() if line[2:3].strip()]
+    assert listed[: len(COMMANDS)] == list(COMMANDS)
     assert "5 could not tell" in " ".join(result.out.split())
     assert nmap().out == result.out
     assert nmap("-h").out == result.out
@@ -42,8 +43,10 @@ def test_version(nmap: Runner) -> None:
 
 
 @pytest.mark.parametrize("words", [
-    "frobnicate", "deploy", "deploy a.h5", "deploy a.h5 --target t --frob", "check a.h5 --target t --effort 7", "run b --level gpu --input i",
-    "inspect a.h5 --dt soon", "deploy a.h5 b.h5 --target t", "--frob", "check a.h5 --target t --bits 0", "report", "check a.h5 --target t -o d",
+    "frobnicate", "deploy", "deploy a.h5", "deploy a.h5 --target t --frob", "check a.h5 --target t --effort 7",
+    "run b --level gpu --input i",
+    "inspect a.h5 --dt soon", "deploy a.h5 b.h5 --target t", "--frob", "check a.h5 --target t --bits 0", "report",
+    "check a.h5 --target t -o d",
 ])
 def test_usage_errors_are_one_message_and_exit_2(words: str, nmap: Runner) -> None:
     result = nmap(*words.split())
@@ -129,7 +132,6 @@ def test_closed_stdout_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as gone:
-        done = subprocess.run(
-            [sys.executable, "-m", "nmap.cli", "targets", "toy"], stdout=gone, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60
-        )
+        command = [sys.executable, "-m", "nmap.cli", "targets", "toy"]
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

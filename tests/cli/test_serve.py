@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,22 @@ def test_interruption_is_not_an_error_report(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", "nmap: interrupted\n")
 
 
+def test_interruption_that_compiled_code_swallowed_comes_again(capsys: pytest.CaptureFixture[str]) -> None:
+    def callback() -> None:
+        raise KeyboardInterrupt
+
+    def work(_screen: Screen, _progress: Progress) -> Reply:
+        ctypes.CFUNCTYPE(None)(callback)()
+        for _ in range(200):
+            time.sleep(0.05)
+        return Reply("went on\n", {})
+
+    before = sys.unraisablehook
+    assert answer(screen(), work) == INTERRUPTED
+    assert capsys.readouterr() == ("", "nmap: interrupted\n")
+    assert sys.unraisablehook is before
+
+
 def test_progress_without_a_terminal_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     def work(_screen: Screen, progress: Progress) -> Reply:
         progress("place", "4 cores")
@@ -159,7 +177,7 @@ def test_narrow_encoding_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Terminal("ascii", terminal=False)
     monkeypatch.setattr(sys, "stdout", out)
     assert answer(screen(), fixed(Reply("5×5 2→12 · 96 % ◀ ≥ 3 – név\n", {}))) == 0
-    assert out.text == "5x5 2->12 - 96 % < >= 3 - n?v\n"
+    assert out.text == "5x5 2>12 - 96 % < >= 3 - n?v\n"
 
 
 def test_live_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from nmap_loihi2.integers import read_integer_network
-from nmap_loihi2.kernels import KERNELS
 
 from nmap.compile import build_program
 from nmap.connectivity import Dense
@@ -17,6 +17,8 @@ from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProje
 from nmap.simulate.fixed import simulate
 from nmap.target.machine import Machine
 from nmap.trace import Probe
+from nmap_loihi2.integers import read_integer_network
+from nmap_loihi2.kernels import KERNELS
 from tests.support import shared_data
 
 
@@ -26,8 +28,8 @@ def scattered(network, cores):
     for population in network.populations:
         if population.kernel is None:
             continue
-        cuts = np.linspace(0, population.size, min(cores, population.size) + 1).astype(int)
-        shards += [Shard(population.name, ((int(a), int(b)),), k, {}) for k, (a, b) in enumerate(zip(cuts, cuts[1:], strict=False))]
+        cuts = np.linspace(0, population.size, min(cores, population.size) + 1).astype(int).tolist()
+        shards += [Shard(population.name, ((a, b),), k, {}) for k, (a, b) in enumerate(pairwise(cuts))]
     spec = type("Spec", (), {"name": "x", "resources": {}})()
     return Mapping(Machine(spec, "x", 1, ()), tuple(shards), tuple(Core(0, k, 0, k) for k in range(cores)), None, None, False)
 

@@ -16,9 +16,12 @@ from tests.support import shared_data
 from tests.unit.readers.builders import refused
 
 _TRAINED = (
-    "digits_mlp_64_64_10_zero", "digits_mlp_64_64_10_subtract_delayed", "mnist_mlp_784_128_10_zero", "mnist_convpool_4c3_p2_8c3_p2_10",
+    "digits_mlp_64_64_10_zero",
+    "digits_mlp_64_64_10_subtract_delayed",
+    "mnist_mlp_784_128_10_zero",
+    "mnist_convpool_4c3_p2_8c3_p2_10",
     "fsdd_rsnn_64_96r_10",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("name", _TRAINED)
@@ -120,7 +123,7 @@ def _one_layer(network: Network, target: str) -> Network:
     port = replace(network[projection.source], neuron=None)
     return replace(
         network, populations=(port, network[target]), projections=(replace(projection, delay=0),), inputs=(port.name,), outputs=(target,)
-    )  # fmt: skip
+    )
 
 
 def test_tinynet_layer_by_layer() -> None:
@@ -138,10 +141,15 @@ def test_tinynet_layer_by_layer() -> None:
 @pytest.mark.parametrize(
     ("target", "source_file", "file", "reset"),
     [
-        ("layer2", "conv-0", "conv-1", 2), ("layer3", "conv-1", "conv-2", 3), ("layer4", "conv-2", "conv-3", 4), ("layer5", "conv-3", "conv-4", 5),
-        ("layer7", "conv-4", "fc-0", 6), ("layer8", "fc-0", "fc-1", 7), ("layer9", "fc-1", "fc-2", 8),
+        ("layer2", "conv-0", "conv-1", 2),
+        ("layer3", "conv-1", "conv-2", 3),
+        ("layer4", "conv-2", "conv-3", 4),
+        ("layer5", "conv-3", "conv-4", 5),
+        ("layer7", "conv-4", "fc-0", 6),
+        ("layer8", "fc-0", "fc-1", 7),
+        ("layer9", "fc-1", "fc-2", 8),
     ],
-)  # fmt: skip
+)
 def test_pilotnet_layer_by_layer(target: str, source_file: str, file: str, reset: int) -> None:
     """u in every step, spikes and v between the two resets that the recording made, 17 steps apart and one step later per layer.
 

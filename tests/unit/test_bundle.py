@@ -242,6 +242,12 @@ def test_every_difference_from_the_lock_is_told(bundle: Path) -> None:
     assert {d.code for d in caught.value.diagnostics} == {"NM603"}
 
 
+def test_lock_of_another_version(bundle: Path) -> None:
+    (bundle / LOCK).write_text('{"schema": "nmap.lock/0"}')
+    with pytest.raises(NmapError, match="NM602"):
+        check_lock(bundle, MADE_FROM)
+
+
 def test_missing_lock(tmp_path: Path) -> None:
     with pytest.raises(NmapError, match="NM603"):
         check_lock(tmp_path, MADE_FROM)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nmap_loihi2.kernels import KERNELS
 
 from nmap.compile import build_program
 from nmap.connectivity import Conv2d, Dense, Sparse
@@ -16,6 +15,7 @@ from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProje
 from nmap.simulate.fixed import simulate
 from nmap.target.machine import Machine
 from nmap.trace import Probe
+from nmap_loihi2.kernels import KERNELS
 
 HERE = Provenance("net.h5", "/")
 

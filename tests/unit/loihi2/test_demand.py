@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nmap_loihi2 import TARGET
 
 from nmap.compile import build_program
 from nmap.connectivity import Conv2d, Dense, Sparse
@@ -15,6 +16,7 @@ from nmap.network import Provenance
 from nmap.program import Core
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.target.machine import Machine
+from nmap_loihi2 import TARGET
 
 W = Provenance("net.h5", "/")
 
@@ -52,7 +54,8 @@ def networks(draw):
     if draw(st.booleans()):
         groups = draw(st.sampled_from([1, 2, 3]))
         shape = (groups * draw(st.integers(1, 2)), draw(st.integers(3, 8)), draw(st.integers(3, 8)))
-        kernel = rng.integers(-9, 9, (groups * draw(st.integers(1, 3)), shape[0] // groups, draw(st.integers(1, 3)), draw(st.integers(1, 3))))
+        out, kh, kw = groups * draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        kernel = rng.integers(-9, 9, (out, shape[0] // groups, kh, kw))
         conv = Conv2d(kernel.astype(np.int32), shape, (draw(st.integers(1, 2)),) * 2, (draw(st.integers(0, 1)),) * 2, groups=groups)
         return network(conv.out_shape, (conv, bits))
     n = draw(st.integers(1, 60))
@@ -68,7 +71,7 @@ def test_bounds_and_stored_program(net, data):
     cuts = [sorted({0, size, *data.draw(st.lists(st.integers(1, size), max_size=2))}) for size in shape]
     boxes = [()]
     for axis in cuts:
-        boxes = [(*box, (a, b)) for box in boxes for a, b in zip(axis, axis[1:], strict=False)]
+        boxes = [(*box, (a, b)) for box in boxes for a, b in pairwise(axis)]
     demands = [TARGET.demand(net, "a", box) for box in boxes]
     floor = TARGET.demand_floor(net, "a")
     for resource in TARGET.spec.resources:
@@ -87,5 +90,5 @@ def test_larger_pieces_never_take_less():
     sparse = Sparse.from_dense((rng.integers(-9, 9, (40, 60)) * (rng.random((40, 60)) < 0.1)).astype(np.int32))
     net = network((40,), (sparse, 8))
     table = [TARGET.demand_at_most(net, "a", (n,)) for n in range(1, 41)]
-    for less, more in zip(table, table[1:], strict=False):
+    for less, more in pairwise(table):
         assert all(less[r] <= more[r] for r in less)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nmap_loihi2.kernels import KERNELS, LIF, TERNARY_LIF
 
 from nmap.emulate.kernel import Kernel
+from nmap_loihi2.kernels import KERNELS, LIF, TERNARY_LIF
 
 
 def run(kernel, params, dendrite, state=None):

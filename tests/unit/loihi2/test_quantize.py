@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nmap_loihi2 import TARGET
 
 from nmap.connectivity import Conv2d, Dense, Sparse
 from nmap.diagnostics import Findings, NmapError
@@ -13,6 +12,7 @@ from nmap.options import Options
 from nmap.rules import run_rules
 from nmap.simulate.fixed import simulate
 from nmap.trace import Probe
+from nmap_loihi2 import TARGET
 
 W = Provenance("net.h5", "/node")
 
@@ -169,12 +169,26 @@ def test_every_offending_population_at_once():
     assert sorted(d.code for d in caught.value.diagnostics) == ["NM201", "NM205", "NM305"]
 
 
-def test_threshold_and_bias_beyond_their_fields_are_errors():
-    net = network((1,), [("a", (1,), neuron(1, threshold=1e4, beta=1.0))], [project("in", "a", Dense(np.full((1, 1), 0.01)))])
-    with pytest.raises(NmapError) as caught:
-        quantize(net)
-    assert caught.value.diagnostics[0].code == "NM305"
-    net = network((1,), [("a", (1,), neuron(1))], [project("in", "a", Dense(np.full((1, 1), 0.001)), bias=np.array([1e3]))])
+@pytest.mark.parametrize("convolution", [False, True])
+def test_thresholds_far_above_the_weights_make_room(convolution):
+    """A threshold that would not hold takes scale from the weights; the neuron still fires in time."""
+    weight, threshold = 0.01, 40.0
+    if convolution:
+        shape, connection = (1, 1, 1), Conv2d(np.full((1, 1, 1, 1), weight), (1, 1, 1))
+    else:
+        shape, connection = (1,), Dense(np.full((1, 1), weight))
+    q, findings = quantize(network(shape, [("a", shape, neuron(1, threshold=threshold, beta=1.0))], [project("in", "a", connection)]))
+    assert q["a"].params["vth"][0] <= 131071
+    assert not [d for d in findings if d.severity == "error"]
+    spikes = simulate(q, TARGET.kernels, np.ones((1, 4200, *shape), np.int64).reshape(1, 4200, -1), 4201).spikes["a"][0, 1:, 0]
+    assert abs(int(np.argmax(spikes)) - 4000) <= 40
+
+
+def test_threshold_and_bias_that_leave_no_weights_are_reported():
+    net = network((1,), [("a", (1,), neuron(1, threshold=1e9, beta=1.0))], [project("in", "a", Dense(np.full((1, 1), 0.01)))])
+    q, _ = quantize(net)
+    assert q.losses[0].zeroed == 1
+    net = network((1,), [("a", (1,), neuron(1, threshold=-1.0))], [project("in", "a", Dense(np.full((1, 1), 0.01)))])
     with pytest.raises(NmapError) as caught:
         quantize(net)
     assert caught.value.diagnostics[0].code == "NM305"

@@ -7,12 +7,26 @@ import pytest
 
 import nmap_cpsat
 import nmap_greedy
+from nmap.connectivity import Conv2d
 from nmap.diagnostics import Exit, NmapError
 from nmap.partition import map_network
 from nmap.partition.cut import cut_population
 from nmap.partition.problem import PackingSolution
 from nmap.partition.routes import core_traffic
-from tests.unit.partition.fake import OPTIONS, FakeTarget, convolution, covered, machine, mlp, packets, recurrent, spec
+from nmap.quantized import QuantizedNetwork
+from tests.unit.partition.fake import (
+    OPTIONS,
+    FakeTarget,
+    convolution,
+    covered,
+    machine,
+    mlp,
+    packets,
+    population,
+    projection,
+    recurrent,
+    spec,
+)
 
 PARTITIONERS = [nmap_greedy.PARTITIONER, nmap_cpsat.PARTITIONER]
 NETWORKS = {
@@ -91,6 +105,14 @@ def test_tables_stop_at_the_largest_piece_that_fits():
     assert lane.item.demand.tolist() == [list(range(11)), [0] + [20] * 10, [20 * n for n in range(11)]]
 
 
+def test_the_seam_of_a_lane_is_what_both_sides_of_a_cut_need():
+    network, chip = convolution(), spec(neurons=400, axons=1000, synapses=8000)
+    seams = {name: [lane.item.seam for lane in cut_population(network, FakeTarget(chip), network[name], machine(chip).capacity)]
+             for name in ("c1", "c2", "c3", "out")}
+    # 3 x 3 kernel: two rows of 2 channels x 6 columns. Stride as large as the kernel, or a 1 x 1 kernel: nothing. Dense: everything.
+    assert seams == {"c1": [24], "c2": [1], "c3": [1], "out": [36 + 126]}
+
+
 def test_neurons_that_fit_no_core_are_reported_together_with_arithmetic_and_tried_remedies():
     network, chip = mlp(100, 90, 5), spec(axons=64)
     with pytest.raises(NmapError) as caught:
@@ -123,6 +145,23 @@ def test_too_many_cores_is_a_proved_no_with_a_remedy_that_works(partitioner):
     with pytest.raises(NmapError) as caught:
         map_network(network, FakeTarget(chip), dead, partitioner, OPTIONS, None)
     assert "without the 2 dead cores" in caught.value.diagnostics[0].help[1]
+
+
+def test_a_bound_of_this_way_of_cutting_is_no_proof_about_the_network():
+    # 19 rows of 6 x 1 neurons, 3 rows a core by neurons: whole rows take 7 cores of 20 neurons, single neurons would fit 6.
+    conv = Conv2d(np.ones((1, 1, 1, 1), np.int32), (1, 19, 6))
+    network = QuantizedNetwork(
+        (population("in", (1, 19, 6), None), population("c", (1, 19, 6))), (projection("in", "c", conv),), ("in",), ("c",),
+    )
+    chip = spec(neurons=20, axons=1000, synapses=1000, cores=6, mesh=(3, 2))
+    with pytest.raises(NmapError) as caught:
+        map_network(network, FakeTarget(chip), machine(chip), nmap_cpsat.PARTITIONER, OPTIONS, None)
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.code, caught.value.exit_status) == ("NM501", Exit.UNKNOWN)
+    assert (diagnostic.data["lower_bound"], diagnostic.data["found"]) == (6, 7)
+    assert diagnostic.help[0].startswith("`--chips 2`: 12 cores")
+    mapping = map_network(network, FakeTarget(chip), machine(chip, chips=2), nmap_cpsat.PARTITIONER, OPTIONS, None)
+    assert (mapping.packing.clusters, mapping.packing.lower_bound, mapping.packing.status) == (7, 6, "feasible")
 
 
 def test_unknown_is_not_does_not_fit():

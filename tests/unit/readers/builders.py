@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def flatten(start_dim: int = 0) -> dict[str, Any]:
 
 
 def chain(*names: str) -> Edges:
-    return list(zip(names[:-1], names[1:], strict=True))
+    return list(pairwise(names))
 
 
 def write_group(group: Any, entries: dict[str, Any]) -> None:

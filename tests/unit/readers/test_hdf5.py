@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -155,3 +156,47 @@ def test_every_problem_of_the_entries_is_reported_at_once(tmp_path: Path) -> Non
     assert by_code["NM105"].help == ("nearest name: `out`",)
     assert {"`Delay`", "`Spline`"} <= {word.strip(",") for d in found if d.code == "NM104" for word in d.message.split()}
     assert "`r`, `v_leak`, `v_threshold`" in by_code["NM103"].message
+
+
+def test_a_heap_that_would_make_the_library_walk_for_ever_is_refused(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    start = content.find(b"GCOL")
+    position = start + 16
+    while int.from_bytes(content[position : position + 2], "little"):
+        position += 16 + -(-int.from_bytes(content[position + 8 : position + 16], "little") // 8) * 8
+    content[position + 8 : position + 16] = bytes(8)
+    path.write_bytes(content)
+    with refused("NM103") as found:
+        read(path)
+    assert f"offset {start}" in found[0].message
+
+
+@pytest.mark.parametrize("field", [0, 4, 12])
+def test_a_string_that_points_nowhere_is_refused(path: Path, field: int) -> None:
+    with h5py.File(path) as file:
+        offset = file["node/nodes/n/type"].id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[offset + field : offset + field + 4] = b"\xff\xff\xff\x7f"
+    path.write_bytes(content)
+    with refused("NM103") as found:
+        read(path)
+    assert found[0].where == f"{path}:/node/nodes/n/type"
+
+
+@pytest.mark.parametrize("options", [{"userblock_size": 1024}, {"libver": "latest"}, {"libver": "earliest"}, {"track_order": True}])
+def test_variants_of_the_container_are_read(path: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    other = tmp_path / "other.nir"
+    with h5py.File(path) as old, h5py.File(other, "w", **options) as new:
+        for name in old:
+            old.copy(name, new)
+    assert [p.name for p in read(other).populations] == ["in", "n"]
+
+
+def test_chunked_names_and_names_of_fixed_length_are_read(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        edges = file["node/edges"][()]
+        del file["node/edges"]
+        file["node"].create_dataset("edges", data=edges, dtype=h5py.string_dtype(), chunks=(1, 2), compression="gzip")
+        del file["node/nodes/n/type"]
+        file["node/nodes/n/type"] = np.array([b"IF"], "S10")
+    assert [p.name for p in read(path).populations] == ["in", "n"]

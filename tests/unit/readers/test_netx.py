@@ -47,8 +47,17 @@ def test_layers_are_ordered_by_number_not_by_name(tmp_path: Path) -> None:
 
 def test_an_input_block_is_a_population_behind_a_port(tmp_path: Path) -> None:
     block = {"type": "input", "shape": [2, 4, 5], "weight": np.array([36.0]), "bias": np.array([34.0]), "neuron": cuba(threshold=25)}
-    conv = {"type": "conv", "shape": [3, 2, 2], "weight": _RNG.integers(-9, 9, (3, 2, 3, 2, 1)).astype(np.float32), "stride": [1, 3], "padding": [0, 0],
-            "dilation": [1, 1], "groups": 1, "bias": np.array([1.0, 2.0, 3.0]), "neuron": cuba()}  # fmt: skip
+    conv = {
+        "type": "conv",
+        "shape": [3, 2, 2],
+        "weight": _RNG.integers(-9, 9, (3, 2, 3, 2, 1)).astype(np.float32),
+        "stride": [1, 3],
+        "padding": [0, 0],
+        "dilation": [1, 1],
+        "groups": 1,
+        "bias": np.array([1.0, 2.0, 3.0]),
+        "neuron": cuba(),
+    }
     network = read(write_netx(tmp_path / "a.net", [block, conv]))
     assert [(p.name, p.shape) for p in network.populations] == [("input", (2, 4, 5)), ("layer0", (2, 4, 5)), ("layer1", (3, 2, 2))]
     first, second = network.projections
@@ -156,12 +165,26 @@ def test_unsupported_layers_and_neurons_are_refused_together(tmp_path: Path) -> 
         ([_dense(np.ones((2, 3)), neuron={"type": "CUBA", "iDecay": 1, "vDecay": 2})], "NM103", "vThMant"),
         ([{"type": "dense", "shape": [2], "neuron": cuba()}], "NM103", "weight"),
         ([{"type": "conv", "shape": [2, 3, 3], "weight": np.ones((2, 1, 3, 3)), "neuron": cuba()}], "NM106", "first"),
-        ([{"type": "input", "shape": [1, 5, 5], "neuron": cuba()}, {"type": "conv", "shape": [2, 4, 4], "weight": np.ones((2, 1, 3, 3)), "neuron": cuba()}], "NM106", "computes (2, 3, 3)"),
-        ([{"type": "input", "shape": [1, 2, 2], "neuron": cuba()}, {"type": "conv", "shape": [2, 4, 4], "weight": np.ones((2, 1, 3, 3)), "neuron": cuba()}], "NM106", "does not fit"),
+        (
+            [
+                {"type": "input", "shape": [1, 5, 5], "neuron": cuba()},
+                {"type": "conv", "shape": [2, 4, 4], "weight": np.ones((2, 1, 3, 3)), "neuron": cuba()},
+            ],
+            "NM106",
+            "computes (2, 3, 3)",
+        ),
+        (
+            [
+                {"type": "input", "shape": [1, 2, 2], "neuron": cuba()},
+                {"type": "conv", "shape": [2, 4, 4], "weight": np.ones((2, 1, 3, 3)), "neuron": cuba()},
+            ],
+            "NM106",
+            "does not fit",
+        ),
         ([{"type": "input", "shape": [2]}], "NM108", "no layer with neurons"),
         ([{"type": "flatten", "shape": [2]}, _dense(np.ones((2, 2)))], "NM108", "flatten"),
     ],
-)  # fmt: skip
+)
 def test_refusals(tmp_path: Path, layers: list[dict[str, Any]], code: str, word: str) -> None:
     with refused(code) as found:
         read(write_netx(tmp_path / "a.net", layers))

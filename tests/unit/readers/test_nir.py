@@ -23,7 +23,7 @@ from tests.unit.readers.builders import (
     refused,
     sink,
     write_nir,
-)  # fmt: skip
+)
 
 _RNG = np.random.default_rng(1)
 
@@ -97,7 +97,7 @@ def test_a_small_network_in_full(tmp_path: Path) -> None:
         ({"type": "CubaLI", "tau_syn": 4e-4, "tau_mem": 2e-3, "r": 5.0, "v_leak": 0.0}, {"alpha": 0.75, "gain_in": 0.25, "gain_v": 0.25}),
         ({"type": "Threshold", "threshold": 0.7}, {"alpha": 0, "gain_in": 1, "gain_v": 1, "beta": 0, "drive": 0, "threshold": 0.7}),
     ],
-)  # fmt: skip
+)
 def test_the_difference_equation_of_each_neuron(tmp_path: Path, node: dict[str, Any], expected: dict[str, float]) -> None:
     """Scalar (0-d) parameters throughout, so that each is broadcast to the layer too."""
     path = write_nir(tmp_path / "net.nir", {"in": port(4), "n": node, "out": sink(4)}, chain("in", "n", "out"))
@@ -141,9 +141,14 @@ def test_convolutions(
     expected = _correlate(image, weight, pair[0], pad, pair[1], groups)
     path = write_nir(
         tmp_path / "net.nir",
-        {"in": port(4, 9, 7), "c": conv(weight, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, input_shape=np.array([9, 7])), "n": if_(expected.shape), "out": sink(*expected.shape)},
+        {
+            "in": port(4, 9, 7),
+            "c": conv(weight, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, input_shape=np.array([9, 7])),
+            "n": if_(expected.shape),
+            "out": sink(*expected.shape),
+        },
         chain("in", "c", "n", "out"),
-    )  # fmt: skip
+    )
     network = read(path)
     projection = _only(network)
     assert isinstance(projection.connectivity, Conv2d)
@@ -320,13 +325,33 @@ def test_shapes_are_inferred_where_ports_do_not_state_them(tmp_path: Path) -> No
         ({"in": port(2), "w": linear(np.ones((2, 2))), "n": if_(3), "out": sink(3)}, "in w n out", "NM106", ("`n`",)),
         ({"in": port(2), "n": if_(2), "out": sink(3)}, "in n out", "NM106", ("`out`",)),
         ({"in": port(2), "w": affine(np.ones((2, 2)), np.ones(3)), "n": if_(2), "out": sink(2)}, "in w n out", "NM106", ("bias",)),
-        ({"in": port(3, 5, 5), "c": conv(np.ones((2, 4, 3, 3))), "n": if_(), "out": sink(2, 3, 3)}, "in c n out", "NM106", ("4 channels", "3 arrive")),
+        (
+            {"in": port(3, 5, 5), "c": conv(np.ones((2, 4, 3, 3))), "n": if_(), "out": sink(2, 3, 3)},
+            "in c n out",
+            "NM106",
+            ("4 channels", "3 arrive"),
+        ),
         ({"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 7, 7))), "n": if_(), "out": sink(1)}, "in c n out", "NM106", ("larger",)),
-        ({"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 3, 3)), input_shape=np.array([6, 6])), "n": if_(), "out": sink(1)}, "in c n out", "NM106", ("(6, 6)",)),
+        (
+            {"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 3, 3)), input_shape=np.array([6, 6])), "n": if_(), "out": sink(1)},
+            "in c n out",
+            "NM106",
+            ("(6, 6)",),
+        ),
         ({"in": port(2, 5, 5), "c": conv(np.ones((3, 1, 3, 3)), groups=2), "n": if_(), "out": sink(1)}, "in c n out", "NM106", ("groups",)),
-        ({"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 3, 3)), padding="same", stride=2), "n": if_(), "out": sink(1)}, "in c n out", "NM106", ("same",)),
+        (
+            {"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 3, 3)), padding="same", stride=2), "n": if_(), "out": sink(1)},
+            "in c n out",
+            "NM106",
+            ("same",),
+        ),
         ({"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 3, 3)), stride=0), "n": if_(), "out": sink(1)}, "in c n out", "NM106", ("stride",)),
-        ({"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 3, 3)), padding="reflect"), "n": if_(), "out": sink(1)}, "in c n out", "NM107", ("reflect",)),
+        (
+            {"in": port(1, 5, 5), "c": conv(np.ones((2, 1, 3, 3)), padding="reflect"), "n": if_(), "out": sink(1)},
+            "in c n out",
+            "NM107",
+            ("reflect",),
+        ),
         ({"in": port(1, 5, 5), "p": pool("Sum", 7, 7), "n": if_(), "out": sink(1)}, "in p n out", "NM106", ("window",)),
         ({"in": port(8), "p": pool("Sum", 2, 2), "n": if_(), "out": sink(1)}, "in p n out", "NM106", ("channels, height, width",)),
         ({"in": port(2), "n": lif(2) | {"r": np.ones(3)}, "out": sink(2)}, "in n out", "NM106", ("different shapes",)),
@@ -337,9 +362,14 @@ def test_shapes_are_inferred_where_ports_do_not_state_them(tmp_path: Path) -> No
         ({"in": port(2), "out": sink(2)}, "in out", "NM104", ("no neuron",)),
         ({"in": port(2), "n": if_(2)}, "in n", "NM108", ("Output",)),
         ({"n": if_(2), "out": sink(2)}, "n out", "NM108", ("Input",)),
-        ({"in": port(2), "a": {"type": "LI", "tau": 1e-3, "r": 1.0, "v_leak": 0.0}, "n": if_(2), "out": sink(2)}, "in a n out", "NM104", ("never fires",)),
+        (
+            {"in": port(2), "a": {"type": "LI", "tau": 1e-3, "r": 1.0, "v_leak": 0.0}, "n": if_(2), "out": sink(2)},
+            "in a n out",
+            "NM104",
+            ("never fires",),
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(tmp_path: Path, nodes: dict[str, Any], names: str, code: str, words: tuple[str, ...]) -> None:
     with refused(code) as found:
         read(write_nir(tmp_path / "net.nir", nodes, chain(*names.split())))

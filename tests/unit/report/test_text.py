@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nmap.diagnostics import Exit
+from nmap.network import Assumption, Conventions
 from nmap.place.problem import PlacementSolution
 from nmap.report.json import portable_report, run_to_json, to_json
 from nmap.report.model import ChipVsFixed, Estimate, Outcome, RunResult, Samples, VendorCheck, Verification
@@ -45,6 +46,12 @@ def test_reports_are_plain_and_at_most_80_columns_wide(result: Outcome) -> None:
 def test_header_names_network_and_machine() -> None:
     assert lines()[0] == "net.h5  NIR · 2 populations · 5 neurons · 27 synapses · dt 1 ms"
     assert lines()[1] == "tiny:two  Tiny chip · 1 chip · 3 usable cores (1 dead) · chip data 7"
+
+
+def test_steps_are_not_printed_as_seconds() -> None:
+    steps = replace(network(), conventions=Conventions(1.0), assumptions=(Assumption("dt", "1 step", "inferred", "no time in the file"),))
+    assert lines(network=steps)[0].endswith("27 synapses · in steps")
+    assert lines(network=replace(network(), conventions=Conventions(None)))[0].endswith("27 synapses · in steps")
 
 
 def test_every_assumption_has_its_evidence() -> None:
@@ -126,6 +133,7 @@ def test_misfit_says_so_and_that_nothing_was_written() -> None:
     assert "Nothing written." in text
     assert squeezed(next(row for row in text.splitlines() if row.startswith("  partition"))) == "partition does not fit 0.2 s"
     assert "used" not in text
+    assert "limited by" not in text
 
 
 def test_strict_failure_is_not_called_a_misfit() -> None:

@@ -119,7 +119,7 @@ def test_recurrent_projections_take_the_previous_step() -> None:
     inputs = np.zeros((1, 4, 1), int)
     inputs[0, 0] = 1
     run = simulate(network, inputs, record=["a", "b", "c"])
-    assert {k: v[0, :, 0].tolist() for k, v in run.spikes.items()} == dict.fromkeys("abc", [1, 1, 1, 1])
+    assert {k: v[0, :, 0].tolist() for k, v in run.spikes.items()} == {name: [1, 1, 1, 1] for name in "abc"}
     late = _network({"in": ((1,), None), **ring}, [edges[0], _edge("a", "b", one, delay=1), edges[2], edges[3]])
     assert simulate(late, inputs, record=["b"]).spikes["b"][0, :, 0].tolist() == [0, 1, 0, 1]
 

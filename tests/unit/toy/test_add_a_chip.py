@@ -29,8 +29,8 @@ def test_the_example_runs(code: str) -> None:
 
 
 def test_files_named_in_the_pages_exist() -> None:
-    for page in (ROOT / "docs").glob("*.md"):
+    for page in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         text = page.read_text(encoding="utf-8")
         links = [page.parent / link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
-        paths = [ROOT / path for path in re.findall(r"`((?:nmap|targets|partitioners|tests|docs)/[\w./]+)`", text)]
+        paths = [ROOT / path for path in re.findall(r"`((?:nmap|targets|partitioners|tests|docs|examples)/[\w./]+)`", text)]
         assert [str(p) for p in (*links, *paths) if not p.exists()] == [], page.name
