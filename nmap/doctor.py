@@ -99,6 +99,8 @@ def _solver() -> Check:
     solver = cp_model.CpSolver()
     solver.parameters.max_deterministic_time = 1.0
     solver.parameters.num_workers = 1
+    # Otherwise CP-SAT takes Ctrl-C for itself, and leaves the process without Python's handler.
+    solver.parameters.catch_sigint_signal = False
     status = solver.solve(model)
     # x = 6, y = 0: the optimum of the relaxation, 18, is integral.
     if status != cp_model.OPTIMAL or solver.objective_value != 18:

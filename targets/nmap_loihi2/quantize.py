@@ -179,9 +179,16 @@ def _quantize_population(
     has_conv = any(isinstance(p.connectivity, Conv2d) for p in afferents)
     scale, exponent = 1.0, 0
     if not integer:
-        scale = _shared_scale(real, grids)
-        peaks = _row_peaks(network, afferents, real, scale, options)
-        scale, exponent = _fit(spec, neuron, membrane, level, scale, peaks, has_conv)
+        finest = _shared_scale(real, grids)
+        peaks = _row_peaks(network, afferents, real, finest, options)
+        scale, exponent = _fit(spec, neuron, membrane, level, finest, peaks, has_conv)
+        if scale < finest:
+            findings.warning(
+                "NM302", f"weights into `{population.name}` keep {max(bits - float(np.log2(finest / scale)), 0):.1f} of {bits} bits, to make"
+                " room for a threshold or bias far above them", where=where,
+                why=f"The threshold field ends at {spec.limits['vth'].max} weight units, the bias at {spec.limits['bias_mant'].max} x "
+                f"2^{spec.limits['bias_exp'].max} state units.",
+            )
     # Weight units per unit of the network's v, per neuron.
     unit = scale * level
 
