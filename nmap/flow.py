@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version as package_version
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +27,9 @@ from nmap.network import Network
 from nmap.options import Options, split_target
 from nmap.program import Program, read_program, write_program
 from nmap.quantized import QuantizedNetwork
+from nmap.report.json import portable_command, portable_report
 from nmap.report.model import ChipVsFixed, ChipVsFloat, Outcome, RunResult, Samples, Status, VendorCheck, Verification
+from nmap.report.versions import nmap_version, package_version
 from nmap.rules import run_rules
 from nmap.samples import Samples as InputSamples
 from nmap.target.backend import Target
@@ -336,8 +337,6 @@ def deploy(
                 against=("fixed", "float", "vendor") if verify and stop_after != "emit" else (),
             )
             with journal.stage("emit", str(folder)):
-                from nmap.report.json import portable_report
-
                 journal.facts["written"] = tuple(sorted([*contents, "report.json", "manifest.json", "nmap.lock"]))
                 report = portable_report(journal.finish(chosen.strict))
                 contents["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode()
@@ -354,7 +353,7 @@ def _manifest(
 ) -> dict[str, Any]:
     chip = package_files(type(target).__module__.partition(".")[0]).joinpath("chip.toml").read_bytes()
     return {
-        "nmap": package_version("nmap-snn"),
+        "nmap": nmap_version(),
         "network": {"file": Path(network.file).name, "sha256": network.sha256, "format": network.format},
         "samples": None if samples is None else {"file": samples.name, "sha256": samples.sha256},
         "target": {
@@ -364,21 +363,8 @@ def _manifest(
         "options": options.to_json(),
         "conventions": conventions,
         "versions": {name: package_version(name) for name in ("numpy", "ortools", "h5py")},
-        "command": _portable(command),
+        "command": portable_command(command),
     }
-
-
-def _portable(command: Sequence[str]) -> list[str]:
-    """Return the command line without what differs between two folders: the output's name and the paths' parents."""
-    words, skip = [], False
-    for word in command:
-        if skip:
-            skip = False
-        elif word in ("-o", "--output"):
-            skip = True
-        elif not word.startswith(("-o=", "--output=")):
-            words.append(Path(word).name if "/" in word else word)
-    return words
 
 
 def _verify(

@@ -56,7 +56,7 @@ class Conventions:
     """How the file's continuous-time neurons become a difference equation.
 
     Args:
-        dt: seconds per time step; None where the file is already in steps (netx).
+        dt: seconds per time step; None where the file counts in steps (netx, Sinabs), whose length is not known.
         reset: `zero` sets v to the neuron's reset value on a spike; `subtract` takes the threshold off in the same step;
             `delayed` takes it off in the next step.
         decay: `euler` 1 - dt/tau; `exact` exp(-dt/tau); `steps` decay factors are stored in the file as 12-bit integers and the

@@ -27,9 +27,10 @@ def outcome_reply(outcome: Outcome, *, writes: bool = False) -> Reply:
     from nmap.report.text import target_name, to_text, verdict
 
     report = to_json(outcome)
-    # Without a network there is nothing to report that the diagnostics do not say.
-    text = to_text(report) if outcome.network is not None else ""
-    short = f"{outcome.network.file}  {target_name(report)}  {verdict(report)}" if outcome.network is not None else ""
+    # After a mistake in the command or its files there is nothing to report that the diagnostics do not say.
+    told = outcome.network if outcome.status != "error" or outcome.mapping is not None else None
+    text = to_text(report) if told is not None else ""
+    short = f"{told.file}  {target_name(report)}  {verdict(report)}" if told is not None else ""
     written = outcome.bundle is not None if writes else None
     return Reply(text, report, outcome.diagnostics, int(outcome.exit_status), short, written)
 

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from nmap.connectivity import Connectivity, Conv2d, Dense, Sparse
+from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.diagnostics import Diagnostic
 from nmap.partition.problem import Item, PackingProblem, PackingSolution
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
@@ -139,7 +139,7 @@ def too_many_cores(machine: Machine, problem: PackingProblem, packing: PackingSo
         problem, packing: what was asked and answered; `packing.clusters` cores are enough, and its bound is above the cores there are.
         layers: population and item, in the problem's order.
     """
-    demand: dict[str, np.ndarray] = {}
+    demand: dict[str, Array] = {}
     for name, item in layers:
         demand[name] = demand.get(name, np.zeros(len(problem.resources))) + item.least_demand() / problem.capacity
     worst = sorted(demand, key=lambda name: -float(demand[name].max()))[:3]

@@ -205,7 +205,8 @@ def settle(
             found.append(Assumption(label, default, "default", _DEFAULT_EVIDENCE[key]))
     if framework in (PRESETS["sinabs"], PRESETS["rockpool"]):
         notes.append(f"{framework.title} may send several spikes per neuron and step; nmap sends one")
-    return Conventions(step, chosen["reset"], chosen["decay"], chosen["compare"]), tuple(found), notes
+    # A step of 1 means that the file counts in steps; how long one lasts is not known.
+    return Conventions(None if step == 1 else step, chosen["reset"], chosen["decay"], chosen["compare"]), tuple(found), notes
 
 
 _DEFAULT_EVIDENCE = {

@@ -145,7 +145,9 @@ def join_subgraphs(graph: Graph, findings: Findings) -> None:
     inner = {key: node for key, node in graph.nodes.items() if len(key) > 1 and node.type in ("Input", "Output")}
     ports: dict[Key, list[Key]] = defaultdict(list)
     for key, node in inner.items():
-        ports[(*key[:-1], ":input" if node.type == "Input" else ":output")].append(key)
+        side = ":input" if node.type == "Input" else ":output"
+        port = (*key[:-1], side)
+        ports[port].append(key)
     for name in sorted({key for edge in graph.edges for key in edge if key[-1].startswith(":") and len(ports[key]) > 1}):
         choices = ", ".join(f"`{'.'.join(key)}`" for key in sorted(ports[name]))
         findings.error(

@@ -232,9 +232,9 @@ class _State:
     def __init__(self, neuron: Neuron, conventions: Conventions, samples: int) -> None:
         self.neuron, self.conventions = neuron, conventions
         size = neuron.threshold.size
-        self.v = np.zeros((samples, size))
-        self.i = np.zeros((samples, size))
-        self.fired = np.zeros((samples, size), bool)
+        self.v: Array = np.zeros((samples, size))
+        self.i: Array = np.zeros((samples, size))
+        self.fired: Array = np.zeros((samples, size), bool)
 
     def _decayed(self, state: Array, factor: Array) -> Array:
         quantum = self.neuron.quantum
@@ -248,12 +248,12 @@ class _State:
         if not n.spiking:
             return self.fired
         if reset == "delayed":
-            self.v -= n.threshold * self.fired
+            self.v = self.v - n.threshold * self.fired
         self.fired = self.v > n.threshold if self.conventions.compare == ">" else self.v >= n.threshold
         if reset == "zero":
             self.v = np.where(self.fired, n.v_reset, self.v)
         elif reset == "subtract":
-            self.v -= n.threshold * self.fired
+            self.v = self.v - n.threshold * self.fired
         return self.fired
 
 

@@ -163,6 +163,8 @@ def _solve(
         model.minimize(sum(used))
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
+    # The solver would take Ctrl-C for itself and return what it has, which then depends on when the key was pressed.
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.random_seed = seed % 2**31
     solver.parameters.max_deterministic_time = limit
     status = solver.solve(model)

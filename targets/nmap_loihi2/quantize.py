@@ -184,8 +184,8 @@ def _quantize_population(
         scale, exponent = _fit(spec, neuron, membrane, level, finest, peaks, has_conv)
         if scale < finest:
             findings.warning(
-                "NM302", f"weights into `{population.name}` keep {max(bits - float(np.log2(finest / scale)), 0):.1f} of {bits} bits, to make"
-                " room for a threshold or bias far above them", where=where,
+                "NM302", f"weights into `{population.name}` keep {max(bits - float(np.log2(finest / scale)), 0):.1f} of {bits} bits, to"
+                " make room for a threshold or bias far above them", where=where,
                 why=f"The threshold field ends at {spec.limits['vth'].max} weight units, the bias at {spec.limits['bias_mant'].max} x "
                 f"2^{spec.limits['bias_exp'].max} state units.",
             )

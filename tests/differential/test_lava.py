@@ -145,8 +145,8 @@ def test_dense_recurrent_delayed(tmp_path):
     rng = np.random.default_rng(1)
     hidden = lif(
         # The ends of both decays: -1 and 4096 lie outside the documented fields, but Lava computes them and netx writes them.
-        "hidden", (14,), du=[-1, 0, 4095, *rng.integers(0, 4096, 11)], dv=[4096, 0, 4095, *rng.integers(0, 4096, 11)], vth=rng.integers(100, 900, 14),
-        bias_mant=rng.integers(-200, 200, 14), bias_exp=rng.integers(0, 8, 14),
+        "hidden", (14,), du=[-1, 0, 4095, *rng.integers(0, 4096, 11)], dv=[4096, 0, 4095, *rng.integers(0, 4096, 11)],
+        vth=rng.integers(100, 900, 14), bias_mant=rng.integers(-200, 200, 14), bias_exp=rng.integers(0, 8, 14),
         initial={"u": rng.integers(-5000, 5000, 14), "v": rng.integers(-30000, 30000, 14)},
     )
     ternary = population("ternary", (9,), "loihi2.ternary_lif", du=900, dv=128, vth=400, vth_lo=-300, bias_mant=-3, bias_exp=4)

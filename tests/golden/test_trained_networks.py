@@ -53,13 +53,13 @@ def test_the_reset_matters() -> None:
         ("lif_norse", 1, (1e-4, "zero", "euler", ">")),
         ("lif_rockpool", 1, (1e-4, "subtract", "exact", ">=")),
         ("two_lif_neurons", 2, (1e-4, "zero", "euler", ">")),
-        ("cnn_sinabs", 8970, (1.0, "subtract", "exact", ">=")),
+        ("cnn_sinabs", 8970, (None, "subtract", "exact", ">=")),
         ("braille_noDelay_bias_zero", 45, (1e-4, "zero", "euler", ">")),
         ("braille_checkpoint_scalar_params", 62, (1e-4, "zero", "euler", ">")),
-        ("braille_flattened_190043", 45, (1.0, "zero", "euler", ">")),
+        ("braille_flattened_190043", 45, (None, "zero", "euler", ">")),
     ],
 )
-def test_public_nir_files(name: str, neurons: int, conventions: tuple[float, str, str, str]) -> None:
+def test_public_nir_files(name: str, neurons: int, conventions: tuple[float | None, str, str, str]) -> None:
     network = read(shared_data() / "nir" / f"{name}.nir")
     c = network.conventions
     assert (network.neurons, (c.dt, c.reset, c.decay, c.compare)) == (neurons, conventions)

@@ -66,12 +66,12 @@ def test_rockpool_writes_an_exponential_into_r(tmp_path: Path) -> None:
 def test_sinabs_counts_in_steps(tmp_path: Path) -> None:
     for node in (if_(2), lif(2, tau=20.0, r=1.0)):
         c = read(_net(tmp_path, node)).conventions
-        assert (c.dt, c.reset, c.decay, c.compare) == (1.0, "subtract", "exact", ">=")
+        assert (c.dt, c.reset, c.decay, c.compare) == (None, "subtract", "exact", ">=")
 
 
 def test_early_files_have_time_constants_in_steps_and_r_below_one(tmp_path: Path) -> None:
     c = read(_net(tmp_path, lif(2, tau=2.2, r=0.9))).conventions
-    assert (c.dt, c.reset, c.decay) == (1.0, "zero", "euler")
+    assert (c.dt, c.reset, c.decay) == (None, "zero", "euler")
 
 
 def test_spikingjelly_writes_r_of_an_if_as_one_over_dt(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_nodes_whose_metadata_contradict_the_graph(tmp_path: Path) -> None:
     [
         ("snntorch", (1e-4, "delayed", "euler", ">")),
         ("norse", (1e-3, "zero", "euler", ">")),
-        ("sinabs", (1.0, "subtract", "exact", ">=")),
+        ("sinabs", (None, "subtract", "exact", ">=")),
         ("rockpool", (1e-3, "subtract", "exact", ">=")),
         ("spikingjelly", (1e-4, "zero", "euler", ">=")),
         ("lava", (1e-4, "zero", "euler", ">")),
