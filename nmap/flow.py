@@ -210,6 +210,10 @@ def _map(
     stop_after: str | None,
 ) -> Mapping:
     from nmap.partition import pack_network, place_network
+
+    if rates is not None:
+        # Populations that only the chip has (a source of constant spikes) are taken to spike in every step.
+        rates = {**{p.name: np.ones(p.size) for p in quantized.populations}, **rates}
     from nmap.target.registry import find_partitioner
 
     partitioner = find_partitioner(options.partitioner)
@@ -606,9 +610,8 @@ def run(
     spikes = arrays[output].astype(np.int32)
     counts = spikes.sum(1, dtype=np.int64)
     accuracy = None if samples.labels is None or not samples.labels.size else float(np.mean(counts.argmax(1) == samples.labels))
-    shaped = {
-        key: values.reshape(*values.shape[:2], *network[key.rpartition(".")[0]].shape) for key, values in recorded.items()
-    }
+    shapes = {p.name: p.shape for p in network.populations}
+    shaped = {key: values.reshape(*values.shape[:2], *shapes.get(key.rpartition(".")[0], (-1,))) for key, values in recorded.items()}
     return RunResult(
         level=chosen, spikes=spikes.reshape(*spikes.shape[:2], *shape), counts=counts, probes=shaped, labels=samples.labels,
         accuracy=accuracy, raw_time=raw_time, samples=journal.facts["samples"], diagnostics=tuple(journal.findings),

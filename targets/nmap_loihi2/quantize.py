@@ -79,12 +79,14 @@ class _Membrane:
     Args:
         gain: weight to v, (n,).
         bias: constant into v per step, (n,).
+        current: constant into a leaky synaptic current per step, in units of v, (n,).
         threshold: (n,).
         start: v before the first step, (n,).
     """
 
     gain: Array
     bias: Array
+    current: Array
     threshold: Array
     start: Array
 
@@ -113,10 +115,11 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
         afferents = [p for p in network.projections if p.target == population.name]
         delays = {p.name: timing.delay[p.name] for p in afferents}
         out, into, loss = _quantize_population(network, population, population.neuron, afferents, delays, latency, spec, options, findings)
-        populations.append(out)
+        populations.extend(out)
         quantized.update(into)
         losses.append(loss)
-    projections = [quantized[p.name] for p in network.projections if p.name in quantized]
+    order = {p.name: k for k, p in enumerate(network.projections)}
+    projections = sorted(quantized.values(), key=lambda p: order.get(p.name, len(order)))
     return QuantizedNetwork(tuple(populations), tuple(projections), network.inputs, network.outputs, tuple(losses))
 
 
@@ -126,10 +129,9 @@ def _membrane(neuron: Neuron, afferents: list[Projection]) -> _Membrane:
     for p in afferents:
         if p.bias is not None:
             through = through + p.bias
-    # A constant input to a leaky current settles at its sum over the current's memory; the rules allow it only on request.
-    settled = np.where(neuron.alpha < 1, through / np.where(neuron.alpha < 1, 1 - neuron.alpha, 1), 0)
-    bias = neuron.drive + (neuron.beta - 1) * neuron.v_reset + gain * settled
-    return _Membrane(gain, bias, neuron.threshold - neuron.v_reset, -neuron.v_reset)
+    through = gain * through
+    bias = neuron.drive + (neuron.beta - 1) * neuron.v_reset + np.where(neuron.alpha > 0, 0, through)
+    return _Membrane(gain, bias, np.where(neuron.alpha > 0, through, 0), neuron.threshold - neuron.v_reset, -neuron.v_reset)
 
 
 def _level(membrane: _Membrane, afferents: list[Projection]) -> Array:
@@ -163,7 +165,7 @@ def _scaled(connectivity: Connectivity, factor: Array) -> Array:
 def _quantize_population(
     network: Network, population: Population, neuron: Neuron, afferents: list[Projection], delays: dict[str, int], latency: int,
     spec: ChipSpec, options: Options, findings: Findings,
-) -> tuple[QuantizedPopulation, dict[str, QuantizedProjection], LayerLoss]:
+) -> tuple[list[QuantizedPopulation], dict[str, QuantizedProjection], LayerLoss]:
     where, bits = str(population.where), options.bits or spec.limits["weight_bits"].max
     membrane = _membrane(neuron, afferents)
     level = _level(membrane, afferents)
@@ -181,6 +183,7 @@ def _quantize_population(
     if not integer:
         finest = _shared_scale(real, grids)
         peaks = _row_peaks(network, afferents, real, finest, options)
+        peaks = (peaks[0] + np.abs(membrane.current) * level * finest, peaks[1] - np.abs(membrane.current) * level * finest)
         scale, exponent = _fit(spec, neuron, membrane, level, finest, peaks, has_conv)
         if scale < finest:
             findings.warning(
@@ -217,6 +220,11 @@ def _quantize_population(
             where=where, why=f"{bits} bits of a matrix with both signs hold even integers from -256 to 254, or half of them, and so on.",
         )
 
+    populations = []
+    if membrane.current.any():
+        clock, projection = _bias_neuron(population, membrane.current * unit, bits, exponent, latency)
+        populations.append(clock)
+        projections[projection.name] = projection
     state_unit = unit * 2.0**exponent
     vth, threshold_error = _threshold(network, neuron, membrane, state_unit, where, population.name, spec, findings)
     mantissa, bias_exp, bias_error = _bias(membrane, state_unit, where, population.name, spec, findings)
@@ -236,7 +244,37 @@ def _quantize_population(
         population.name, population.shape, "loihi2.lif", params, population.where, {"v": initial} if initial.any() else {},
         64 * state_unit, latency,
     )
-    return out, projections, loss
+    return [*populations, out], projections, loss
+
+
+def _bias_neuron(
+    population: Population, current: Array, bits: int, exponent: int, latency: int
+) -> tuple[QuantizedPopulation, QuantizedProjection]:
+    """Return a neuron that spikes in every step and the synapses through which it feeds biases into synaptic currents.
+
+    The chip adds biases to the membrane, so one that must build up in the current first has to arrive as spikes. The neuron gains one
+    state unit per step and fires above 0; it starts so low that its first spike arrives in the network's first step.
+
+    Args:
+        current: weight units per step, before the exponent, (n,).
+    """
+    name = f"{population.name}.bias"
+    params = {"du": 4095, "dv": 0, "vth": 0, "bias_mant": 1, "bias_exp": 0}
+    start = max(latency - 1, 0)
+    clock = QuantizedPopulation(
+        name, (1,), "loihi2.lif", {key: np.array(value) for key, value in params.items()}, population.where,
+        {"v": np.array(-start)} if start else {}, 64 * np.ones(1), start,
+    )
+    grid = _grid(current, bits)
+    # The biases have an exponent of their own, so that large ones take nothing from the weights.
+    room = max(current.max() / max(grid.high, 1), current.min() / min(grid.low, -1))
+    lift = int(np.clip(np.ceil(np.log2(room)), -exponent, 7 - exponent))
+    stored = np.clip(np.rint(current / 2.0**lift / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
+    projection = QuantizedProjection(
+        f"{name}>{population.name}", name, population.name, Dense(stored[:, None]), SynapseFormat(bits, exponent + lift, grid.sign), 0,
+        population.where,
+    )
+    return clock, projection
 
 
 def _shared_scale(real: dict[str, Array], grids: dict[str, _Grid]) -> float:
@@ -293,19 +331,21 @@ def _fit(
 
 
 def _store(real: Array, grid: _Grid, scale: float, exponent: int, integer: bool) -> tuple[Array, int]:
-    """Return the stored integer weights and the exponent that goes with them."""
-    shift = 0
+    """Return the stored integer weights and the exponent that goes with them.
+
+    A matrix with room on its grid is stored shifted up, with an exponent as much smaller: the scale of its effect stays the shared one.
+    The integers of a file are shifted until all lie on the grid; real weights as far as the exponent stays at 0 or above, since a
+    negative one rounds sums down.
+    """
+    wanted = real * scale
+    room = 0
+    while room < 7 and wanted.max(initial=0) * 2.0 ** (room + 1) <= grid.high and wanted.min(initial=0) * 2.0 ** (room + 1) >= grid.low:
+        room += 1
     if integer:
-        # The file's integers are kept exactly where a shift brings them onto the chip's grid.
-        for shift in range(8):
-            lifted = real * (1 << shift)
-            if lifted.max(initial=0) > grid.high or lifted.min(initial=0) < grid.low:
-                shift = max(shift - 1, 0)
-                break
-            if not (np.rint(lifted) % grid.step).any() and (lifted == np.rint(lifted)).all():
-                break
-    lifted = np.asarray(real * scale * (1 << shift))
-    stored = np.clip(np.rint(lifted / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
+        shift = next((k for k in range(room + 1) if not (wanted * 2.0**k % grid.step).any()), room)
+    else:
+        shift = min(room, exponent)
+    stored = np.clip(np.rint(wanted * 2.0**shift / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
     return stored, exponent - shift
 
 

@@ -82,24 +82,14 @@ def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: 
         )
 
 
-def bias_through_current(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
-    """A bias acts on the membrane; one that must first pass a synaptic current cannot be started the same way."""
+def lossless_bias(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A bias into a synaptic current that never decays grows without bound."""
+    del spec, options
     for p in network.projections:
         neuron = network[p.target].neuron
-        if p.bias is None or neuron is None or not ((neuron.alpha > 0) & (p.bias != 0)).any():
-            continue
-        count = int(np.count_nonzero((neuron.alpha > 0) & (p.bias != 0)))
-        message = f"{count} neurons of `{p.target}` have a bias that passes a synaptic current"
-        if (neuron.alpha >= 1).any():
-            findings.error("NM203", message + " which never decays: it grows without bound", where=str(p.where))
-        elif "bias" in options.approximate:
-            findings.warning("NM205", message + "; it is approximated by the value it settles at", where=str(p.where))
-        else:
-            findings.error(
-                "NM205", message + ", loihi2 adds biases to the membrane", where=str(p.where),
-                why=spec.features["bias_through_current"].note,
-                help=("--approximate bias uses the value it settles at and measures the difference", "train without a bias there"),
-            )
+        if p.bias is not None and neuron is not None and ((neuron.alpha >= 1) & (p.bias != 0)).any():
+            count = int(np.count_nonzero((neuron.alpha >= 1) & (p.bias != 0)))
+            findings.error("NM203", f"{count} neurons of `{p.target}` have a bias into a current that never decays", where=str(p.where))
 
 
 def shared_kernels(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
@@ -128,5 +118,5 @@ def delayed_convolutions(network: Network, spec: ChipSpec, options: Options, fin
 
 
 RULES: tuple[Rule, ...] = (
-    weight_bits, spiking_neurons, decay_factors, reset_to_zero, bias_through_current, shared_kernels, delayed_convolutions,
+    weight_bits, spiking_neurons, decay_factors, reset_to_zero, lossless_bias, shared_kernels, delayed_convolutions,
 )
