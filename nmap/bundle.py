@@ -6,7 +6,6 @@ kept under version control. Neither holds a time or a folder's name: the same in
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
+from nmap.digest import sha256_of
 
 __all__ = ["LOCK", "MANIFEST", "SCHEMA", "Bundle", "check_lock", "check_place", "read_bundle", "write_bundle"]
 
@@ -100,10 +100,10 @@ def write_bundle(folder: Path, files: dict[str, bytes | Path], manifest: dict[st
                 shutil.copyfile(content, path)
             else:
                 path.write_bytes(content)
-            hashes[name] = _sha256(path)
+            hashes[name] = sha256_of(path)
         pinned = {key: manifest[key] for key in _LOCKED if key in manifest}
         _dump(scratch / LOCK, {"schema": LOCK_SCHEMA, **pinned, "files": hashes})
-        _dump(scratch / MANIFEST, {"schema": SCHEMA, **manifest, "files": {**hashes, LOCK: _sha256(scratch / LOCK)}})
+        _dump(scratch / MANIFEST, {"schema": SCHEMA, **manifest, "files": {**hashes, LOCK: sha256_of(scratch / LOCK)}})
         _move_into_place(scratch, place)
     except OSError as error:
         raise _unwritable(folder, f"`{folder}` cannot be written", f"{error.strerror or error}: {error.filename or folder}") from error
@@ -275,17 +275,9 @@ def _problem(folder: Path, name: str, expected: str) -> str | None:
     if not path.is_file():
         return "is missing"
     try:
-        return None if _sha256(path) == expected else "was changed since it was written"
+        return None if sha256_of(path) == expected else "was changed since it was written"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _dump(path: Path, value: dict[str, Any]) -> None:

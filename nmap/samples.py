@@ -6,7 +6,6 @@ Nothing in it is executed (no pickles), and sizes are checked before memory is a
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from nmap.connectivity import Array, frozen_array
 from nmap.diagnostics import Findings
+from nmap.digest import sha256_of
 from nmap.network import Network
 
 __all__ = ["MAX_BYTES", "Samples", "load"]
@@ -86,7 +86,7 @@ def load(path: str | Path, network: Network) -> Samples:
                 help=("write it with `np.savez_compressed(file, inputs=..., labels=...)`",),
             )
         else:
-            sha256 = _sha256(path)
+            sha256 = sha256_of(path)
             arrays = _members(path, findings)
     except _READ_ERRORS as error:
         findings.error("NM801", f"`{name}` cannot be read", where=name, why=str(error) or type(error).__name__)
@@ -161,14 +161,6 @@ def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     else:
         raise ValueError(f"version {version[0]}.{version[1]} of the .npy format holds no plain integers")
     return tuple(int(n) for n in shape), dtype
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _inputs(values: Array, network: Network, name: str, findings: Findings) -> Array:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from nmap.diagnostics import Findings
+from nmap.digest import sha256_of
 from nmap.network import Network
 from nmap.readers.conventions import check_options
 from nmap.readers.netx import read_netx
@@ -34,15 +34,7 @@ def read(path: str | Path, *, dt: float | None = None, reset: str | None = None,
     findings.raise_errors()
     with open_tree(Path(path), findings) as tree:
         kind = identify(tree)
-        sha256 = _sha256(Path(path))
+        sha256 = sha256_of(Path(path))
         if kind == "nir":
             return read_nir(tree, sha256, dt=dt, reset=reset, source=source)
         return read_netx(tree, sha256, dt=dt, reset=reset, source=source)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

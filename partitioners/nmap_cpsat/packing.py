@@ -11,6 +11,7 @@ from nmap.connectivity import Array
 from nmap.partition.fill import fill, finish, loads, most_cores, quality, seams, spend_slack
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, area_bound
+from nmap_cpsat.solver import solve
 
 __all__ = ["pack"]
 
@@ -161,16 +162,7 @@ def _solve(
         model.minimize(cut + (cores + 1) * sum(cost) + sum(used))
     else:
         model.minimize(sum(used))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    # The solver would take Ctrl-C for itself and return what it has, which then depends on when the key was pressed.
-    solver.parameters.catch_sigint_signal = False
-    solver.parameters.random_seed = seed % 2**31
-    solver.parameters.max_deterministic_time = limit
-    status = solver.solve(model)
-    time = float(solver.response_proto.deterministic_time)
-    if status == cp_model.MODEL_INVALID:
-        raise RuntimeError(f"the packing model is invalid: {model.validate()}")
+    solver, status, time = solve(model, seed, limit)
     if status == cp_model.INFEASIBLE:
         return _Answer(None, cores + 1.0, time)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):

@@ -14,6 +14,7 @@ from nmap.place.anneal import search
 from nmap.place.bound import certify, lower_bound
 from nmap.place.problem import PlacementProblem, PlacementSolution
 from nmap.place.traffic import Traffic, collect
+from nmap_cpsat.solver import solve
 
 __all__ = ["place"]
 
@@ -87,16 +88,7 @@ def _solve(task: _Assignment, start: Array, limit: float, seed: int) -> tuple[Ar
     total = cp_model.LinearExpr.weighted_sum([term[0] for term in terms], [term[1] for term in terms])
     model.add(total <= cost // unit)
     model.minimize(total)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    # The solver would take Ctrl-C for itself and return what it has, which then depends on when the key was pressed.
-    solver.parameters.catch_sigint_signal = False
-    solver.parameters.random_seed = seed % 2**31
-    solver.parameters.max_deterministic_time = limit
-    status = solver.solve(model)
-    time = float(solver.response_proto.deterministic_time)
-    if status == cp_model.MODEL_INVALID:
-        raise RuntimeError(f"the placement model is invalid: {model.validate()}")
+    solver, status, time = solve(model, seed, limit)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return start, cost, 0.0, time
     found = np.array([next(p for p, literal in choices.items() if solver.boolean_value(literal)) for choices in at], np.int64)

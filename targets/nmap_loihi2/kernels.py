@@ -12,6 +12,7 @@ They reproduce a recorded Loihi 2 run of one neuron spike for spike. `run` and `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,54 +117,51 @@ def _integrate(params: dict[str, Array], state: dict[str, Array], dendrite: Arra
     return u, v
 
 
-@dataclass(frozen=True, slots=True)
-class Lif:
-    """Leaky integrate-and-fire neuron with synaptic current (CUBA), reset to zero.
+def _fire(params: dict[str, Array], v: Array) -> Array:
+    return (v > (params["vth"] << 6)).astype(np.int64)
 
-    Parameters: `du`, `dv` decays in 1/4096 per step (du = -1: no current decay, dv = 4096: no membrane memory), `vth` threshold in
-    units of 64, `bias_mant` and `bias_exp`.
+
+def _fire_either_way(params: dict[str, Array], v: Array) -> Array:
+    return _fire(params, v) - (v < (params["vth_lo"] << 6))
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentNeuron:
+    """A neuron with synaptic current u and voltage v that resets v to zero on a spike.
+
+    Args:
+        name: see `nmap.emulate.kernel.Kernel`.
+        params: `du`, `dv` decays in 1/4096 per step (du = -1: no current decay, dv = 4096: no membrane memory), `vth` threshold in units
+            of 64, `bias_mant`, `bias_exp`, and what the model adds.
+        compiled: runs all steps.
+        fire: payloads from parameters and voltage, in plain numpy.
+        state: u and v.
     """
 
-    name: str = "loihi2.lif"
-    params: tuple[str, ...] = ("du", "dv", "vth", "bias_mant", "bias_exp")
+    name: str
+    params: tuple[str, ...]
+    compiled: Callable[..., None]
+    fire: Callable[[dict[str, Array], Array], Array]
     state: tuple[str, ...] = ("u", "v")
 
     def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
         """See `nmap.emulate.kernel.Kernel.run`; the model does not depend on time."""
         del first_step
-        _run_lif(params, state, dendrite, spikes, probe)
+        self.compiled(params, state, dendrite, spikes, probe)
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""
         del step
         u, v = _integrate(params, state, dendrite)
-        spike = v > (params["vth"] << 6)
-        state["u"], state["v"] = u, np.where(spike, 0, v)
-        return spike.astype(np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class TernaryLif:
-    """LIF that sends -1 below a lower threshold `vth_lo` (units of 64), +1 above `vth`, and resets to zero at either."""
-
-    name: str = "loihi2.ternary_lif"
-    params: tuple[str, ...] = ("du", "dv", "vth", "bias_mant", "bias_exp", "vth_lo")
-    state: tuple[str, ...] = ("u", "v")
-
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """See `nmap.emulate.kernel.Kernel.run`; the model does not depend on time."""
-        del first_step
-        _run_ternary_lif(params, state, dendrite, spikes, probe)
-
-    def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
-        """See `nmap.emulate.kernel.Kernel.reference_step`."""
-        del step
-        u, v = _integrate(params, state, dendrite)
-        spike = (v > (params["vth"] << 6)).astype(np.int64) - (v < (params["vth_lo"] << 6))
+        spike = self.fire(params, v)
         state["u"], state["v"] = u, np.where(spike != 0, 0, v)
         return spike
 
 
-LIF = Lif()
-TERNARY_LIF = TernaryLif()
+_LIF_PARAMS = ("du", "dv", "vth", "bias_mant", "bias_exp")
+
+LIF = CurrentNeuron("loihi2.lif", _LIF_PARAMS, _run_lif, _fire)
+"""Leaky integrate-and-fire (CUBA): sends 1 above `vth`."""
+TERNARY_LIF = CurrentNeuron("loihi2.ternary_lif", (*_LIF_PARAMS, "vth_lo"), _run_ternary_lif, _fire_either_way)
+"""LIF that also sends -1 below `vth_lo`, in units of 64."""
 KERNELS: dict[str, Kernel] = {LIF.name: LIF, TERNARY_LIF.name: TERNARY_LIF}
