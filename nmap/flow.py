@@ -28,7 +28,7 @@ from nmap.options import Options, split_target
 from nmap.program import Program, read_program, write_program
 from nmap.quantized import QuantizedNetwork
 from nmap.report.json import portable_command, portable_report
-from nmap.report.model import ChipVsFixed, ChipVsFloat, Outcome, RunResult, Samples, Status, VendorCheck, Verification
+from nmap.report.model import ChipVsFixed, ChipVsFloat, Estimate, Outcome, RunResult, Samples, Status, VendorCheck, Verification
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import run_rules
 from nmap.samples import Samples as InputSamples
@@ -226,7 +226,8 @@ def _map(
         mapping = place_network(
             quantized, machine, partitioner, options, packed, rates, progress=lambda text: journal.say("place", text)
         )
-    journal.facts["mapping"] = mapping
+    # No event energies of the chip itself are published, and those of its predecessor are not its own.
+    journal.facts.update(mapping=mapping, estimate=Estimate(None, None))
     if mapping.rates:
         journal.facts["spike_hops_per_step"] = mapping.placement.objective
     _stop(stop_after, "place")

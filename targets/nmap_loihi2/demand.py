@@ -63,7 +63,7 @@ def _synapses(projection: QuantizedProjection, box: Box, shape: tuple[int, ...])
 def _total(neurons: int, parts: list[tuple[int, int]]) -> Demand:
     axons, words = sum(p[0] for p in parts), sum(p[1] for p in parts)
     return {
-        "neurons": neurons, "neuron_groups": 1, "synapse_words": words, "input_axons": axons, "axon_map": neurons, "axon_words": 0,
+        "neurons": neurons, "neuron_groups": 1, "synapse_memory": words, "input_axons": axons, "axon_map": neurons, "axon_words": 0,
         "memory_words": words + axons + 2 * neurons,
     }
 
@@ -118,6 +118,6 @@ def demand_floor(network: QuantizedNetwork, population: str) -> dict[str, float]
             axons += used
             words += max(used, whole.indices.size * (_INDEX_BITS + bits) / _WORD)
     return {
-        "neurons": float(size), "neuron_groups": 1.0, "synapse_words": words, "input_axons": axons, "axon_map": float(size),
+        "neurons": float(size), "neuron_groups": 1.0, "synapse_memory": words, "input_axons": axons, "axon_map": float(size),
         "axon_words": 0.0, "memory_words": words + axons + 2.0 * size,
     }

@@ -50,9 +50,9 @@ def kernel_words(channels: Array | int, bits: int) -> Array:
     return np.where(count > 0, words, 0)
 
 
-def total_words(input_axons: int, synapse_words: int, axon_map: int, axon_words: int, neurons: int) -> int:
+def total_words(input_axons: int, synapse_memory: int, axon_map: int, axon_words: int, neurons: int) -> int:
     """Return the words taken of the core's one memory pool: all tables, and one word per neuron."""
-    return input_axons + synapse_words + axon_map + axon_words + neurons
+    return input_axons + synapse_memory + axon_map + axon_words + neurons
 
 
 def block_words(block: SynapseBlock) -> int:
@@ -73,7 +73,8 @@ def block_words(block: SynapseBlock) -> int:
 
 def measure(program: Program) -> tuple[Demand, ...]:
     """Return what each core of a program takes, by the resources of `chip.toml`, in the order of `Program.cores`."""
-    used = [dict.fromkeys(("neurons", "neuron_groups", "synapse_words", "input_axons", "axon_map", "axon_words"), 0) for _ in program.cores]
+    counted = ("neurons", "neuron_groups", "synapse_memory", "input_axons", "axon_map", "axon_words")
+    used = [dict.fromkeys(counted, 0) for _ in program.cores]
     for group in program.groups:
         core = used[group.core]
         core["neurons"] += group.size
@@ -81,10 +82,10 @@ def measure(program: Program) -> tuple[Demand, ...]:
         core["axon_map"] += group.size
     for block in program.blocks:
         core = used[block.core]
-        core["synapse_words"] += block_words(block)
+        core["synapse_memory"] += block_words(block)
         core["input_axons"] += CONV_AXONS if isinstance(block.synapses, ConvTile) else block.axons
     for core in used:
         core["memory_words"] = total_words(
-            core["input_axons"], core["synapse_words"], core["axon_map"], core["axon_words"], core["neurons"]
+            core["input_axons"], core["synapse_memory"], core["axon_map"], core["axon_words"], core["neurons"]
         )
     return tuple(used)

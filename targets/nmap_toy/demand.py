@@ -33,7 +33,7 @@ def demand(network: QuantizedNetwork, population: str, box: Box) -> Demand:
             runs = [whole.indices[whole.indptr[row] : whole.indptr[row + 1]] for row in rows]
             axons += np.unique(np.concatenate(runs)).size
             synapses += sum(run.size for run in runs)
-    return {"neurons": box_size(box), "axons": axons, "synapses": synapses}
+    return {"neurons": box_size(box), "axons": axons, "synapse_memory": synapses}
 
 
 def demand_at_most(network: QuantizedNetwork, population: str, extent: tuple[int, ...]) -> Demand:
@@ -53,7 +53,7 @@ def demand_at_most(network: QuantizedNetwork, population: str, extent: tuple[int
             most = int(np.sort(np.diff(whole.indptr))[::-1][:neurons].sum())
             axons += min(most, np.unique(whole.indices).size)
             synapses += most
-    return {"neurons": neurons, "axons": axons, "synapses": synapses}
+    return {"neurons": neurons, "axons": axons, "synapse_memory": synapses}
 
 
 def demand_floor(network: QuantizedNetwork, population: str, spec: ChipSpec) -> dict[str, float]:
@@ -64,7 +64,7 @@ def demand_floor(network: QuantizedNetwork, population: str, spec: ChipSpec) -> 
     """
     size, afferents = network[population].size, network.afferents(population)
     dense = sum(p.connectivity.in_size for p in afferents if isinstance(p.connectivity, Dense))
-    per_core = min(spec.resources["neurons"].max, spec.resources["synapses"].max // max(dense, 1))
+    per_core = min(spec.resources["neurons"].max, spec.resources["synapse_memory"].max // max(dense, 1))
     pieces = -(-size // max(per_core, 1))
     axons, synapses = float(dense * pieces), float(dense * size)
     for projection in afferents:
@@ -75,7 +75,7 @@ def demand_floor(network: QuantizedNetwork, population: str, spec: ChipSpec) -> 
         elif isinstance(whole, Conv2d):
             axons += whole.in_shape[0] * prod(_touched(whole, axis) for axis in (0, 1))
             synapses += whole.weights.shape[0] * int(whole.weights.shape[1]) * prod(int(_taps(whole, axis).sum()) for axis in (0, 1))
-    return {"neurons": float(size), "axons": axons, "synapses": synapses}
+    return {"neurons": float(size), "axons": axons, "synapse_memory": synapses}
 
 
 def _reach(conv: Conv2d, axis: int) -> tuple[Array, Array]:

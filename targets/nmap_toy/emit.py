@@ -32,7 +32,7 @@ def _lines(program: Program) -> Iterator[str]:
     for number, core in enumerate(program.cores):
         yield ""
         yield f"core {number}: chip {core.chip}, core {core.core} at ({core.x}, {core.y}); " + ", ".join(
-            f"{amount} {resource}" for resource, amount in used[number].items()
+            f"{amount} {resource.replace('_', ' ')}" for resource, amount in used[number].items()
         )
         first = {}
         neuron = 0

@@ -15,12 +15,12 @@ __all__ = ["block_synapses", "measure"]
 
 def measure(program: Program) -> tuple[Demand, ...]:
     """Return the demand of every core, in the order of `Program.cores`."""
-    totals: list[Demand] = [{"neurons": 0, "axons": 0, "synapses": 0} for _ in program.cores]
+    totals: list[Demand] = [{"neurons": 0, "axons": 0, "synapse_memory": 0} for _ in program.cores]
     for group in program.groups:
         totals[group.core]["neurons"] += group.size
     for block in program.blocks:
         totals[block.core]["axons"] += block.axons
-        totals[block.core]["synapses"] += sum(1 for _ in block_synapses(block))
+        totals[block.core]["synapse_memory"] += sum(1 for _ in block_synapses(block))
     return tuple(totals)
 
 

@@ -17,7 +17,7 @@ SPEC = load_spec("nmap_loihi2")
     ("neurons", 10, 0.24), ("neurons", 64, 1.56), ("neurons", 50, 1.22), ("neurons", 3584, 87.52), ("neurons", 2688, 65.64),
     ("neuron_groups", 1, 12.50), ("neuron_groups", 2, 25.00),
     ("axon_map", 10, 0.06), ("axon_map", 64, 0.40), ("axon_map", 50, 0.31),
-    ("synapse_words", 256, 1.60), ("synapse_words", 2688, 16.80), ("synapse_words", 12544, 78.40),
+    ("synapse_memory", 256, 1.60), ("synapse_memory", 2688, 16.80), ("synapse_memory", 12544, 78.40),
 ])
 def test_budgets_reproduce_the_compilers_percentages(resource, units, printed):
     assert 100 * units / SPEC.resources[resource].max == pytest.approx(printed, abs=0.0051)

@@ -36,14 +36,14 @@ def network(shape, *connections):
 def test_published_words_per_axon(targets, words):
     """lava-dl notebooks, 8-bit weights: MNIST layers and Oxford layer 0."""
     net = network((targets,), (Dense(np.ones((targets, 7), np.int32)), 8))
-    assert TARGET.demand(net, "a", ((0, targets),))["synapse_words"] == 7 * words
+    assert TARGET.demand(net, "a", ((0, targets),))["synapse_memory"] == 7 * words
 
 
 def test_published_total_of_a_core():
     """MNIST's first layer: 784 axons, 50 neurons, 12544 words, 67.14 % of 20 000."""
     net = network((50,), (Dense(np.ones((50, 784), np.int32)), 8))
     demand = TARGET.demand(net, "a", ((0, 50),))
-    assert demand["synapse_words"] == 12544
+    assert demand["synapse_memory"] == 12544
     assert demand["memory_words"] / 20000 == pytest.approx(0.6714)
 
 

@@ -35,7 +35,7 @@ def test_total_reproduces_the_printed_column(row):
     _, axon_in, neurons, syn_mem, axon_map, axon_mem, printed = row
     caps = {name: resource.max for name, resource in TARGET.spec.resources.items()}
     words = total_words(
-        round(axon_in / 100 * caps["input_axons"]), round(syn_mem / 100 * caps["synapse_words"]), round(axon_map / 100 * caps["axon_map"]),
+        round(axon_in / 100 * caps["input_axons"]), round(syn_mem / 100 * caps["synapse_memory"]), round(axon_map / 100 * caps["axon_map"]),
         round(axon_mem / 100 * caps["axon_words"]), round(neurons / 100 * caps["neurons"]),
     )
     # Each printed part is rounded to 0.005 points, of four caps of 16000 words.
@@ -127,10 +127,10 @@ def test_measure_adds_up_a_core():
     # The first core is the published one of netx/mnist's first layer: 784 axons, 50 neurons, 12544 words, 67.14 % in total.
     first, second, idle = measure(program)
     assert first == {
-        "neurons": 50, "neuron_groups": 1, "synapse_words": 12544, "input_axons": 784, "axon_map": 50, "axon_words": 0,
+        "neurons": 50, "neuron_groups": 1, "synapse_memory": 12544, "input_axons": 784, "axon_map": 50, "axon_words": 0,
         "memory_words": 13428,
     }
     assert 100 * first["memory_words"] / 20000 == pytest.approx(67.14, abs=0.005)
-    assert (second["neurons"], second["neuron_groups"], second["synapse_words"], second["input_axons"]) == (20, 2, 512, 128)
+    assert (second["neurons"], second["neuron_groups"], second["synapse_memory"], second["input_axons"]) == (20, 2, 512, 128)
     assert set(idle.values()) == {0}
     assert set(first) == set(TARGET.spec.resources)

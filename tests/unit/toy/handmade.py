@@ -48,7 +48,7 @@ def program(net: QuantizedNetwork, slices: list[tuple[str, Box, int]]) -> Progra
     machine = build_machine(TARGET.spec)
     used = sorted({core for _, _, core in slices})
     shards = tuple(
-        Shard(name, box, used.index(core), {"neurons": box_size(box), "axons": 0, "synapses": 0}) for name, box, core in slices
+        Shard(name, box, used.index(core), {"neurons": box_size(box), "axons": 0, "synapse_memory": 0}) for name, box, core in slices
     )
     mapping = Mapping(
         machine, shards, tuple(machine.cores[core] for core in used), PackingSolution((), len(used), 1, "feasible"),

@@ -26,10 +26,10 @@ def hand() -> Program:
 
 def test_demand_of_the_hand_made_slices(hand: Program) -> None:
     net = quantized(network())
-    assert TARGET.demand(net, "a", ((0, 1),)) == {"neurons": 1, "axons": 3, "synapses": 3}
-    assert TARGET.demand(net, "a", ((0, 2),)) == {"neurons": 2, "axons": 3, "synapses": 6}
-    assert TARGET.demand(net, "b", ((0, 1),)) == {"neurons": 1, "axons": 2, "synapses": 2}
-    assert measure(hand) == ({"neurons": 1, "axons": 3, "synapses": 3}, {"neurons": 2, "axons": 5, "synapses": 5})
+    assert TARGET.demand(net, "a", ((0, 1),)) == {"neurons": 1, "axons": 3, "synapse_memory": 3}
+    assert TARGET.demand(net, "a", ((0, 2),)) == {"neurons": 2, "axons": 3, "synapse_memory": 6}
+    assert TARGET.demand(net, "b", ((0, 1),)) == {"neurons": 1, "axons": 2, "synapse_memory": 2}
+    assert measure(hand) == ({"neurons": 1, "axons": 3, "synapse_memory": 3}, {"neurons": 2, "axons": 5, "synapse_memory": 5})
 
 
 def test_listed_synapses_take_the_axons_they_use() -> None:
@@ -37,27 +37,27 @@ def test_listed_synapses_take_the_axons_they_use() -> None:
     net = quantized(build(
         "sparse.nir", {"input": ((4,), None), "a": ((3,), lif(3))}, [("input", "a", Sparse.from_dense(weights / 3), None, 0)]
     ))
-    assert TARGET.demand(net, "a", ((0, 2),)) == {"neurons": 2, "axons": 2, "synapses": 3}
-    assert TARGET.demand(net, "a", ((1, 2),)) == {"neurons": 1, "axons": 1, "synapses": 1}
-    assert TARGET.demand(net, "a", ((2, 3),)) == {"neurons": 1, "axons": 0, "synapses": 0}
-    assert TARGET.demand_at_most(net, "a", (2,)) == {"neurons": 2, "axons": 2, "synapses": 3}
-    assert TARGET.demand_floor(net, "a") == {"neurons": 3.0, "axons": 2, "synapses": 3}
+    assert TARGET.demand(net, "a", ((0, 2),)) == {"neurons": 2, "axons": 2, "synapse_memory": 3}
+    assert TARGET.demand(net, "a", ((1, 2),)) == {"neurons": 1, "axons": 1, "synapse_memory": 1}
+    assert TARGET.demand(net, "a", ((2, 3),)) == {"neurons": 1, "axons": 0, "synapse_memory": 0}
+    assert TARGET.demand_at_most(net, "a", (2,)) == {"neurons": 2, "axons": 2, "synapse_memory": 3}
+    assert TARGET.demand_floor(net, "a") == {"neurons": 3.0, "axons": 2, "synapse_memory": 3}
 
 
 def test_a_convolution_is_unrolled_without_its_padding() -> None:
     layer = Conv2d(np.ones((2, 1, 3, 3)), (1, 3, 3), padding=(1, 1))
     net = quantized(build("conv.nir", {"input": ((1, 3, 3), None), "a": ((2, 3, 3), lif(18))}, [("input", "a", layer, None, 0)]))
     # a corner sees 4 of its 9 taps, an edge 6, the middle all; the first row is 4 + 6 + 4 for each channel
-    assert TARGET.demand(net, "a", ((0, 2), (0, 1), (0, 3))) == {"neurons": 6, "axons": 6, "synapses": 28}
-    assert TARGET.demand(net, "a", ((0, 1), (1, 2), (1, 2))) == {"neurons": 1, "axons": 9, "synapses": 9}
-    assert TARGET.demand_at_most(net, "a", (1, 1, 1)) == {"neurons": 1, "axons": 9, "synapses": 9}
-    assert TARGET.demand_floor(net, "a") == {"neurons": 18.0, "axons": 9.0, "synapses": 98.0}
+    assert TARGET.demand(net, "a", ((0, 2), (0, 1), (0, 3))) == {"neurons": 6, "axons": 6, "synapse_memory": 28}
+    assert TARGET.demand(net, "a", ((0, 1), (1, 2), (1, 2))) == {"neurons": 1, "axons": 9, "synapse_memory": 9}
+    assert TARGET.demand_at_most(net, "a", (1, 1, 1)) == {"neurons": 1, "axons": 9, "synapse_memory": 9}
+    assert TARGET.demand_floor(net, "a") == {"neurons": 18.0, "axons": 9.0, "synapse_memory": 98.0}
 
 
 def test_every_piece_of_a_dense_population_repeats_its_axons() -> None:
     net = quantized(build("wide.nir", {"input": ((16,), None), "a": ((9,), lif(9))}, [("input", "a", Dense(np.ones((9, 16))), None, 0)]))
     # 64 slots hold 4 neurons of 16 synapses: 9 neurons need 3 pieces
-    assert TARGET.demand_floor(net, "a") == {"neurons": 9.0, "axons": 48.0, "synapses": 144.0}
+    assert TARGET.demand_floor(net, "a") == {"neurons": 9.0, "axons": 48.0, "synapse_memory": 144.0}
 
 
 def test_the_emulated_program_spikes_as_worked_out_by_hand(hand: Program) -> None:
@@ -89,13 +89,13 @@ input input
   1: to core 0 axon 1, core 1 axon 1
   2: to core 0 axon 2, core 1 axon 2
 
-core 0: chip 0, core 0 at (0, 0); 1 neurons, 3 axons, 3 synapses
+core 0: chip 0, core 0 at (0, 0); 1 neurons, 3 axons, 3 synapse memory
   neuron 0: a[0] bias 0 leak 0 threshold 8; starts at v 0; to core 1 axon 3
   axon 0: neuron 0 weight 7 delay 0
   axon 1: neuron 0 weight 3 delay 0
   axon 2: neuron 0 weight 0 delay 0
 
-core 1: chip 0, core 1 at (1, 0); 2 neurons, 5 axons, 5 synapses
+core 1: chip 0, core 1 at (1, 0); 2 neurons, 5 axons, 5 synapse memory
   neuron 0: a[1] bias 0 leak 0 threshold 8; starts at v 0; to core 1 axon 4
   neuron 1: b[0] bias 0 leak 0 threshold 8; starts at v 0; to nowhere
   axon 0: neuron 0 weight -2 delay 0
