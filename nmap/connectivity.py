@@ -240,6 +240,27 @@ class Conv2d:
                     out[:, target] += np.tensordot(tap, kernel[target, :, a, b], axes=([1], [1])).transpose(0, 3, 1, 2)
         return out.reshape(*x.shape[:-1], self.out_size)
 
+    def unrolled(self) -> Sparse:
+        """Return the same connection listed synapse by synapse, taps on the padding and zero weights left out."""
+        (c_in, h_in, w_in), (c_out, h_out, w_out) = self.in_shape, self.out_shape
+        per_in, per_out = c_in // self.groups, c_out // self.groups
+        kernel = self.weights
+        parts = []
+        for i in range(kernel.shape[2]):
+            for j in range(kernel.shape[3]):
+                y = np.arange(h_out) * self.stride[0] - self.padding[0] + i * self.dilation[0]
+                x = np.arange(w_out) * self.stride[1] - self.padding[1] + j * self.dilation[1]
+                rows, columns = np.flatnonzero((y >= 0) & (y < h_in)), np.flatnonzero((x >= 0) & (x < w_in))
+                out, within = np.nonzero(kernel[:, :, i, j])
+                c = out // per_out * per_in + within
+                target = ((out[:, None, None] * h_out + rows[:, None]) * w_out + columns).ravel()
+                source = ((c[:, None, None] * h_in + y[rows][:, None]) * w_in + x[columns]).ravel()
+                parts.append((target, source, np.repeat(kernel[out, within, i, j], rows.size * columns.size)))
+        targets, sources, weights = (np.concatenate([part[k] for part in parts]) for k in range(3))
+        order = np.lexsort((sources, targets))
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(targets, minlength=self.out_size))])
+        return Sparse(indptr, sources[order], weights[order], self.in_size)
+
     def row_sums(self) -> tuple[Array, Array]:
         """Return bounds of the summed input of each target for 0/1 sources: (targets,) each; padding is ignored (a superset)."""
         _, h, w = self.out_shape

@@ -120,6 +120,7 @@ def _read(journal: _Journal, path: Path, conventions: dict[str, Any]) -> Network
 
     with journal.stage("read", path.name):
         network = read(path, **conventions)
+    journal.findings.extend(network.diagnostics)
     journal.facts["network"] = network
     return network
 

@@ -14,6 +14,7 @@ import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, frozen_array
+from nmap.diagnostics import Diagnostic
 
 __all__ = ["Assumption", "Conventions", "Network", "Neuron", "Population", "Projection", "Provenance"]
 
@@ -177,6 +178,7 @@ class Network:
         conventions: the settled conventions.
         assumptions: one per convention, with the evidence.
         notes: further facts about the reading (fusions, stripped dimensions), one sentence each.
+        diagnostics: warnings about values of the file that were changed in reading, with counts.
     """
 
     file: str
@@ -189,6 +191,7 @@ class Network:
     conventions: Conventions
     assumptions: tuple[Assumption, ...] = ()
     notes: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     def __getitem__(self, name: str) -> Population:
         return next(p for p in self.populations if p.name == name)

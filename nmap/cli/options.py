@@ -102,7 +102,11 @@ def parse_dead_cores(text: str | None) -> tuple[tuple[int, int], ...]:
         return ()
     path = Path(text)
     entries: list[tuple[str, str | None]] = []
-    if path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError:
+        is_file = False  # a list too long for a file's name
+    if is_file:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
+from nmap.diagnostics import Findings
 from nmap.network import Assumption, Conventions, Network, Neuron, Population, Projection, Provenance
 from nmap.readers.hdf5 import Group, Tree
 
@@ -56,6 +57,7 @@ class _Reader:
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         self.notes: list[str] = []
+        self.changed = Findings()
 
     def read(self, dt: float | None, reset: str | None, source: str | None) -> Network:
         if reset not in (None, "zero"):
@@ -95,7 +97,7 @@ class _Reader:
                 Assumption("comparison", ">", "file", "netx's neurons fire where v > vThMant"),
                 Assumption("timing", "1 step per layer", "file", "netx runs on Lava, where a spike acts in the next step"),
             ),
-            notes=tuple(self.notes),
+            notes=tuple(self.notes), diagnostics=tuple(self.changed),
         )  # fmt: skip
         network.check()
         return network
@@ -243,11 +245,7 @@ class _Reader:
         stored = self._finite(group, "weight")
         if stored is None:
             return
-        whole = np.trunc(stored)
-        fractional = int(np.count_nonzero(whole != stored))
-        if fractional:
-            self.notes.append(f"{fractional} weights of layer {number} are not integers; truncated toward zero, as netx does")
-        weights = whole.astype(np.float64)
+        weights = self._truncated(stored, f"weights of layer {number}", group.place("weight")).astype(np.float64)
         if not self.populations:
             if kind != "dense" or weights.ndim not in (1, 2):
                 self._mismatch(
@@ -359,15 +357,19 @@ class _Reader:
             return None
         return (int(flat[0]), int(flat[-1]))
 
+    def _truncated(self, stored: Array, what: str, where: str) -> Array:
+        """Return the values without their fractions, as netx reads them, and record how many had one."""
+        whole = np.trunc(stored)
+        changed = int(np.count_nonzero(whole != stored))
+        if changed:
+            self.changed.warning("NM112", f"{changed} {what} are not integers; truncated toward zero, as netx does", where=where)
+        return whole
+
     def _bias(self, number: int, group: Group, shape: tuple[int, ...]) -> Array | None:
         stored = self._finite(group, "bias")
         if stored is None:
             return None
-        whole = np.trunc(stored).astype(np.float64)
-        if np.any(whole != stored):
-            self.notes.append(
-                f"{int(np.count_nonzero(whole != stored))} biases of layer {number} are not integers; truncated toward zero, as netx does"
-            )
+        whole = self._truncated(stored, f"biases of layer {number}", group.place("bias")).astype(np.float64)
         spread = self._spread(whole, shape)
         if spread is None:
             self._mismatch(group, f"bias of layer {number} has shape {stored.shape} for neurons of shape {shape}", "bias")
@@ -433,7 +435,8 @@ class _Reader:
         stored = self._finite(entries, entry)
         if stored is None:
             return None
-        values = self._spread(np.trunc(stored), shape)
+        whole = self._truncated(stored, f"values of `{entry}` of layer {number}", entries.place(entry))
+        values = self._spread(whole, shape)
         if values is None:
             self._mismatch(entries, f"`{entry}` of layer {number} has shape {stored.shape} for neurons of shape {shape}", entry)
             return None
@@ -451,7 +454,7 @@ class _Reader:
         if stored is None:
             return None
         targets, sources = connectivity.out_size, connectivity.in_size
-        delays = np.floor(stored)
+        delays = self._truncated(stored, f"delays of layer {number}", group.place("delay"))
         if delays.size == 1:
             delays = np.full((targets, sources), delays.ravel()[0])
         elif delays.ndim == 1 and delays.size == targets:
@@ -468,5 +471,8 @@ class _Reader:
             return None
         late = int(np.count_nonzero(delays > _MAX_DELAY))
         if late:
-            self.notes.append(f"{late} delays of layer {number} were above {_MAX_DELAY} steps and set to {_MAX_DELAY}, as netx does")
+            self.changed.warning(
+                "NM112", f"{late} delays of layer {number} were above {_MAX_DELAY} steps and set to {_MAX_DELAY}, as netx does",
+                where=group.place("delay"),
+            )
         return np.minimum(delays, _MAX_DELAY).astype(np.int64)

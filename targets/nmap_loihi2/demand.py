@@ -105,9 +105,11 @@ def demand_floor(network: QuantizedNetwork, population: str) -> dict[str, float]
     for projection in network.afferents(population):
         whole, bits = projection.connectivity, _width(projection)
         if isinstance(whole, Conv2d):
-            axons += _CONV_AXONS
-            # Every stored weight lies on at least one core.
-            words += whole.weights.size * bits / _WORD
+            extents = (d * (k - 1) + 1 for d, k in zip(whole.dilation, whole.kernel_size, strict=True))
+            if all(p < extent for p, extent in zip(whole.padding, extents, strict=True)):
+                # No tile reads padding only, so every stored weight lies on at least one core.
+                axons += _CONV_AXONS
+                words += whole.weights.size * bits / _WORD
         elif isinstance(whole, Dense):
             n = np.arange(1, size + 1)
             # The cheapest words per neuron any piece size gives; a piece pays its header and its last word's padding.

@@ -72,7 +72,12 @@ def _projection(number: int, projection: QuantizedProjection, arrays: dict[str, 
     delayed = projection.delay > 0 or projection.delays is not None
     key = f"c{number}.weights"
     arrays[key] = synapses.weights
-    unrolled = isinstance(synapses, Conv2d) and (delayed or form.exponent != 0)
+    if isinstance(synapses, Conv2d) and not delayed and not (synapses.weights % 2.0 ** max(-form.exponent, 0)).any():
+        # Lava's Conv takes its weights as they are, without an exponent.
+        arrays[key] = np.rint(synapses.weights * 2.0**form.exponent).astype(np.int32)
+        unrolled = False
+    else:
+        unrolled = isinstance(synapses, Conv2d)
     arguments: list[tuple[str, Any]]
     if isinstance(synapses, Conv2d) and not unrolled:
         process = "Conv"

@@ -26,6 +26,12 @@ _STATE_MAX = (1 << 23) - 1
 _SPARSE_BELOW = 0.5
 """A dense matrix with fewer non-zero weights than this share is stored synapse by synapse: zeros cost as much as weights."""
 
+_MANY_ZEROED = 0.25
+"""Share of weights rounded to zero above which a warning says so; the table of losses counts them always."""
+
+_MOST_LISTED = 1 << 24
+"""Synapses of a convolution that may be listed one by one, which takes their memory here and on the chip."""
+
 Sign = Literal["mixed", "excitatory", "inhibitory"]
 
 
@@ -55,6 +61,7 @@ class _Tally:
 
     clipped: int = 0
     zeroed: int = 0
+    nonzero: int = 0
     inexact: int = 0
     signal: float = 0.0
     noise: float = 0.0
@@ -67,6 +74,7 @@ class _Tally:
         error = np.abs(wanted - realised)
         self.clipped += int(np.count_nonzero(error > (0.5 + 1e-6) * step))
         self.zeroed += int(np.count_nonzero((wanted != 0) & (realised == 0)))
+        self.nonzero += int(np.count_nonzero(wanted))
         self.inexact += int(np.count_nonzero(error))
         self.signal += float((wanted**2).sum())
         self.noise += float((error**2).sum())
@@ -123,25 +131,28 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
     return QuantizedNetwork(tuple(populations), tuple(projections), network.inputs, network.outputs, tuple(losses))
 
 
-def _membrane(neuron: Neuron, afferents: list[Projection]) -> _Membrane:
+def _membrane(neuron: Neuron, afferents: list[Projection], reset: str) -> _Membrane:
     gain = neuron.gain_in * neuron.gain_v
+    # A subtracting reset does not use the file's reset value, so its approximation by a reset to zero does not either.
+    floor = neuron.v_reset if reset == "zero" else np.zeros_like(gain)
     through = np.zeros_like(gain)
     for p in afferents:
         if p.bias is not None:
             through = through + p.bias
     through = gain * through
-    bias = neuron.drive + (neuron.beta - 1) * neuron.v_reset + np.where(neuron.alpha > 0, 0, through)
-    return _Membrane(gain, bias, np.where(neuron.alpha > 0, through, 0), neuron.threshold - neuron.v_reset, -neuron.v_reset)
+    bias = neuron.drive + (neuron.beta - 1) * floor + np.where(neuron.alpha > 0, 0, through)
+    return _Membrane(gain, bias, np.where(neuron.alpha > 0, through, 0), neuron.threshold - floor, -floor)
 
 
 def _level(membrane: _Membrane, afferents: list[Projection]) -> Array:
     """Return a factor per neuron, (n,), that makes the scaled thresholds of all neurons equal, or ones where that is impossible.
 
     A neuron's state may be scaled freely as long as its threshold is scaled too, so unequal thresholds become unequal weights and
-    the chip's one threshold per population is enough. Neurons that share a kernel row must share the factor.
+    the chip's one threshold per population is enough. Neurons that share a kernel row must share the factor. Thresholds more than a
+    factor of 2 apart would cost the weights more than a bit, so they stay as they are.
     """
     threshold = membrane.threshold
-    if (threshold <= 0).any():
+    if (threshold <= 0).any() or threshold.max() > 2 * threshold.min():
         return np.ones_like(threshold)
     level: Array = threshold[0] / threshold
     for p in afferents:
@@ -167,7 +178,7 @@ def _quantize_population(
     spec: ChipSpec, options: Options, findings: Findings,
 ) -> tuple[list[QuantizedPopulation], dict[str, QuantizedProjection], LayerLoss]:
     where, bits = str(population.where), options.bits or spec.limits["weight_bits"].max
-    membrane = _membrane(neuron, afferents)
+    membrane = _membrane(neuron, afferents, network.conventions.reset)
     level = _level(membrane, afferents)
     real = {p.name: _scaled(p.connectivity, membrane.gain * level) for p in afferents}
     grids = {name: _grid(w, bits) for name, w in real.items()}
@@ -183,14 +194,13 @@ def _quantize_population(
     if not integer:
         finest = _shared_scale(real, grids)
         peaks = _row_peaks(network, afferents, real, finest, options)
-        peaks = (peaks[0] + np.abs(membrane.current) * level * finest, peaks[1] - np.abs(membrane.current) * level * finest)
         scale, exponent = _fit(spec, neuron, membrane, level, finest, peaks, has_conv)
         if scale < finest:
             findings.warning(
                 "NM302", f"weights into `{population.name}` keep {max(bits - float(np.log2(finest / scale)), 0):.1f} of {bits} bits, to"
-                " make room for a threshold or bias far above them", where=where,
+                " make room for a threshold, bias or sum far above them", where=where,
                 why=f"The threshold field ends at {spec.limits['vth'].max} weight units, the bias at {spec.limits['bias_mant'].max} x "
-                f"2^{spec.limits['bias_exp'].max} state units.",
+                f"2^{spec.limits['bias_exp'].max} state units, 64 per weight unit, and the current at {_STATE_MAX}.",
             )
     # Weight units per unit of the network's v, per neuron.
     unit = scale * level
@@ -205,6 +215,8 @@ def _quantize_population(
         tally.add(real[p.name] * scale, stored * shift, grids[p.name].step * shift)
         message_bits = options.message_bits if p.source in network.inputs else 0
         connectivity = _encode(p, stored)
+        if isinstance(connectivity, Conv2d) and delays[p.name]:
+            connectivity = _listed(p, connectivity, delays[p.name], findings)
         projections[p.name] = QuantizedProjection(
             p.name, p.source, p.target, connectivity, SynapseFormat(bits, e, grids[p.name].sign, message_bits), delays[p.name],
             p.where, _encode_delays(p, connectivity, stored),
@@ -212,6 +224,12 @@ def _quantize_population(
     if tally.clipped:
         findings.warning(
             "NM301", f"{tally.clipped} weights into `{population.name}` are beyond what {bits} bits hold and were clipped", where=where
+        )
+    if tally.zeroed > _MANY_ZEROED * tally.nonzero:
+        findings.warning(
+            "NM302", f"{tally.zeroed} of {tally.nonzero} weights into `{population.name}` round to 0", where=where,
+            why=f"One weight step is {min(g.step for g in grids.values()) / scale:.3g}; a few large weights set the scale of all.",
+            help=("clip or regularise outlying weights in training", *(("use more bits: --bits 8",) if bits < 8 else ())),
         )
     if integer and tally.inexact > tally.clipped:
         findings.warning(
@@ -221,13 +239,15 @@ def _quantize_population(
         )
 
     populations = []
-    if membrane.current.any():
-        clock, projection = _bias_neuron(population, membrane.current * unit, bits, exponent, latency)
-        populations.append(clock)
-        projections[projection.name] = projection
     state_unit = unit * 2.0**exponent
     vth, threshold_error = _threshold(network, neuron, membrane, state_unit, where, population.name, spec, findings)
-    mantissa, bias_exp, bias_error = _bias(membrane, state_unit, where, population.name, spec, findings)
+    mantissa, bias_exp, bias_error = _bias(membrane, state_unit, integer, where, population.name, spec, findings)
+    if membrane.current.any():
+        taken = {p.name for p in network.populations}
+        clock, carriers, current_error = _bias_neuron(population, membrane.current * unit * 2.0**exponent, latency, taken, findings)
+        populations.append(clock)
+        projections.update((p.name, p) for p in carriers)
+        bias_error = max(bias_error, current_error)
     _report_decays(neuron, du, dv, where, population.name, findings)
     params = {"du": du, "dv": dv, "vth": vth, "bias_mant": mantissa, "bias_exp": np.full(population.size, bias_exp)}
     start = np.rint(membrane.start * state_unit * 64).astype(np.int64)
@@ -248,33 +268,53 @@ def _quantize_population(
 
 
 def _bias_neuron(
-    population: Population, current: Array, bits: int, exponent: int, latency: int
-) -> tuple[QuantizedPopulation, QuantizedProjection]:
-    """Return a neuron that spikes in every step and the synapses through which it feeds biases into synaptic currents.
+    population: Population, current: Array, latency: int, taken: set[str], findings: Findings
+) -> tuple[QuantizedPopulation, list[QuantizedProjection], float]:
+    """Return a neuron that spikes in every step, the synapses through which it feeds biases into synaptic currents, and their error.
 
     The chip adds biases to the membrane, so one that must build up in the current first has to arrive as spikes. The neuron gains one
-    state unit per step and fires above 0; it starts so low that its first spike arrives in the network's first step.
+    state unit per step and fires above 0; it starts so low that its first spike arrives in the network's first step. Its synapses are
+    eight bits wide whatever the weights are; a second matrix, and a third, carry what the first leaves over.
 
     Args:
-        current: weight units per step, before the exponent, (n,).
+        current: whole dendritic units per step, (n,).
+        taken: names of populations.
     """
     name = f"{population.name}.bias"
+    while name in taken:
+        name += "_"
     params = {"du": 4095, "dv": 0, "vth": 0, "bias_mant": 1, "bias_exp": 0}
     start = max(latency - 1, 0)
     clock = QuantizedPopulation(
         name, (1,), "loihi2.lif", {key: np.array(value) for key, value in params.items()}, population.where,
         {"v": np.array(-start)} if start else {}, 64 * np.ones(1), start,
     )
-    grid = _grid(current, bits)
-    # The biases have an exponent of their own, so that large ones take nothing from the weights.
-    room = max(current.max() / max(grid.high, 1), current.min() / min(grid.low, -1))
-    lift = int(np.clip(np.ceil(np.log2(room)), -exponent, 7 - exponent))
-    stored = np.clip(np.rint(current / 2.0**lift / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
-    projection = QuantizedProjection(
-        f"{name}>{population.name}", name, population.name, Dense(stored[:, None]), SynapseFormat(bits, exponent + lift, grid.sign), 0,
-        population.where,
-    )
-    return clock, projection
+    carriers: list[QuantizedProjection] = []
+    rest = current.copy()
+    for exponent in (7, 6, 5, 4, 3, 2, 1, 0):
+        grid = _grid(rest, 8)
+        # The finest exponent at which all that is left fits; below the last bit nothing is left to carry.
+        if exponent and (rest.max() <= grid.high * 2 ** (exponent - 1) and rest.min() >= grid.low * 2 ** (exponent - 1)):
+            continue
+        stored = np.clip(np.rint(rest / 2.0**exponent / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
+        if stored.any():
+            carriers.append(QuantizedProjection(
+                f"{name}>{population.name}" + "'" * len(carriers), name, population.name, Dense(stored[:, None]),
+                SynapseFormat(8, exponent, grid.sign), 0, population.where,
+            ))
+        rest = rest - stored * 2.0**exponent
+    lost = int(np.count_nonzero((np.abs(rest) >= np.abs(current)) & (current != 0)))
+    if lost:
+        findings.warning("NM302", f"the bias of {lost} neurons of `{population.name}` rounds to 0", where=str(population.where))
+    beyond = int(np.count_nonzero(np.abs(rest) > 2))
+    if beyond:
+        findings.error(
+            "NM305", f"the bias of {beyond} neurons of `{population.name}` is beyond what synapses can feed into a current",
+            where=str(population.where),
+            why=f"The largest is {float(np.abs(current).max()):.4g} units per step, a synapse gives 255 x 2^7.",
+        )
+    error = np.abs(rest) / np.where(current != 0, np.abs(current), 1)
+    return clock, carriers, float(error.max(initial=0))
 
 
 def _shared_scale(real: dict[str, Array], grids: dict[str, _Grid]) -> float:
@@ -308,8 +348,9 @@ def _fit(
     """Return the scale and the weight exponent with which thresholds and biases hold in their fields.
 
     A positive exponent makes the state finer, so that less is lost to the decays' rounding and the threshold is better resolved; it is
-    taken as far as neither state variable can leave its 24 bits, which only leaky neurons allow to prove. Convolutions have none, since
-    Lava's ignores it. Thresholds too far above the weights take scale from the weights: a negative exponent would round every sum down.
+    taken as far as neither state variable can leave its 24 bits, which only leaky neurons allow to prove. Thresholds too far above the
+    weights take scale from the weights. Sums of one step that could leave the current's 24 bits get a negative exponent, which rounds
+    down sums that are large; convolutions have no exponent, since Lava's ignores it, and give up scale there too.
     """
     unit = scale * level
     bias = np.abs(membrane.bias) * unit
@@ -317,11 +358,15 @@ def _fit(
         float(np.abs(membrane.threshold * unit).max(initial=0)) / spec.limits["vth"].max,
         float(bias.max(initial=0)) * 64 / (spec.limits["bias_mant"].max << spec.limits["bias_exp"].max),
     )
-    if room > 1:
-        return scale / room, 0
-    if has_conv or (neuron.beta >= 1).any() or (neuron.alpha >= 1).any():
-        return scale, 0
-    reach = np.maximum(peaks[0], -peaks[1]) / (1 - neuron.alpha)
+    shrink = max(1.0, room)
+    steady = np.abs(membrane.current) * unit / np.where(neuron.alpha < 1, 1 - neuron.alpha, 1)
+    single = float((np.maximum(peaks[0], -peaks[1]) + steady).max(initial=0)) / shrink * 64 / _STATE_MAX
+    if single > 1:
+        exponent = 0 if has_conv else max(-int(np.ceil(np.log2(single))), spec.limits["weight_exp"].min)
+        return scale / shrink / max(1.0, single * 2.0**exponent), exponent
+    if shrink > 1 or has_conv or (neuron.beta >= 1).any() or (neuron.alpha >= 1).any():
+        return scale / shrink, 0
+    reach = (np.maximum(peaks[0], -peaks[1]) + np.abs(membrane.current) * unit) / (1 - neuron.alpha)
     for exponent in range(spec.limits["weight_exp"].max, 0, -1):
         factor = 64 * (1 << exponent)
         proved = (reach * factor < _STATE_MAX) & ((reach + bias) * factor / (1 - neuron.beta) < _STATE_MAX)
@@ -344,7 +389,7 @@ def _store(real: Array, grid: _Grid, scale: float, exponent: int, integer: bool)
     if integer:
         shift = next((k for k in range(room + 1) if not (wanted * 2.0**k % grid.step).any()), room)
     else:
-        shift = min(room, exponent)
+        shift = min(room, max(exponent, 0))
     stored = np.clip(np.rint(wanted * 2.0**shift / grid.step) * grid.step, grid.low, grid.high).astype(np.int32)
     return stored, exponent - shift
 
@@ -353,6 +398,22 @@ def _encode(p: Projection, stored: Array) -> Connectivity:
     if isinstance(p.connectivity, Dense) and np.count_nonzero(stored) < _SPARSE_BELOW * stored.size:
         return Sparse.from_dense(stored)
     return p.connectivity.with_weights(stored)
+
+
+def _listed(p: Projection, conv: Conv2d, delay: int, findings: Findings) -> Connectivity:
+    """Return a delayed convolution synapse by synapse: Lava's convolution has no delays."""
+    if conv.synapses > _MOST_LISTED:
+        findings.error(
+            "NM203", f"`{p.name}` is a convolution of {conv.synapses} synapses that must be delayed by {delay} steps", where=str(p.where),
+            why=f"Loihi 2's convolutions have no delay; listed one by one, at most {_MOST_LISTED} synapses are taken.",
+            help=("let both paths have the same number of layers, so that nothing needs a delay",),
+        )
+        return conv
+    findings.note(
+        "NM203", f"convolution `{p.name}` is stored synapse by synapse, since it is delayed by {delay} steps to meet a longer path",
+        where=str(p.where),
+    )
+    return conv.unrolled()
 
 
 def _encode_delays(p: Projection, connectivity: Connectivity, stored: Array) -> Array | None:
@@ -365,21 +426,25 @@ def _threshold(
     network: Network, neuron: Neuron, membrane: _Membrane, unit: Array, where: str, name: str, spec: ChipSpec, findings: Findings
 ) -> tuple[Array, float]:
     exact = membrane.threshold * unit
-    whole = (neuron.beta == 1) & (neuron.alpha == 0) & (membrane.bias == 0)
+    # Here v only takes whole weight units: without a leak, or without any memory.
+    whole = ((neuron.beta == 1) | (neuron.beta == 0)) & (neuron.alpha == 0) & (membrane.bias == 0)
     nudge = 1e-9 * np.maximum(np.abs(exact), 1)
-    # Where v only takes whole weight units, v > t is v > floor(t) and v >= t is v > ceil(t) - 1, without any error.
-    whole_vth = np.floor(exact + nudge) if network.conventions.compare == ">" else np.ceil(exact - nudge) - 1
-    vth = np.where(whole, whole_vth, np.rint(exact)).astype(np.int64)
+    if network.conventions.compare == ">":
+        # v > t is v > floor(t), without any error, on whole units; else the nearest.
+        vth = np.where(whole, np.floor(exact + nudge), np.rint(exact)).astype(np.int64)
+    else:
+        # v >= t is v > ceil(t) - 1, without any error, on whole units; elsewhere early by less than a weight unit, since a sum that
+        # meets the threshold exactly must fire.
+        vth = (np.ceil(exact - nudge) - 1).astype(np.int64)
     limit = spec.limits["vth"]
-    never = network.conventions.decay == "steps" and bool((vth == limit.max + 1).all())
-    if (vth < limit.min).any() or ((vth > limit.max).any() and not never):
+    if (vth < limit.min).any() or (vth > limit.max).any():
         bad = int(np.count_nonzero((vth < limit.min) | (vth > limit.max)))
         findings.error(
             "NM305", f"the threshold of {bad} neurons of `{name}` is outside {limit.min}..{limit.max} weight units", where=where,
             why=f"Smallest {int(vth.min())}, largest {int(vth.max())} at {unit.min():.4g} units per unit of the file's v ({limit.source}).",
         )
         vth = np.clip(vth, limit.min, limit.max)
-    lost = int(np.count_nonzero((vth == 0) & (exact > 0) & ~whole))
+    lost = int(np.count_nonzero((vth == 0) & (exact > 1) & ~whole))
     if lost:
         findings.warning("NM302", f"the threshold of {lost} neurons of `{name}` rounds to 0", where=where)
     error = np.abs(np.where(whole, 0, vth - exact)) / np.where(exact != 0, np.abs(exact), 1)
@@ -387,12 +452,17 @@ def _threshold(
 
 
 def _bias(
-    membrane: _Membrane, unit: Array, where: str, name: str, spec: ChipSpec, findings: Findings
+    membrane: _Membrane, unit: Array, integer: bool, where: str, name: str, spec: ChipSpec, findings: Findings
 ) -> tuple[Array, int, float]:
     exact = membrane.bias * unit * 64
     mantissa, exps = spec.limits["bias_mant"], spec.limits["bias_exp"]
     peak = float(np.abs(exact).max(initial=0))
-    exponent = next((e for e in range(exps.min, exps.max + 1) if np.rint(peak / (1 << e)) <= mantissa.max), None)
+    candidates = [
+        e for e in range(exps.min, exps.max + 1)
+        if (np.rint(exact / (1 << e)) <= mantissa.max).all() and (np.rint(exact / (1 << e)) >= mantissa.min).all()
+    ]
+    # The smallest exponent is the finest, and any larger one that is exact too is no better.
+    exponent = candidates[0] if candidates else None
     if exponent is None:
         over = int(np.count_nonzero(np.abs(exact) > mantissa.max << exps.max))
         findings.error(
@@ -404,6 +474,12 @@ def _bias(
     lost = int(np.count_nonzero((stored == 0) & (exact != 0)))
     if lost:
         findings.note("NM302", f"the bias of {lost} neurons of `{name}` rounds to 0", where=where)
+    changed = int(np.count_nonzero((stored << exponent) != exact))
+    if integer and changed:
+        findings.warning(
+            "NM302", f"{changed} integer biases of `{name}` cannot be held beside the largest and were rounded", where=where,
+            why=f"They share the exponent {exponent}, so they are multiples of {2.0**(exponent - 6):g}.",
+        )
     error = np.abs((stored << exponent) - exact) / np.where(exact != 0, np.abs(exact), 1)
     return stored, exponent, float(error.max(initial=0))
 

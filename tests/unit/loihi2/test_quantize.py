@@ -279,17 +279,92 @@ def test_current_that_may_wrap_is_noted():
     assert "NM304" in codes(findings)
 
 
-def test_sums_beyond_the_accumulators_are_refused():
-    conv = Conv2d(np.full((1, 1, 3, 3), 1.0), (1, 6, 6))
-    net = network((1, 6, 6), [("a", (1, 4, 4), neuron(16))], [project("in", "a", conv)])
-    quantize(net, payload=(0, 3000))
+def test_sums_beyond_the_current_make_room():
+    """Large graded payloads take scale from a convolution, and a negative exponent from a matrix; nothing wraps."""
+    rng = np.random.default_rng(8)
+    conv = Conv2d(rng.uniform(0.5, 1.0, (1, 1, 3, 3)), (1, 6, 6))
+    q, findings = quantize(network((1, 6, 6), [("a", (1, 4, 4), neuron(16, threshold=3e4))], [project("in", "a", conv)]), payload=(0, 4000))
+    assert codes(findings) == ["NM302"]
+    assert q.projections[0].connectivity.weights.sum() * 4000 * 64 < 2**23
+    w = rng.uniform(0.1, 1.0, (3, 784))
+    net = network((784,), [("a", (3,), neuron(3, threshold=400.0))], [project("in", "a", Dense(w))])
+    q, _ = quantize(net, payload=(0, 255))
+    assert q.projections[0].format.exponent < 0
+    inputs = rng.integers(0, 256, (2, 30, 784))
+    u = simulate(q, TARGET.kernels, inputs, 31, probes=[Probe("a", "u")]).state["a.u"][:, 1:] / q["a"].scale
+    np.testing.assert_allclose(u, inputs @ w.T, rtol=0.02)
+
+
+def test_integer_sums_beyond_the_accumulators_are_refused():
+    """A file's own integers are not rescaled, so sums that overflow are an error."""
+    w = np.full((1, 4), 254.0)
+    net = network((4,), [("a", (1,), neuron(1, threshold=10.0))], [project("in", "a", Dense(w), delay=1)], decay="steps")
+    quantize(net, payload=(0, 30_000))
     with pytest.raises(NmapError) as caught:
-        quantize(net, payload=(0, 4000))
+        quantize(net, payload=(0, 40_000))
     assert caught.value.diagnostics[0].code == "NM304"
-    dense = network((4,), [("a", (1,), neuron(1))], [project("in", "a", Dense(np.ones((1, 4))))])
-    with pytest.raises(NmapError) as caught:
-        quantize(dense, payload=(0, 100_000))
-    assert caught.value.diagnostics[0].code == "NM304"
+
+
+def test_far_apart_thresholds_keep_the_weights():
+    rng = np.random.default_rng(9)
+    w = rng.normal(0, 0.1, (10, 40))
+    threshold = np.ones(10)
+    threshold[0] = 0.003
+    q, _ = quantize(network((40,), [("a", (10,), neuron(10, threshold=threshold))], [project("in", "a", Dense(w))]))
+    assert q.losses[0].zeroed < 20
+    vth = q["a"].params["vth"]
+    assert vth[1] > 300 * vth[0] > 0
+    assert (vth[1:] == vth[1]).all()
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_sums_that_meet_the_threshold_fire_under_greater_or_equal(beta):
+    net = network((1,), [("a", (1,), neuron(1, beta=beta))], [project("in", "a", Dense(np.ones((1, 1))))], compare=">=")
+    q, _ = quantize(net)
+    spikes = simulate(q, TARGET.kernels, np.ones((1, 8, 1), np.int64), 9).spikes["a"][0, 1:, 0]
+    assert spikes.tolist() == [1] * 8
+    net = network((1,), [("a", (1,), neuron(1, beta=0.0))], [project("in", "a", Dense(np.ones((1, 1))))])
+    q, _ = quantize(net)
+    assert not simulate(q, TARGET.kernels, np.ones((1, 8, 1), np.int64), 9).spikes["a"].any()
+
+
+def test_outliers_that_zero_the_other_weights_are_a_warning():
+    w = np.full((10, 50), 0.001)
+    w[0, 0] = 1.0
+    _, findings = quantize(network((50,), [("a", (10,), neuron(10))], [project("in", "a", Dense(w))]))
+    assert codes(findings) == ["NM302"]
+    assert "499 of 500 weights" in next(iter(findings)).message
+
+
+def test_integer_biases_use_the_whole_field():
+    net = network((1,), [("a", (4,), neuron(4, threshold=100.0, drive=[4095, -4096, 3, 1]))],
+                  [project("in", "a", Dense(np.full((4, 1), 2.0)), delay=1)], decay="steps")
+    q, findings = quantize(net)
+    assert (q["a"].params["bias_mant"] << q["a"].params["bias_exp"]).tolist() == [64 * b for b in (4095, -4096, 3, 1)]
+    assert codes(findings) == []
+    net = network((1,), [("a", (2,), neuron(2, threshold=100.0, drive=[5000, 3]))],
+                  [project("in", "a", Dense(np.full((2, 1), 2.0)), delay=1)], decay="steps")
+    _, findings = quantize(net)
+    assert codes(findings) == ["NM302"]
+
+
+def test_a_bias_neuron_takes_a_free_name_and_holds_small_biases_beside_large_ones():
+    bias = np.array([20.0, 0.02, 0.03, -0.01, 0.02])
+    net = network(
+        (5,), [("a", (5,), neuron(5, alpha=0.5)), ("a.bias", (5,), neuron(5))],
+        [project("in", "a", Dense(np.eye(5)), bias=bias), project("a", "a.bias", Dense(np.eye(5)))],
+    )
+    q, _ = quantize(net, bits=4)
+    assert [p.name for p in q.populations] == ["in", "a.bias_", "a", "a.bias"]
+    carried = sum(p.connectivity.weights[:, 0] * 2.0**p.format.exponent for p in q.projections if p.source == "a.bias_")
+    np.testing.assert_allclose(carried / (q["a"].scale / 64), bias, rtol=0.2, atol=0.005)
+
+
+def test_approximated_resets_do_not_use_the_reset_value():
+    net = network((1,), [("a", (1,), neuron(1, v_reset=0.8))], [project("in", "a", Dense(np.ones((1, 1))))], reset="subtract")
+    q, _ = quantize(net, approximate=frozenset({"reset"}))
+    assert not q["a"].initial
+    assert abs(int(q["a"].params["vth"][0]) - q.losses[0].scale * 2 ** q.losses[0].exponent) <= 1
 
 
 @pytest.mark.parametrize("large", [1.0, 60.0])
@@ -304,14 +379,13 @@ def test_bias_through_a_current_is_exact(large):
         (3,), [("a", (4,), neuron(4)), ("b", (n,), neuron(n, alpha=alpha, beta=beta, threshold=2.0 * large))],
         [first, project("a", "b", Dense(rng.normal(0, 0.1, (n, 4))), bias=bias)],
     )
-    q, findings = quantize(net)
-    assert codes(findings) == []
+    q, _ = quantize(net)
     assert [p.name for p in q.populations] == ["in", "a", "b.bias", "b"]
     silent = np.zeros((1, 40, 3), np.int64)
     trace = simulate(q, TARGET.kernels, silent, 42, probes=[Probe("b", "u"), Probe("b.bias", "spikes"), Probe("b", "spikes")])
     assert trace.spikes["b.bias"][0, :, 0].tolist() == [0, *[1] * 41]
-    p = next(p for p in q.projections if p.source == "b.bias")
-    per_step = p.connectivity.weights[:, 0].astype(np.int64) << p.format.exponent
+    carriers = [p for p in q.projections if p.source == "b.bias"]
+    per_step = sum(p.connectivity.weights[:, 0].astype(np.int64) << p.format.exponent for p in carriers)
     unit = q["b"].scale / 64
     np.testing.assert_allclose(per_step / unit, bias, atol=np.abs(bias).max() / 100)
     assert per_step.any()
@@ -319,3 +393,21 @@ def test_bias_through_a_current_is_exact(large):
     for t in range(40):
         u = np.trunc(u * alpha) + 64 * per_step
         np.testing.assert_array_equal(trace.state["b.u"][0, t + 2], u)
+
+
+def test_a_delayed_convolution_is_listed():
+    rng = np.random.default_rng(6)
+    conv = Conv2d(rng.normal(0, 1, (4, 1, 3, 3)), (2, 6, 5), padding=(1, 1), groups=2)
+    same = Conv2d(rng.normal(0, 1, (4, 4, 3, 3)), (4, 6, 5), padding=(1, 1))
+    net = network(
+        (2, 6, 5), [("a", (4, 6, 5), neuron(120)), ("b", (4, 6, 5), neuron(120))],
+        [project("in", "a", conv), project("a", "b", same), project("in", "b", conv)],
+    )
+    q, findings = quantize(net)
+    listed = q.projections[2]
+    assert isinstance(listed.connectivity, Sparse)
+    assert listed.delay == 1
+    assert codes(findings) == ["NM203"]
+    x = (rng.random((3, 60)) < 0.3).astype(float)
+    scaled = conv.with_weights(np.rint(conv.weights * q.losses[1].scale / 2) * 2)
+    np.testing.assert_array_equal(listed.connectivity.apply(x), scaled.apply(x))

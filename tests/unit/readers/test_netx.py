@@ -110,7 +110,7 @@ def test_a_layer_without_neuron_integrates_and_never_fires(tmp_path: Path) -> No
 def test_delays(tmp_path: Path, delay: np.ndarray, expected: list[list[int]]) -> None:
     network = read(write_netx(tmp_path / "a.net", [_dense(np.ones((2, 3)), delay=delay)]))
     np.testing.assert_array_equal(network.projections[0].delays, expected)
-    assert any("2 delays of layer 0 were above 62" in note for note in network.notes) == (delay.max() > 62)
+    assert any("2 delays of layer 0 were above 62" in d.message for d in network.diagnostics) == (delay.max() > 62)
 
 
 def test_a_square_layer_takes_a_delay_vector_per_target(tmp_path: Path) -> None:
@@ -121,7 +121,8 @@ def test_a_square_layer_takes_a_delay_vector_per_target(tmp_path: Path) -> None:
 def test_weights_that_are_not_integers_are_truncated_with_a_count(tmp_path: Path) -> None:
     network = read(write_netx(tmp_path / "a.net", [_dense([[1.9, -1.9, 4.0]])]))
     np.testing.assert_array_equal(network.projections[0].connectivity.weights, [[1, -1, 4]])
-    assert any("2 weights of layer 0" in note for note in network.notes)
+    assert [d.code for d in network.diagnostics] == ["NM112"]
+    assert "2 weights of layer 0" in network.diagnostics[0].message
 
 
 def test_ignored_fields_are_noted(tmp_path: Path) -> None:
