@@ -22,6 +22,7 @@ import numpy as np
 from nmap.bundle import Bundle, check_lock, check_place, read_bundle, write_bundle
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
+from nmap.manifest import read_manifest
 from nmap.mapping import Mapping
 from nmap.network import Network
 from nmap.options import Options, split_target
@@ -491,21 +492,11 @@ class _Opened:
 def _open(journal: _Journal, folder: Path) -> _Opened:
     with journal.stage("read", folder.name):
         bundle = read_bundle(folder)
-    manifest = bundle.manifest
-    try:
-        stored = {key: value for key, value in manifest["options"].items() if key not in ("dead", "approximate", "payload")}
-        options = Options(
-            **stored, dead=tuple(tuple(pair) for pair in manifest["options"]["dead"]),
-            approximate=frozenset(manifest["options"]["approximate"]), payload=tuple(manifest["options"]["payload"]),
-        )
-        name, variant, chips = (manifest["target"][key] for key in ("name", "variant", "chips"))
-        network_file, conventions = manifest["network"]["file"], dict(manifest["conventions"])
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"the manifest of `{folder}` lacks what a bundle needs"
-        raise NmapError(Diagnostic("NM602", "error", message, str(folder), str(error))) from error
-    target, machine = _find(journal, f"{name}:{variant}", replace(options, chips=chips))
+    manifest = read_manifest(folder, bundle.manifest)
+    options = manifest.choices()
+    target, machine = _find(journal, f"{manifest.target.name}:{manifest.target.variant}", options)
     journal.facts["bundle"] = folder
-    network = _read(journal, bundle.path(f"network/{network_file}"), conventions)
+    network = _read(journal, bundle.path(f"network/{manifest.network.file}"), manifest.conventions.model_dump())
     return _Opened(bundle, network, target, machine, options)
 
 

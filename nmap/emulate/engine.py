@@ -45,7 +45,7 @@ def emulate(
     Raises:
         NmapError: NM602, the program contradicts itself.
     """
-    layout = lower(program)
+    layout = lower(program, kernels)
     kept = set(record if record is not None else (p.name for p in program.populations if p.is_output))
     kept |= {p.population for p in probes if p.variable == "spikes"}
     wanted = {p.key for p in probes if p.variable != "spikes"}

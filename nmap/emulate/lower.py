@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import networkx as nx
@@ -9,9 +10,13 @@ import numpy as np
 
 from nmap.connectivity import Array, Dense, Sparse
 from nmap.diagnostics import Diagnostic, NmapError
+from nmap.emulate.kernel import Kernel
 from nmap.program import ConvTile, Program, Routes
 
 __all__ = ["Feed", "Layout", "Part", "lower"]
+
+
+_NOTHING = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,12 +64,20 @@ class Layout:
     components: tuple[tuple[tuple[int, ...], bool], ...]
 
 
-def lower(program: Program) -> Layout:
+def lower(program: Program, kernels: Mapping[str, Kernel]) -> Layout:
     """Resolve routes and arrange synapse memory by axon.
 
     Raises:
-        NmapError: NM602, a route leads to an axon that no block has, or one neuron drives one axon row twice.
+        NmapError: NM602, a group has no such kernel or not its parameters, a route leads to an axon that no block has, or one neuron
+            drives one axon row twice.
     """
+    for number, group in enumerate(program.groups):
+        if group.kernel not in kernels:
+            raise _damaged(f"neuron group {number} has the kernel `{group.kernel}`, which the target does not have")
+        wrong = [name for name in kernels[group.kernel].params if group.params.get(name, _NOTHING).shape != (group.size,)]
+        wrong += [name for name, values in group.initial.items() if values.shape != (group.size,)]
+        if wrong:
+            raise _damaged(f"neuron group {number} does not have one value per neuron of {', '.join(f'`{name}`' for name in wrong)}")
     feeds = _feeds(program)
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(program.groups)))

@@ -45,8 +45,7 @@ def inspection_text(report: Report) -> str:
         for layer in report["layers"] or ()
     ]
     populations = table(("population", "model", "shape", "from", "neurons", "synapses"), rows, right={4, 5})
-    notes = [line for note in (network["notes"] if network else ()) for line in _hanging("  note      ", note)]
-    parts = [_header(report), _assumptions(report), ports, populations if rows else [], notes]
+    parts = [_header(report), _assumptions(report), ports, populations if rows else []]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -240,7 +239,7 @@ def _assumptions(report: Report) -> list[str]:
     return [
         line for a in (network["assumptions"] if network else ())
         for line in _hanging("  assumed   ", f"{a['name']} = {a['value']} ({a['source']}: {a['evidence']})")
-    ]
+    ] + [line for note in (network["notes"] if network else ()) for line in _hanging("  note      ", note)]
 
 
 def _stages(report: Report) -> list[str]:
