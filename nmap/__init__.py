@@ -10,20 +10,28 @@ if TYPE_CHECKING:
     from nmap.diagnostics import Diagnostic, NmapError
     from nmap.network import Network
     from nmap.options import Options
+    from nmap.report.model import RunResult
     from nmap.target.registry import target_names as targets
 
-__all__ = ["Deployment", "Diagnostic", "Network", "NmapError", "Options", "check", "deploy", "read", "run", "targets", "verify"]
+__all__ = [
+    "Deployment", "Diagnostic", "Network", "NmapError", "Options", "RunResult", "check", "deploy", "read", "run", "targets", "verify",
+]
 
 # Resolved on first use, so that `nmap --help` does not wait for h5py, numba and ortools.
 _HOME = {
     "Deployment": ("nmap.api", "Deployment"), "check": ("nmap.api", "check"), "deploy": ("nmap.api", "deploy"),
     "read": ("nmap.api", "read"), "run": ("nmap.api", "run"), "verify": ("nmap.api", "verify"),
     "Diagnostic": ("nmap.diagnostics", "Diagnostic"), "NmapError": ("nmap.diagnostics", "NmapError"),
-    "Network": ("nmap.network", "Network"), "Options": ("nmap.options", "Options"), "targets": ("nmap.target.registry", "target_names"),
+    "Network": ("nmap.network", "Network"), "Options": ("nmap.options", "Options"), "RunResult": ("nmap.report.model", "RunResult"),
+    "targets": ("nmap.target.registry", "target_names"),
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from nmap.report.versions import nmap_version
+
+        return nmap_version()
     if name not in _HOME:
         raise AttributeError(f"module `nmap` has no attribute `{name}`")
     module, attribute = _HOME[name]

@@ -68,7 +68,7 @@ class Deployment:
 
 
 def _deployment(outcome: Outcome) -> Deployment:
-    if outcome.status == "error":
+    if outcome.status == "error" and any(d.severity == "error" for d in outcome.diagnostics):
         raise NmapError([d for d in outcome.diagnostics if d.severity == "error"], outcome.exit_status)
     return Deployment(outcome)
 
@@ -84,59 +84,90 @@ def read(path: str | Path, *, dt: float | None = None, reset: str | None = None,
     return read_file(Path(path), dt=dt, reset=reset, source=source)
 
 
+def _options(
+    *, bits: int | None = None, partitioner: str = "cpsat", effort: Literal[0, 1, 2] = 1, seed: int = 0, chips: int | None = None,
+    dead_cores: Iterable[tuple[int, int]] = (), slack: float = 0.05, approximate: str | Iterable[str] = (), steps: int | None = None,
+    strict: bool = False,
+) -> Options:
+    names = approximate.split(",") if isinstance(approximate, str) else approximate
+    return Options(
+        bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead=tuple(dead_cores), slack=slack,
+        approximate=frozenset(name.strip() for name in names if name.strip()), steps=steps, strict=strict,
+    )
+
+
 def deploy(
     path: str | Path, target: str, *, input: str | Path | None = None, output: str | Path | None = None,  # noqa: A002
-    dt: float | None = None, reset: str | None = None, source: str | None = None, bits: int | None = None, partitioner: str = "cpsat",
-    effort: Literal[0, 1, 2] = 1, seed: int = 0, chips: int | None = None, dead_cores: Iterable[tuple[int, int]] = (), slack: float = 0.05,
-    approximate: Iterable[str] = (), steps: int | None = None, verify: bool = True, locked: bool = False, strict: bool = False,
+    dt: float | None = None, reset: str | None = None, source: str | None = None, verify: bool = True, stop_after: str | None = None,
+    locked: bool = False, **options: Any,
 ) -> Deployment:
-    """Take a network file to a chip and prove the result; the options are those of `nmap deploy`.
+    """Take a network file to a chip and prove the result.
+
+    Args:
+        path, target, input, output, dt, reset, source, verify, stop_after, locked: as for `nmap deploy`.
+        options: `bits`, `partitioner`, `effort`, `seed`, `chips`, `dead_cores` ((chip, core) pairs), `slack`, `approximate` (names, or
+            one text with commas), `steps`, `strict`.
 
     Raises:
         NmapError: wrong usage, an unreadable file, or a missing package.
     """
-    options = Options(
-        bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead=tuple(dead_cores), slack=slack,
-        approximate=frozenset(approximate), steps=steps, strict=strict,
-    )
     return _deployment(flow.deploy(
-        Path(path), target=target, options=options, dt=dt, reset=reset, source=source, input=None if input is None else Path(input),
-        output=None if output is None else Path(output), verify=verify, locked=locked,
+        Path(path), target=target, options=_options(**options), dt=dt, reset=reset, source=source,
+        input=None if input is None else Path(input), output=None if output is None else Path(output), verify=verify,
+        stop_after=stop_after, locked=locked,
     ))
 
 
 def check(
-    path: str | Path, targets: str | Sequence[str], *, input: str | Path | None = None,  # noqa: A002
+    path: str | Path, target: str | Sequence[str], *, input: str | Path | None = None,  # noqa: A002
     dt: float | None = None, reset: str | None = None, source: str | None = None, **options: Any,
 ) -> list[Deployment]:
-    """Say whether a network fits each target; writes nothing. `options` are fields of `nmap.Options`.
+    """Say whether a network fits each target; writes nothing.
+
+    Args:
+        path, input, dt, reset, source: as for `nmap check`.
+        target: one target, several separated by commas or in a list, or `all`.
+        options: as for `deploy`.
 
     Raises:
         NmapError: wrong usage, an unreadable file, or a missing package, for any of the targets.
     """
+    from nmap.target.registry import target_names
+
+    named = [name.strip() for name in target.split(",")] if isinstance(target, str) else list(target)
+    targets = list(target_names()) if named == ["all"] else named
     outcomes = flow.check(
-        Path(path), targets=[targets] if isinstance(targets, str) else list(targets), options=Options(**options), dt=dt, reset=reset,
-        source=source, input=None if input is None else Path(input),
+        Path(path), targets=targets, options=_options(**options), dt=dt, reset=reset, source=source,
+        input=None if input is None else Path(input),
     )
     return [_deployment(outcome) for outcome in outcomes]
 
 
 def run(
     source: str | Path, input: str | Path, *, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002
-    probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False,
+    probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
+    framework: str | None = None,
 ) -> RunResult:
-    """Run samples through a bundle or a network file.
+    """Run samples through a bundle or a network file; `dt`, `reset` and `framework` are conventions of a network file.
 
     Raises:
         NmapError: anything the user can mend.
     """
-    return flow.run(Path(source), input=Path(input), level=level, probes=probes, steps=steps, raw_time=raw_time)
+    return flow.run(
+        Path(source), input=Path(input), level=level, probes=probes, steps=steps, raw_time=raw_time, dt=dt, reset=reset,
+        framework=framework,
+    )
 
 
-def verify(bundle: str | Path, *, input: str | Path | None = None, against: str | None = None) -> Deployment:  # noqa: A002
+def verify(
+    bundle: str | Path, *, input: str | Path | None = None, against: str | None = None,  # noqa: A002
+    steps: int | None = None, strict: bool = False,
+) -> Deployment:
     """Check a bundle again.
 
     Raises:
         NmapError: wrong usage, a damaged bundle, or a missing package.
     """
-    return _deployment(flow.verify(Path(bundle), input=None if input is None else Path(input), against=against))
+    return _deployment(flow.verify(
+        Path(bundle), input=None if input is None else Path(input), against=against, steps=steps, strict=strict,
+    ))

@@ -19,7 +19,7 @@ from typing import Any
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.digest import sha256_of
 
-__all__ = ["LOCK", "MANIFEST", "SCHEMA", "Bundle", "check_lock", "check_place", "read_bundle", "write_bundle"]
+__all__ = ["LOCK", "MANIFEST", "SCHEMA", "Bundle", "check_lock", "check_place", "is_part", "read_bundle", "write_bundle"]
 
 SCHEMA = "nmap.bundle/1"
 LOCK_SCHEMA = "nmap.lock/1"
@@ -121,12 +121,19 @@ def check_place(folder: Path) -> None:
     if not os.path.lexists(place):
         parent = place.parent if place.parent.exists() else place.parent.parent
         if not parent.is_dir():
-            raise _unwritable(folder, f"`{folder}` cannot be written", f"`{parent}` is not a folder.", ("make the folder it is to lie in",))
+            missing = f"`{place.parent}` would have to be made, but `{parent}` does not exist."
+            why = f"`{parent}` is not a folder." if parent.exists() else missing
+            raise _unwritable(folder, f"`{folder}` cannot be written", why, ("make the folder it is to lie in",))
         if not os.access(parent, os.W_OK | os.X_OK):
             raise _unwritable(folder, f"`{folder}` cannot be written", f"You may not write into `{parent}`.")
         return
     if not place.is_dir():
         raise _unwritable(folder, f"`{folder}` is a file, not a folder", help=("choose another folder with --output",))
+    if _is_around_us(place):
+        raise _unwritable(
+            folder, f"`{folder}` is the current folder, or one around it: nmap does not replace it",
+            "Replacing it would leave the shell in a folder that is gone.", ("choose another folder with --output",),
+        )
     try:
         present = sorted(_walk(place))
     except OSError as error:
@@ -188,6 +195,23 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest, paths)
 
 
+def is_part(folder: Path, path: Path) -> bool:
+    """Tell whether a file, named by its real path, is the manifest or the lock of a bundle or named by its manifest.
+
+    Raises:
+        OSError: the folder cannot be resolved.
+    """
+    root = folder.resolve(strict=True)
+    if not path.is_relative_to(root) or not (root / MANIFEST).is_file():
+        return False
+    name = path.relative_to(root).as_posix()
+    try:
+        known = _load_object(root / MANIFEST, folder).get("files")
+    except NmapError:
+        known = None
+    return name in (MANIFEST, LOCK) or (isinstance(known, dict) and name in known)
+
+
 def check_lock(folder: Path, manifest: dict[str, Any]) -> None:
     """Compare what a deployment is about to use with the bundle's `nmap.lock`.
 
@@ -238,6 +262,14 @@ def _walk(folder: Path) -> Iterator[str]:
         inside = Path(root).relative_to(folder)
         yield from (str(PurePosixPath(inside / name)) for name in names)
         yield from (str(PurePosixPath(inside / name)) for name in folders if (Path(root) / name).is_symlink())
+
+
+def _is_around_us(place: Path) -> bool:
+    try:
+        return Path.cwd().is_relative_to(place)
+    except OSError:
+        # A current folder that is gone is in nobody's way.
+        return False
 
 
 def _raise(error: OSError) -> None:

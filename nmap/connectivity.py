@@ -69,10 +69,6 @@ class Dense:
         """Return the summed input of the targets, (..., sources) -> (..., targets), in float64."""
         return np.asarray(x, np.float64) @ self.weights.T.astype(np.float64, copy=False)
 
-    def row_weights(self) -> Array:
-        """Return an array whose axis 0 is the target neuron (or, shared by neurons, their channel)."""
-        return self.weights
-
     def row_sums(self) -> tuple[Array, Array]:
         """Return the largest and the smallest possible summed input of each target for 0/1 sources: (targets,) each."""
         w = self.weights

@@ -7,12 +7,12 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nmap.diagnostics import Exit, NmapError
+from nmap.diagnostics import Diagnostic, Exit, NmapError
 from nmap.report.versions import PACKAGES, nmap_version, package_version
 
 __all__ = ["SCHEMA", "Check", "diagnose", "exit_status", "to_json", "to_text"]
@@ -61,11 +61,29 @@ def exit_status(checks: tuple[Check, ...]) -> Exit:
     return Exit.MISSING if any(check.state == "broken" for check in checks) else Exit.OK
 
 
-def to_json(checks: tuple[Check, ...]) -> dict[str, Any]:
-    """Return the object of `nmap doctor --format json`."""
+def to_json(checks: tuple[Check, ...], command: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the object of `nmap doctor --format json`; `diagnostics` repeats what is broken as other commands would tell it.
+
+    Args:
+        checks: what was found.
+        command: the words of the command line.
+    """
+    status = exit_status(checks)
+    broken = (check for check in checks if check.state == "broken")
+    found = (Diagnostic(_code(c.name), "error", f"{c.name}: {c.detail}", help=(c.help,) if c.help else ()) for c in broken)
     return {
-        "schema": SCHEMA, "nmap": nmap_version(), "exit_status": int(exit_status(checks)), "checks": [asdict(check) for check in checks],
+        "schema": SCHEMA, "nmap": nmap_version(), "command": list(command), "status": "error" if status else "ok",
+        "exit_status": int(status), "checks": [asdict(check) for check in checks], "diagnostics": [d.to_json() for d in found],
     }
+
+
+def _code(name: str) -> str:
+    """Return the code under which the catalogue has a broken check."""
+    if name == "import name nmap":
+        return "NM001"
+    if name.startswith(("target", "partitioner")):
+        return "NM002"
+    return "NM601" if name in ("numba cache", "temporary folder") else "NM005"
 
 
 def to_text(checks: tuple[Check, ...]) -> str:

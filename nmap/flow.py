@@ -31,7 +31,7 @@ from nmap.quantized import QuantizedNetwork
 from nmap.report.json import portable_command, portable_report
 from nmap.report.model import ChipVsFixed, ChipVsFloat, Estimate, Outcome, RunResult, Samples, Status, VendorCheck, Verification
 from nmap.report.versions import nmap_version, package_version
-from nmap.rules import run_rules
+from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
 from nmap.target.backend import Target
 from nmap.target.machine import Machine, build_machine
@@ -96,7 +96,27 @@ class _Journal:
         warned = strict and any(d.severity == "warning" for d in self.findings)
         if self.findings.errors:
             return self.outcome(Exit.DIFFERS)
-        return self.outcome(Exit.DOES_NOT_FIT if warned else Exit.OK)
+        if warned:
+            # It fits, but the user wants no warnings.
+            return replace(self.outcome(Exit.DOES_NOT_FIT), status="error")
+        return self.outcome(Exit.OK)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Give a temporary folder.
+
+    Raises:
+        NmapError: NM601, it cannot be made or is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="nmap-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise NmapError(Diagnostic(
+            "NM601", "error", f"the temporary folder `{tempfile.gettempdir()}` cannot be used", where=error.filename,
+            why=str(error.strerror or error), help=("name another one in the environment variable TMPDIR",),
+        )) from error
 
 
 class _Stop(Exception):  # noqa: N818 - not an error
@@ -185,24 +205,37 @@ class _Mapped:
     mapping: Mapping
 
 
-def _find(journal: _Journal, text: str, options: Options) -> tuple[Target, Machine]:
-    from nmap.target.registry import find_target
+def _find(journal: _Journal, text: str, options: Options, others: Sequence[str] = ()) -> tuple[Target, Machine]:
+    """Return a target and its machine; `others` are the further targets of the same command, which may know other approximations."""
+    from nmap.target.registry import find_target, target_names
 
     name, variant = split_target(text)
     target = find_target(name)
     machine = build_machine(target.spec, variant, options.chips, options.dead)
+    known = dict(target.spec.approximations)
+    for other in {split_target(text)[0] for text in others} & set(target_names()):
+        known.update(find_target(other).spec.approximations)
+    unknown = sorted(options.approximate - known.keys())
+    if unknown:
+        raise NmapError(Diagnostic(
+            "NM004", "error", f"nothing is approximated under {', '.join(f'`{name}`' for name in unknown)}",
+            why=f"`{name}` knows {'; '.join(f'`{key}`: {text}' for key, text in sorted(known.items())) or 'no approximation'}.",
+        ))
     journal.facts.update(
         target=name, spec=target.spec, variant=machine.variant, machine=machine, partitioner=options.partitioner, seed=options.seed
     )
     return target, machine
 
 
-def _quantize(journal: _Journal, network: Network, target: Target, options: Options) -> QuantizedNetwork:
+def _check_rules(journal: _Journal, network: Network, target: Target, options: Options) -> None:
     with journal.stage("check", target.spec.title):
         journal.facts["rules"] = run_rules(network, target, options, journal.findings)
+
+
+def _quantize(journal: _Journal, network: Network, target: Target, options: Options) -> QuantizedNetwork:
     with journal.stage("quantize"):
         quantized = target.quantize(network, options, journal.findings)
-        journal.findings.raise_errors(Exit.DOES_NOT_FIT)
+        journal.findings.raise_errors(refusal(journal.findings))
     journal.facts["quantized"] = quantized
     return quantized
 
@@ -234,6 +267,12 @@ def _map(
         journal.facts["spike_hops_per_step"] = mapping.placement.objective
     _stop(stop_after, "place")
     return mapping
+
+
+def _one_of(name: str, value: str | None, choices: Sequence[str]) -> None:
+    if value is not None and value not in choices:
+        known = ", ".join(f"`{choice}`" for choice in choices)
+        raise NmapError(Diagnostic("NM004", "error", f"`{name}` is `{value}`, which is none of {known}"))
 
 
 def _stop(stop_after: str | None, stage: str) -> None:
@@ -268,9 +307,10 @@ def check(
         journal = _Journal(tuple(command), progress)
 
         def body(journal: _Journal = journal, text: str = text) -> None:
-            target, machine = _find(journal, text, options)
+            target, machine = _find(journal, text, options, targets)
             network = _read(journal, path, {"dt": dt, "reset": reset, "source": source})
             samples, chosen = _load_samples(journal, input, network, options)
+            _check_rules(journal, network, target, chosen)
             quantized = _quantize(journal, network, target, chosen)
             _map(journal, quantized, target, machine, chosen, _rates(journal, network, samples), None)
 
@@ -301,6 +341,7 @@ def deploy(
     journal = _Journal(tuple(command), progress)
 
     def body() -> None:
+        _one_of("stop_after", stop_after, STAGES)
         chip, machine = _find(journal, target, options)
         conventions = {"dt": dt, "reset": reset, "source": source}
         network = _read(journal, path, conventions)
@@ -311,14 +352,10 @@ def deploy(
         manifest = _manifest(network, chip, machine, chosen, conventions, samples, command)
         if locked:
             check_lock(folder, manifest)
-        with journal.stage("check", chip.spec.title):
-            journal.facts["rules"] = run_rules(network, chip, chosen, journal.findings)
+        _check_rules(journal, network, chip, chosen)
         rates = _rates(journal, network, samples)
         _stop(stop_after, "check")
-        with journal.stage("quantize"):
-            quantized = chip.quantize(network, chosen, journal.findings)
-            journal.findings.raise_errors(Exit.DOES_NOT_FIT)
-        journal.facts["quantized"] = quantized
+        quantized = _quantize(journal, network, chip, chosen)
         _stop(stop_after, "quantize")
         mapping = _map(journal, quantized, chip, machine, chosen, rates, stop_after)
         with journal.stage("route"):
@@ -326,16 +363,16 @@ def deploy(
 
             program = build_program(quantized, chip.name, mapping, chosen.seed)
         _stop(stop_after, "route")
-        with tempfile.TemporaryDirectory(prefix="nmap-") as scratch:
+        with _scratch() as scratch:
             with journal.stage("emit", chip.artefact):
-                stored = Path(scratch) / "program.h5"
+                stored = scratch / "program.h5"
                 write_program(program, stored)
                 artefact = chip.emit(quantized, program)
                 contents: dict[str, bytes | Path] = {"program.h5": stored, f"network/{path.name}": path}
                 contents.update({f"{chip.artefact}/{name}": data for name, data in artefact.items()})
             # What is checked is what was written: the program is read back from its file.
             program = read_program(stored)
-            unpacked = Path(scratch) / chip.artefact
+            unpacked = scratch / chip.artefact
             for name, data in artefact.items():
                 (unpacked / name).parent.mkdir(parents=True, exist_ok=True)
                 (unpacked / name).write_bytes(data)
@@ -343,10 +380,16 @@ def deploy(
                 journal, network, chip, machine, quantized, program, samples, chosen, unpacked,
                 against=("fixed", "float", "vendor") if verify and stop_after != "emit" else (),
             )
+            if chosen.strict and any(d.severity == "warning" for d in journal.findings):
+                return
             with journal.stage("emit", str(folder)):
                 journal.facts["written"] = tuple(sorted([*contents, "report.json", "manifest.json", "nmap.lock"]))
-                report = portable_report(journal.finish(chosen.strict))
+                checked = journal.facts["verification"].vendor
+                manifest["vendor"] = None if checked is None else {"name": checked.name, "version": checked.version}
+                report = portable_report(_portable_outcome(journal.finish(chosen.strict)))
                 contents["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode()
+                if locked:
+                    _check_reproduced(folder, contents)
                 write_bundle(folder, contents, manifest)
         journal.facts["bundle"] = folder
         _stop(stop_after, "emit")
@@ -354,18 +397,50 @@ def deploy(
     return _guarded(journal, options.strict, body)
 
 
+def _chip_sha256(target: Target) -> str:
+    chip = package_files(type(target).__module__.partition(".")[0]).joinpath("chip.toml").read_bytes()
+    return hashlib.sha256(chip).hexdigest()
+
+
+def _portable_outcome(outcome: Outcome) -> Outcome:
+    """Return the outcome as a bundle keeps it: why the vendor's simulator did not run depends on the machine, not on the bundle."""
+    checked = outcome.verification
+    if checked is None or checked.vendor is None or checked.vendor.skipped_reason is None:
+        return outcome
+    vendor = replace(checked.vendor, skipped_reason="not available where the bundle was written")
+    return replace(outcome, verification=replace(checked, vendor=vendor))
+
+
+def _check_reproduced(folder: Path, contents: dict[str, bytes | Path]) -> None:
+    """Compare what is about to be written with the lock's hashes; the report may differ, since it tells which checks were run.
+
+    Raises:
+        NmapError: NM603, naming every file that came out differently.
+    """
+    recorded = json.loads((folder / "nmap.lock").read_text(encoding="utf-8"))["files"]
+    differing = [
+        name for name, content in sorted(contents.items())
+        if name != "report.json"
+        and recorded.get(name) != hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
+    ]
+    if differing:
+        raise NmapError(Diagnostic(
+            "NM603", "error", f"{', '.join(f'`{name}`' for name in differing)} came out differently from what the lock records",
+            where=str(folder / "nmap.lock"), why="Inputs, options and versions are the same, so the machine or the installation is not.",
+        ))
+
+
 def _manifest(
     network: Network, target: Target, machine: Machine, options: Options, conventions: dict[str, Any], samples: InputSamples | None,
     command: Sequence[str],
 ) -> dict[str, Any]:
-    chip = package_files(type(target).__module__.partition(".")[0]).joinpath("chip.toml").read_bytes()
     return {
         "nmap": nmap_version(),
         "network": {"file": Path(network.file).name, "sha256": network.sha256, "format": network.format},
         "samples": None if samples is None else {"file": samples.name, "sha256": samples.sha256},
         "target": {
             "name": target.name, "variant": machine.variant, "chips": machine.chips, "data_version": target.spec.data_version,
-            "chip_sha256": hashlib.sha256(chip).hexdigest(), "artefact": target.artefact,
+            "chip_sha256": _chip_sha256(target), "artefact": target.artefact,
         },
         "options": options.to_json(),
         "conventions": conventions,
@@ -495,9 +570,22 @@ def _open(journal: _Journal, folder: Path) -> _Opened:
     manifest = read_manifest(folder, bundle.manifest)
     options = manifest.choices()
     target, machine = _find(journal, f"{manifest.target.name}:{manifest.target.variant}", options)
+    _compare_origin(journal, bundle, target)
     journal.facts["bundle"] = folder
     network = _read(journal, bundle.path(f"network/{manifest.network.file}"), manifest.conventions.model_dump())
     return _Opened(bundle, network, target, machine, options)
+
+
+def _compare_origin(journal: _Journal, bundle: Bundle, target: Target) -> None:
+    """Warn where a bundle was written with another nmap or other chip data than the ones that now judge it."""
+    was, now = bundle.manifest.get("nmap"), nmap_version()
+    if was != now:
+        journal.findings.warning("NM603", f"the bundle was written by nmap {was}, this is {now}", where=str(bundle.folder))
+    if bundle.manifest["target"].get("chip_sha256") != _chip_sha256(target):
+        journal.findings.warning(
+            "NM603", f"the bundle was written with other chip data of `{target.name}` than those installed", where=str(bundle.folder),
+            help=("deploy the network again to have it checked against today's limits",),
+        )
 
 
 def _requantize(journal: _Journal, opened: _Opened) -> QuantizedNetwork:
@@ -523,8 +611,10 @@ def verify(
     journal = _Journal(tuple(command), progress)
 
     def body() -> None:
+        _one_of("against", against, ("fixed", "float", "vendor"))
         opened = _open(journal, bundle)
-        samples, _ = _load_samples(journal, input, opened.network, replace(opened.options, steps=steps))
+        chosen = replace(opened.options, steps=steps)
+        samples, _ = _load_samples(journal, input, opened.network, chosen)
         _check_payload(samples, opened.options)
         quantized = _requantize(journal, opened)
         with journal.stage("read", "program.h5"):
@@ -532,8 +622,7 @@ def verify(
         artefact = opened.bundle.path(opened.target.artefact)
         kinds = (against,) if against else ("fixed", "float", "vendor")
         _verify(
-            journal, opened.network, opened.target, opened.machine, quantized, program, samples, opened.options, artefact,
-            against=kinds,
+            journal, opened.network, opened.target, opened.machine, quantized, program, samples, chosen, artefact, against=kinds,
         )
         checked = journal.facts["verification"]
         if against == "vendor" and checked.vendor.skipped_reason is not None:
@@ -575,14 +664,21 @@ def run(
         NmapError: anything a user can mend.
     """
     journal = _Journal((), progress)
+    _one_of("level", level, ("chip", "fixed", "float"))
     is_bundle = source.is_dir()
+    stated = [name for name, value in (("--dt", dt), ("--reset", reset), ("--source", framework)) if value is not None]
+    if is_bundle and stated:
+        raise NmapError(Diagnostic(
+            "NM004", "error", f"{', '.join(stated)}: a bundle's conventions are settled", where=str(source),
+            help=("deploy the network again with them",),
+        ))
     chosen = level or ("chip" if is_bundle else "float")
     opened = _open(journal, source) if is_bundle else None
     if opened is None:
         if chosen != "float":
             raise NmapError(Diagnostic(
                 "NM004", "error", f"`{source.name}` is a network file: level `{chosen}` needs a bundle",
-                help=(f"nmap deploy {source.name} --target loihi2 -o DIR, then nmap run DIR",),
+                help=(f"nmap deploy {source.name} --target TARGET -o DIR, then nmap run DIR",),
             ))
         network, options = _read(journal, source, {"dt": dt, "reset": reset, "source": framework}), Options()
     else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
+
+from nmap.diagnostics import Findings
 
 __all__ = ["Options", "split_target"]
 
@@ -24,6 +27,9 @@ class Options:
         steps: time steps to run; None for the input's length.
         strict: warnings count as errors.
         payload: smallest and largest input value the samples hold; (0, 1) means binary spikes.
+
+    Raises:
+        NmapError: NM004, with every choice that is none.
     """
 
     bits: int | None = None
@@ -37,6 +43,24 @@ class Options:
     steps: int | None = None
     strict: bool = False
     payload: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        wrong = Findings()
+
+        def whole(name: str, least: int, optional: bool = True) -> None:
+            value = getattr(self, name)
+            if not (optional and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                wrong.error("NM004", f"`{name}` must be a whole number of at least {least}, not {value!r}")
+
+        whole("bits", 1)
+        whole("chips", 1)
+        whole("steps", 1)
+        whole("seed", 0, optional=False)
+        if self.effort not in (0, 1, 2):
+            wrong.error("NM004", f"`effort` must be 0, 1 or 2, not {self.effort!r}")
+        if not isinstance(self.slack, (int, float)) or not isfinite(self.slack) or self.slack < 0:
+            wrong.error("NM004", f"`slack` must be a number of at least 0, not {self.slack!r}")
+        wrong.raise_errors()
 
     @property
     def message_bits(self) -> int:

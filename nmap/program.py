@@ -8,6 +8,7 @@ results can be put back in order.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "SynapseBlock",
     "box_indices",
     "box_size",
+    "program_bytes",
     "read_program",
     "write_program",
 ]
@@ -217,40 +219,60 @@ def _write_json(group: h5py.Group, name: str, value: Any) -> None:
     group.attrs[name] = json.dumps(value, sort_keys=True)
 
 
+def program_bytes(program: Program) -> bytes:
+    """Return a program as the content of an HDF5 file, byte for byte the same for the same program.
+
+    The file is built in memory: HDF5 does not survive a disk that fills up while it writes.
+    """
+    with h5py.File("program.h5", "w", driver="core", backing_store=False, libver=("v110", "v110"), track_order=False) as file:
+        _write(program, file)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
 def write_program(program: Program, path: Path) -> None:
-    """Write a program to HDF5, byte for byte the same for the same program."""
-    with h5py.File(path, "w", libver=("v110", "v110"), track_order=False) as file:
-        _write_json(file, "schema", SCHEMA)
-        _write_json(file, "target", [program.target, program.variant])
-        _write_json(file, "seed", program.seed)
-        _write_json(file, "populations", [[p.name, p.shape, p.latency, p.is_input, p.is_output] for p in program.populations])
-        _write_array(file, "cores", np.array([[c.chip, c.x, c.y, c.core] for c in program.cores], np.int32).reshape(-1, 4))
-        for k, (group, routes) in enumerate(zip(program.groups, program.routes, strict=True)):
-            node = file.create_group(f"groups/{k:06d}", track_order=False)
-            _write_json(node, "header", [group.core, group.population, group.box, group.kernel])
-            for kind, values in (("params", group.params), ("initial", group.initial)):
-                for name, array in sorted(values.items()):
-                    _write_array(node.require_group(kind), name, array)
-            _write_routes(node.create_group("routes"), routes)
-        for k, block in enumerate(program.blocks):
-            node = file.create_group(f"blocks/{k:06d}", track_order=False)
-            synapses = block.synapses
-            header = [block.core, block.group, block.axon, block.delay, block.exponent, block.message_bits, block.bits, block.sign]
-            _write_json(node, "header", header)
-            _write_array(node, "weights", synapses.weights)
-            if block.delays is not None:
-                _write_array(node, "delays", block.delays)
-            if isinstance(synapses, ConvTile):
-                _write_json(node, "conv", [
-                    synapses.in_shape, synapses.out_shape, synapses.in_box, synapses.out_box, synapses.stride, synapses.padding,
-                    synapses.dilation, synapses.groups,
-                ])
-            elif isinstance(synapses, Sparse):
-                _write_array(node, "indptr", synapses.indptr)
-                _write_array(node, "indices", synapses.indices)
-                _write_json(node, "in_size", synapses.in_size)
-        for population, routes in sorted(program.inputs.items()):
-            _write_routes(file.create_group(f"inputs/{population:06d}"), routes)
+    """Write `program_bytes` to a file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.write_bytes(program_bytes(program))
+
+
+def _write(program: Program, file: h5py.File) -> None:
+    _write_json(file, "schema", SCHEMA)
+    _write_json(file, "target", [program.target, program.variant])
+    _write_json(file, "seed", program.seed)
+    _write_json(file, "populations", [[p.name, p.shape, p.latency, p.is_input, p.is_output] for p in program.populations])
+    _write_array(file, "cores", np.array([[c.chip, c.x, c.y, c.core] for c in program.cores], np.int32).reshape(-1, 4))
+    for k, (group, routes) in enumerate(zip(program.groups, program.routes, strict=True)):
+        node = file.create_group(f"groups/{k:06d}", track_order=False)
+        _write_json(node, "header", [group.core, group.population, group.box, group.kernel])
+        for kind, values in (("params", group.params), ("initial", group.initial)):
+            for name, array in sorted(values.items()):
+                _write_array(node.require_group(kind), name, array)
+        _write_json(node, "arrays", {"params": sorted(group.params), "initial": sorted(group.initial)})
+        _write_routes(node.create_group("routes"), routes)
+    for k, block in enumerate(program.blocks):
+        node = file.create_group(f"blocks/{k:06d}", track_order=False)
+        synapses = block.synapses
+        header = [block.core, block.group, block.axon, block.delay, block.exponent, block.message_bits, block.bits, block.sign]
+        _write_json(node, "header", header)
+        _write_json(node, "arrays", {"delays": block.delays is not None})
+        _write_array(node, "weights", synapses.weights)
+        if block.delays is not None:
+            _write_array(node, "delays", block.delays)
+        if isinstance(synapses, ConvTile):
+            _write_json(node, "conv", [
+                synapses.in_shape, synapses.out_shape, synapses.in_box, synapses.out_box, synapses.stride, synapses.padding,
+                synapses.dilation, synapses.groups,
+            ])
+        elif isinstance(synapses, Sparse):
+            _write_array(node, "indptr", synapses.indptr)
+            _write_array(node, "indices", synapses.indices)
+            _write_json(node, "in_size", synapses.in_size)
+    for population, routes in sorted(program.inputs.items()):
+        _write_routes(file.create_group(f"inputs/{population:06d}"), routes)
 
 
 def _write_routes(node: h5py.Group, routes: Routes) -> None:
@@ -258,55 +280,283 @@ def _write_routes(node: h5py.Group, routes: Routes) -> None:
         _write_array(node, name, getattr(routes, name))
 
 
-def _read_routes(node: h5py.Group) -> Routes:
-    return Routes(node["indptr"][()], node["core"][()], node["axon"][()])
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
 def read_program(path: Path) -> Program:
     """Read a program written by `write_program`.
 
+    What is returned can be run: every array has the length its neurons or axons ask for, and every index lies inside what it counts.
+    Whether the program keeps the chip's limits, and computes the network, is asked elsewhere.
+
     Raises:
-        NmapError: NM602, the file is missing, damaged or of another version.
+        NmapError: NM602, the file is missing, damaged, of another version, or contradicts itself.
     """
     try:
         with h5py.File(path, "r") as file:
-            if json.loads(file.attrs["schema"]) != SCHEMA:
-                raise ValueError(f"its schema is {file.attrs['schema']}, this nmap reads {SCHEMA}")
-            target, variant = json.loads(file.attrs["target"])
-            groups, routes, blocks = [], [], []
-            for name in sorted(file["groups"]):
-                node = file["groups"][name]
-                core, population, box, kernel = json.loads(node.attrs["header"])
-                arrays = [
-                    {key: frozen_array(values[()], np.int64) for key, values in node[kind].items()} if kind in node else {}
-                    for kind in ("params", "initial")
-                ]
-                groups.append(NeuronGroup(core, population, _tuples(box), kernel, *arrays))
-                routes.append(_read_routes(node["routes"]))
-            for name in sorted(file["blocks"]) if "blocks" in file else ():
-                node = file["blocks"][name]
-                weights = node["weights"][()]
-                synapses: Dense | Sparse | ConvTile
-                if "conv" in node.attrs:
-                    synapses = ConvTile(weights, *_tuples(json.loads(node.attrs["conv"])))
-                elif "indptr" in node:
-                    synapses = Sparse(node["indptr"][()], node["indices"][()], weights, json.loads(node.attrs["in_size"]))
-                else:
-                    synapses = Dense(weights)
-                core, group, axon, delay, exponent, message_bits, bits, sign = json.loads(node.attrs["header"])
-                delays = frozen_array(node["delays"][()], np.int64) if "delays" in node else None
-                blocks.append(SynapseBlock(core, group, axon, synapses, delays, delay, exponent, message_bits, bits, sign))
-            inputs = {int(name): _read_routes(file["inputs"][name]) for name in sorted(file["inputs"])} if "inputs" in file else {}
-            return Program(
-                target, variant,
-                tuple(ProgramPopulation(n, _tuples(s), la, i, o) for n, s, la, i, o in json.loads(file.attrs["populations"])),
-                tuple(Core(*(int(v) for v in row)) for row in file["cores"][()]),
-                tuple(groups), tuple(blocks), tuple(routes), inputs, json.loads(file.attrs["seed"]),
-            )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            program = _read(file)
+        for contradiction in _contradictions(program):
+            raise ValueError(contradiction)
+    # h5py raises RuntimeError and MemoryError, too, for damaged content; deeply nested JSON a RecursionError, which is a RuntimeError.
+    except (OSError, KeyError, ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
         message = f"`{path.name}` is not a program this nmap can read"
         raise NmapError(Diagnostic("NM602", "error", message, str(path), str(error))) from error
+    return program
+
+
+def _read(file: h5py.File) -> Program:
+    schema = _json(file, "schema")
+    if schema != SCHEMA:
+        raise ValueError(f"its schema is `{schema}`, this nmap reads `{SCHEMA}`")
+    target, variant = _json(file, "target", (str, str))
+    seed = _json(file, "seed")
+    if not _whole(seed):
+        raise ValueError("attribute `seed` is not a whole number")
+    cores = _integers(file, "cores", 2)
+    if cores.shape[1] != 4:
+        raise ValueError(f"`/cores` has {cores.shape[1]} columns, not 4")
+    groups, routes = [], []
+    for node in _numbered(file, "groups"):
+        groups.append(_read_group(node))
+        routes.append(_read_routes(_folder(node, "routes")))
+    inputs = {}
+    for name in _folder(file, "inputs") if "inputs" in file else ():
+        if not (name.isascii() and name.isdigit()):
+            raise ValueError(f"`/inputs/{name}` is not named by a population's number")
+        inputs[int(name)] = _read_routes(_folder(file, f"inputs/{name}"))
+    blocks = tuple(_read_block(node) for node in _numbered(file, "blocks")) if "blocks" in file else ()
+    return Program(
+        target, variant, _read_populations(file), tuple(Core(*(int(v) for v in row)) for row in cores), tuple(groups), blocks,
+        tuple(routes), dict(sorted(inputs.items())), seed,
+    )
+
+
+def _read_populations(file: h5py.File) -> tuple[ProgramPopulation, ...]:
+    rows = _json(file, "populations")
+    populations = []
+    for row in rows if isinstance(rows, list) else [rows]:
+        _typed("attribute `populations`", row, (str, list, int, bool, bool))
+        name, shape, latency, is_input, is_output = row
+        if not all(_whole(size) and size > 0 for size in shape) or latency < 0:
+            raise ValueError(f"population `{name}` has shape {shape} and latency {latency}")
+        populations.append(ProgramPopulation(name, tuple(shape), latency, is_input, is_output))
+    return tuple(populations)
+
+
+def _read_group(node: h5py.Group) -> NeuronGroup:
+    core, population, box, kernel = _json(node, "header", (int, int, list, str))
+    names = _json(node, "arrays")
+    arrays = []
+    for kind in ("params", "initial"):
+        listed = names.get(kind) if isinstance(names, dict) else None
+        if not isinstance(listed, list):
+            raise ValueError(f"`{node.name}` does not list its {kind}")
+        arrays.append({str(key): frozen_array(_integers(node, f"{kind}/{key}", 1), np.int64) for key in listed})
+    return NeuronGroup(core, population, _box(node, box), kernel, *arrays)
+
+
+def _read_block(node: h5py.Group) -> SynapseBlock:
+    core, group, axon, delay, exponent, message_bits, bits, sign = _json(node, "header", (int, int, int, int, int, int, int, str))
+    synapses: Dense | Sparse | ConvTile
+    if "conv" in node.attrs:
+        synapses = _read_tile(node)
+    elif "in_size" in node.attrs:
+        synapses = _read_sparse(node)
+    else:
+        synapses = Dense(_integers(node, "weights", 2, _WEIGHT))
+    arrays, delays = _json(node, "arrays"), None
+    if not isinstance(arrays, dict) or not isinstance(arrays.get("delays"), bool):
+        raise ValueError(f"`{node.name}` does not say whether it has delays")
+    if arrays["delays"]:
+        delays = frozen_array(_integers(node, "delays", synapses.weights.ndim, _STEPS), np.int64)
+    return SynapseBlock(core, group, axon, synapses, delays, delay, exponent, message_bits, bits, sign)
+
+
+def _read_sparse(node: h5py.Group) -> Sparse:
+    in_size = _json(node, "in_size")
+    if not _whole(in_size) or in_size < 1:
+        raise ValueError(f"attribute `in_size` of `{node.name}` is not a number of sources")
+    indptr = _pointers(node, _integers(node, "indices", 1, (0, in_size - 1)).size)
+    return Sparse(indptr, node["indices"][()], _integers(node, "weights", 1, _WEIGHT), in_size)
+
+
+def _read_tile(node: h5py.Group) -> ConvTile:
+    weights = _integers(node, "weights", 4, _WEIGHT)
+    header = _json(node, "conv", (list, list, list, list, list, list, list, int))
+    in_box, out_box = _box(node, header[2]), _box(node, header[3])
+    in_shape, out_shape, stride, padding, dilation = (tuple(header[k]) for k in (0, 1, 4, 5, 6))
+    groups = header[7]
+    rules = ((in_shape, 3, 1), (out_shape, 3, 1), (stride, 2, 1), (padding, 2, 0), (dilation, 2, 1), ((groups,), 1, 1))
+    for values, length, least in rules:
+        if len(values) != length or not all(_whole(v) and least <= v <= _INT32 for v in values):
+            raise ValueError(f"attribute `conv` of `{node.name}` does not describe a convolution")
+    if not (_inside(in_box, in_shape) and _inside(out_box, out_shape)):
+        raise ValueError(f"the tile of `{node.name}` leads outside its convolution")
+    if in_shape[0] % groups or out_shape[0] % groups or weights.shape[:2] != (out_box[0][1] - out_box[0][0], in_shape[0] // groups):
+        raise ValueError(f"the kernel rows of `{node.name}`, {weights.shape}, do not belong to its tile")
+    return ConvTile(weights, in_shape, out_shape, in_box, out_box, stride, padding, dilation, groups)
+
+
+def _read_routes(node: h5py.Group) -> Routes:
+    core, axon = (_integers(node, name, 1, (0, _INT32)) for name in ("core", "axon"))
+    if core.shape != axon.shape:
+        raise ValueError(f"`{node.name}` has {core.size} cores for {axon.size} axons")
+    return Routes(_pointers(node, core.size), core, axon)
+
+
+_INT32 = 2**31 - 1
+_WEIGHT = (-(2**31), _INT32)
+_STEPS = (0, _INT32)
+_SHIFT = 62
+"""The emulator's accumulators have 64 bits."""
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _typed(where: str, values: Any, types: tuple[type, ...]) -> None:
+    if not isinstance(values, list) or len(values) != len(types) or not all(
+        _whole(value) if kind is int else isinstance(value, kind) for value, kind in zip(values, types, strict=True)
+    ):
+        raise ValueError(f"{where} does not hold what this nmap writes there")
+
+
+def _json(node: h5py.Group, name: str, types: tuple[type, ...] | None = None) -> Any:
+    where = f"attribute `{name}`" + (f" of `{node.name}`" if node.name != "/" else "")
+    if name not in node.attrs:
+        raise ValueError(f"{where} is missing")
+    try:
+        value = json.loads(node.attrs[name])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{where} is not JSON") from error
+    if types is not None:
+        _typed(where, value, types)
+    return value
+
+
+def _folder(node: h5py.Group, name: str) -> h5py.Group:
+    found = node.get(name)
+    if not isinstance(found, h5py.Group):
+        raise ValueError(f"group `{node.name.rstrip('/')}/{name}` is missing")
+    return found
+
+
+def _numbered(file: h5py.File, name: str) -> list[h5py.Group]:
+    folder = _folder(file, name)
+    names = [f"{k:06d}" for k in range(len(folder))]
+    if set(names) != set(folder):
+        raise ValueError(f"the entries of `/{name}` are not numbered 0 to {len(names) - 1}")
+    return [_folder(folder, k) for k in names]
+
+
+def _integers(node: h5py.Group, name: str, rank: int, within: tuple[int, int] | None = None) -> Array:
+    """Return a dataset of whole numbers of that rank, all of them inside `within`, ends included."""
+    found, where = node.get(name), f"dataset `{node.name.rstrip('/')}/{name}`"
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{where} is missing")
+    if found.dtype.kind not in "iu" or found.shape is None or len(found.shape) != rank:
+        raise ValueError(f"{where} does not hold whole numbers of rank {rank}")
+    values: Array = found[()]
+    low, high = within or (-(2**63), 2**63 - 1)
+    if values.size and not low <= int(values.min()) <= int(values.max()) <= high:
+        raise ValueError(f"{where} holds a value outside {low} to {high}")
+    return values
+
+
+def _pointers(node: h5py.Group, entries: int) -> Array:
+    values = _integers(node, "indptr", 1, (0, entries))
+    if not values.size or values[0] != 0 or values[-1] != entries or (np.diff(values.astype(np.int64)) < 0).any():
+        raise ValueError(f"dataset `{node.name}/indptr` does not divide {entries} entries")
+    return values
+
+
+def _box(node: h5py.Group, value: Any) -> Box:
+    if not isinstance(value, list) or not all(isinstance(v, list) and len(v) == 2 and all(map(_whole, v)) for v in value):
+        raise ValueError(f"`{node.name}` has no box of (start, stop) pairs")
+    return tuple((start, stop) for start, stop in value)
+
+
+def _inside(box: Box, shape: tuple[int, ...]) -> bool:
+    return len(box) == len(shape) and all(0 <= start < stop <= size for (start, stop), size in zip(box, shape, strict=True))
+
+
+def _contradictions(program: Program) -> Iterator[str]:
+    """Sentences that say where parts of a program do not belong together, each of them sound in itself."""
+    if not program.target or not program.variant or not 0 <= program.seed < 2**32:
+        yield "the target, its variant or the seed is not one"
+    if not any(p.is_output for p in program.populations):
+        yield "no population is an output"
+    if len({p.name for p in program.populations}) < len(program.populations):
+        yield "two populations have one name"
+    for number, group in enumerate(program.groups):
+        yield from (f"neuron group {number} {what}" for what in _group_contradictions(program, group))
+    held = [0] * len(program.populations)
+    for group in program.groups:
+        held[group.population] += group.size
+    for index, population in enumerate(program.populations):
+        if population.is_input and index not in program.inputs:
+            yield f"`/inputs` has no routes of the input port `{population.name}`"
+        if not population.is_input and held[index] != prod(population.shape):
+            yield f"the neuron groups of `{population.name}` hold {held[index]} of its {prod(population.shape)} neurons"
+    # A core's axons are numbered without gaps, so none is beyond their number.
+    axons = [0] * len(program.cores)
+    largest = max(prod(p.shape) for p in program.populations)
+    for number, block in enumerate(program.blocks):
+        yield from (f"synapse block {number} {what}" for what in _block_contradictions(program, block, largest))
+        axons[block.core] += block.axons
+    for number, block in enumerate(program.blocks):
+        if not 0 <= block.axon <= axons[block.core] - block.axons:
+            yield f"synapse block {number} has input axons beyond the {axons[block.core]} of its core"
+    for number, (group, routes) in enumerate(zip(program.groups, program.routes, strict=True)):
+        yield from (f"neuron group {number} {what}" for what in _route_contradictions(routes, group.size, axons))
+    for index, routes in program.inputs.items():
+        if index >= len(program.populations) or not program.populations[index].is_input:
+            yield f"`/inputs` has routes of population {index}, which is not an input port"
+        population = program.populations[index]
+        yield from (f"input port `{population.name}` {what}" for what in _route_contradictions(routes, prod(population.shape), axons))
+
+
+def _group_contradictions(program: Program, group: NeuronGroup) -> Iterator[str]:
+    if not 0 <= group.core < len(program.cores):
+        yield f"lies on core {group.core} of {len(program.cores)}"
+    if not 0 <= group.population < len(program.populations):
+        yield f"belongs to population {group.population} of {len(program.populations)}"
+    population = program.populations[group.population]
+    if population.is_input:
+        yield f"belongs to the input port `{population.name}`"
+    if not _inside(group.box, population.shape):
+        yield f"has a box outside population `{population.name}`"
+    for name, values in (*group.params.items(), *group.initial.items()):
+        if values.size != group.size:
+            yield f"has {values.size} values of `{name}` for {group.size} neurons"
+
+
+def _block_contradictions(program: Program, block: SynapseBlock, largest: int) -> Iterator[str]:
+    if not 0 <= block.core < len(program.cores):
+        yield f"lies on core {block.core} of {len(program.cores)}"
+    if not 0 <= block.group < len(program.groups):
+        yield f"serves neuron group {block.group} of {len(program.groups)}"
+    synapses, group = block.synapses, program.groups[block.group]
+    if group.core != block.core:
+        yield f"lies on core {block.core} and serves neuron group {block.group} on core {group.core}"
+    targets = box_size(synapses.out_box) if isinstance(synapses, ConvTile) else synapses.out_size
+    if targets != group.size:
+        yield f"has {targets} targets for the {group.size} neurons of its group"
+    if not 1 <= block.axons <= largest:
+        yield f"has {block.axons} input axons, and the largest population {largest} neurons"
+    if block.delays is not None and (isinstance(synapses, ConvTile) or block.delays.shape != synapses.weights.shape):
+        yield "does not have one delay per synapse"
+    if not 0 <= block.delay <= _INT32 or abs(block.exponent) > _SHIFT or min(block.bits, block.message_bits) < 0:
+        yield "has a delay, an exponent or a width that no chip has"
+    if block.sign not in ("mixed", "excitatory", "inhibitory"):
+        yield f"has the sign mode `{block.sign}`"
+
+
+def _route_contradictions(routes: Routes, neurons: int, axons: list[int]) -> Iterator[str]:
+    if routes.indptr.size != neurons + 1:
+        yield f"has routes of {routes.indptr.size - 1} neurons instead of {neurons}"
+    if routes.core.size:
+        if routes.core.max() >= len(axons):
+            yield f"sends spikes to core {routes.core.max()} of {len(axons)}"
+        beyond = np.flatnonzero(routes.axon >= np.array(axons, np.int64)[routes.core])
+        if beyond.size:
+            core, axon = (int(values[beyond[0]]) for values in (routes.core, routes.axon))
+            yield f"sends spikes to input axon {axon} of core {core}, which has {axons[core]}"

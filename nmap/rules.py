@@ -7,7 +7,12 @@ from nmap.network import Network
 from nmap.options import Options
 from nmap.target.backend import Target
 
-__all__ = ["run_rules"]
+__all__ = ["refusal", "run_rules"]
+
+
+def refusal(findings: Findings) -> Exit:
+    """Return the exit status of recorded errors: wrong usage when an option is wrong, else a network that breaks a rule."""
+    return Exit.USAGE if any(d.code == "NM004" for d in findings.errors) else Exit.DOES_NOT_FIT
 
 
 def run_rules(network: Network, target: Target, options: Options, findings: Findings) -> int:
@@ -27,5 +32,5 @@ def run_rules(network: Network, target: Target, options: Options, findings: Find
     """
     for rule in target.rules:
         rule(network, target.spec, options, findings)
-    findings.raise_errors(Exit.USAGE if any(d.code == "NM004" for d in findings.errors) else Exit.DOES_NOT_FIT)
+    findings.raise_errors(refusal(findings))
     return len(target.rules)

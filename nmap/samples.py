@@ -109,8 +109,14 @@ def _members(path: Path, findings: Findings) -> dict[str, Array]:
                 "NM801",
                 f"`{path}` has no array `inputs`",
                 where=str(path),
-                why=f"it holds {', '.join(f'`{n}`' for n in held[:12]) or 'nothing'}",
-                help=("store the samples under the name `inputs`, of shape (samples, time, *input shape)",),
+                why=(
+                    "its member `inputs` is not in NumPy's format: arrays of a .npz file are members named `*.npy`"
+                    if "inputs" in entries else f"it holds {', '.join(f'`{n}`' for n in held[:12]) or 'nothing'}"
+                ),
+                help=(
+                    "write it with `np.savez_compressed(file, inputs=..., labels=...)`" if "inputs" in entries
+                    else "store the samples under the name `inputs`, of shape (samples, time, *input shape)",
+                ),
             )
         for key in ("inputs", "labels"):
             info = entries.get(f"{key}.npy")

@@ -34,6 +34,6 @@ def check(
             net, targets=names, options=chosen, dt=dt, reset=reset.value if reset else None, source=source, input=input,
             command=screen.command, progress=progress,
         )
-        return outcome_reply(outcomes[0]) if len(outcomes) == 1 else comparison_reply(outcomes, screen.command)
+        return outcome_reply(outcomes[0]) if len(outcomes) == 1 else comparison_reply(outcomes, names, screen.command)
 
     serve(context, work, format=format, quiet=quiet, verbose=verbose, strict=strict)

@@ -54,17 +54,27 @@ def _installs_nmap(info: Path) -> bool:
 
 
 def name_conflicts() -> tuple[Diagnostic, ...]:
-    """Return an NM001 for every installed distribution that owns nmap's import name."""
+    """Return an NM001 for every distribution that overwrites or hides nmap's import package.
+
+    One in a folder that Python searches after ours does neither.
+    """
+    ours = Path(__file__).resolve().parents[2]
+    searched = [os.path.realpath(folder or ".") for folder in sys.path]
+    # A package that an import hook finds is in no folder of the path; every folder comes before it.
+    last = searched.index(str(ours)) if str(ours) in searched else len(searched)
+    before = {*searched[: last + 1], str(ours)}
     return tuple(
         Diagnostic(
-            "NM001", "error", f"`{name}` installs the same import package `nmap` as nmap-snn, and one overwrites files of the other",
-            str(folder), "Whichever was installed last wins; neither can be trusted to be whole.",
+            "NM001", "error", f"`{name}` installs the same import package `nmap` as nmap-snn, and one overwrites or hides the other",
+            str(folder),
+            "In one folder whichever was installed last wins, and neither is whole; otherwise Python imports the first it finds.",
             (
                 "install nmap-snn in a virtual environment of its own",
                 f"or keep nmap-snn alone: pip uninstall {name}, then pip install --force-reinstall --no-deps nmap-snn",
             ),
         )
         for name, folder in foreign_packages()
+        if os.path.realpath(folder) in before and (folder / "nmap" / "__init__.py").is_file()
     )
 
 

@@ -16,12 +16,12 @@ def doctor(
 ) -> None:
     """Check interpreter, packages, solver, caches, plug-ins, vendors' software and names taken twice."""
 
-    def work(_screen: Screen, progress: Progress) -> Reply:
+    def work(screen: Screen, progress: Progress) -> Reply:
         from nmap.doctor import diagnose, exit_status, to_json, to_text
 
         progress("doctor", "looking")
         checks = diagnose()
         text = to_text(checks)
-        return Reply(text, to_json(checks), (), int(exit_status(checks)), text.rstrip().rpartition("\n")[2])
+        return Reply(text, to_json(checks, screen.command), (), int(exit_status(checks)), text.rstrip().rpartition("\n")[2])
 
     serve(context, work, format=format, quiet=quiet, verbose=verbose)

@@ -21,7 +21,8 @@ __all__ = ["app", "run"]
 app = typer.Typer(
     name="nmap", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done, 1 does not fit, 2 wrong usage, 3 verification differs, 4 something is not installed, 5 could not tell.",
+    epilog="Exit status: 0 done, 1 does not fit, 2 wrong usage, 3 verification differs, 4 something is not installed, 5 could not tell, "
+    "70 a bug in nmap, 130 interrupted.",
 )
 
 

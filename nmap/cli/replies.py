@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nmap.cli.serve import Reply
 
 if TYPE_CHECKING:
+    from nmap.diagnostics import Diagnostic
     from nmap.report.model import Outcome
 
 __all__ = ["comparison_reply", "inspection_reply", "outcome_reply"]
@@ -28,7 +30,8 @@ def outcome_reply(outcome: Outcome, *, writes: bool = False) -> Reply:
 
     report = to_json(outcome)
     # After a mistake in the command or its files there is nothing to report that the diagnostics do not say.
-    told = outcome.network if outcome.status != "error" or outcome.mapping is not None else None
+    # Not so after mere warnings under --strict, which also make an error.
+    told = outcome.network if outcome.status != "error" or outcome.mapping is not None or int(outcome.exit_status) == 1 else None
     text = to_text(report) if told is not None else ""
     short = f"{told.file}  {target_name(report)}  {verdict(report)}" if told is not None else ""
     written = outcome.bundle is not None if writes else None
@@ -45,14 +48,39 @@ def inspection_reply(outcome: Outcome) -> Reply:
     return Reply(text, report, outcome.diagnostics, int(outcome.exit_status))
 
 
-def comparison_reply(outcomes: Sequence[Outcome], command: Sequence[str]) -> Reply:
-    """Return the answer about one network on several targets; a diagnostic that every target repeats is printed once."""
-    from nmap.report.json import comparison_to_json, to_json
+def comparison_reply(outcomes: Sequence[Outcome], names: Sequence[str], command: Sequence[str]) -> Reply:
+    """Return the answer about one network on several targets.
+
+    A diagnostic that every target repeats is printed once; one that does not begins with the targets it is about.
+
+    Args:
+        outcomes: at least one.
+        names: the targets as the user named them, in the same order.
+        command: the words of the command line.
+    """
+    from nmap.report.json import comparison_to_json, name_target, to_json
     from nmap.report.text import comparison_text, target_name, verdict
 
     reports = [to_json(outcome) for outcome in outcomes]
-    exit_status = min((int(outcome.exit_status) for outcome in outcomes), key=_WORST_FIRST.index)
-    diagnostics = list({(d.code, d.where, d.message): d for outcome in outcomes for d in outcome.diagnostics}.values())
+    # A target that is not installed is in no outcome.
+    reports = [name_target(report, name) if report["target"] is None else report for report, name in zip(reports, names, strict=True)]
+    labels = [target_name(report) for report in reports]
+    worst = min(outcomes, key=lambda outcome: _WORST_FIRST.index(int(outcome.exit_status)))
+    diagnostics = _of_targets((label, outcome.diagnostics) for label, outcome in zip(labels, outcomes, strict=True))
     text = comparison_text(reports) if any(outcome.network is not None for outcome in outcomes) else ""
-    short = "\n".join(f"{target_name(report)}  {verdict(report)}" for report in reports)
-    return Reply(text, comparison_to_json(reports, command, exit_status), diagnostics, exit_status, short)
+    short = "\n".join(f"{label}  {verdict(report)}" for label, report in zip(labels, reports, strict=True))
+    exit_status = int(worst.exit_status)
+    return Reply(text, comparison_to_json(reports, command, worst.status, exit_status, diagnostics), diagnostics, exit_status, short)
+
+
+def _of_targets(found: Iterable[tuple[str, Sequence[Diagnostic]]]) -> list[Diagnostic]:
+    """Return each diagnostic once, with the targets it is about where these are not all."""
+    labels: dict[str, None] = {}
+    owners: dict[tuple[str, str | None, str], tuple[Diagnostic, dict[str, None]]] = {}
+    for label, diagnostics in found:
+        labels[label] = None
+        for d in diagnostics:
+            owners.setdefault((d.code, d.where, d.message), (d, {}))[1][label] = None
+    return [
+        d if len(about) == len(labels) else replace(d, message=f"{', '.join(about)}: {d.message}") for d, about in owners.values()
+    ]

@@ -6,6 +6,7 @@ Reports go to stdout, diagnostics and progress to stderr. With `--format json` s
 from __future__ import annotations
 
 import _thread
+import errno
 import os
 import sys
 import tempfile
@@ -33,7 +34,14 @@ _ASCII = str.maketrans({
     "·": "-", "×": "x", "→": ">", "◀": "<", "–": "-", "…": "~", "≠": "!=", "≥": ">=", "≤": "<=", "µ": "u", "−": "-",
 })
 
+# What says that output, not the work, has no place to go; with a name of a file it is about that file.
+_LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO})
+
 Progress = Callable[[str, str], None]
+
+
+class _LostStream(Exception):  # noqa: N818 - an event
+    """A standard stream takes no text: closed, or on a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ def answer(screen: Screen, work: Callable[[Screen, Progress], Reply]) -> int:
     """Run a command's work, print its answer and return the exit status; never raises for a mistake of the user or a bug."""
     hook, sys.unraisablehook = sys.unraisablehook, _after_swallowed
     try:
+        _occupy_closed()
         try:
             if screen.format is Format.sarif:
                 raise NmapError(Diagnostic(
@@ -108,12 +117,15 @@ def answer(screen: Screen, work: Callable[[Screen, Progress], Reply]) -> int:
             return print_failure(screen, error)
         return _print_reply(screen, reply)
     except KeyboardInterrupt:
-        with suppress(OSError):
-            sys.stderr.write("nmap: interrupted\n")
+        _tell("nmap: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        return _close_pipe()
+        _abandon()
+        return 0
     except Exception as error:
+        # Typer prints help by itself.
+        if isinstance(error, OSError) and error.errno in _LOST and error.filename is None:
+            return _lost(error.strerror or "output cannot be written", 0)
         return _crash(screen, error)
     finally:
         sys.unraisablehook = hook
@@ -139,11 +151,34 @@ def print_failure(screen: Screen, error: NmapError) -> int:
 
 
 def _print_reply(screen: Screen, reply: Reply) -> int:
+    """Print a reply and return the exit status; a reader that has gone is no error, a stream that takes no text is."""
+    status, report = _counted(screen, reply)
+    try:
+        _print_out(screen, reply, report)
+    except BrokenPipeError:
+        _abandon()
+    except _LostStream as lost:
+        return _lost(str(lost), 0)
+    try:
+        _print_diagnostics(screen, reply, status)
+    except BrokenPipeError:
+        _abandon()
+    except _LostStream as lost:
+        return _lost(str(lost), status)
+    return status
+
+
+def _counted(screen: Screen, reply: Reply) -> tuple[int, dict[str, Any]]:
+    """Return the exit status and the JSON report, warnings counted as `--strict` has it."""
     status, report = reply.exit_status, reply.report
     if screen.strict and status == 0 and any(d.severity == "warning" for d in reply.diagnostics):
         status = int(Exit.DOES_NOT_FIT)
         if "exit_status" in report:
             report = {**report, "exit_status": status, "status": "error"}
+    return status, report
+
+
+def _print_out(screen: Screen, reply: Reply, report: dict[str, Any]) -> None:
     if screen.format is Format.json:
         from json import dumps
 
@@ -152,6 +187,9 @@ def _print_reply(screen: Screen, reply: Reply) -> int:
         _write(sys.stdout, reply.short + "\n")
     else:
         _write(sys.stdout, reply.text)
+
+
+def _print_diagnostics(screen: Screen, reply: Reply, status: int) -> None:
     if reply.diagnostics or status:
         from nmap.report.messages import render_all
 
@@ -164,19 +202,35 @@ def _print_reply(screen: Screen, reply: Reply) -> int:
             text += f"\n\nerror: warnings count as errors under --strict (exit {status})"
         if text:
             _write(sys.stderr, text + "\n")
-    return status
 
 
-def _write(stream: TextIO, text: str) -> None:
-    """Print text, coloured on a terminal, in the stream's own encoding."""
+def _write(stream: TextIO | None, text: str) -> None:
+    """Print text, coloured on a terminal, in the stream's own encoding.
+
+    Raises:
+        _LostStream: the stream is closed or takes no text; why, in words.
+        BrokenPipeError: its reader has gone.
+    """
     if not text:
         return
+    # Python has no stream where the shell closed it.
+    if stream is None or stream.closed:
+        raise _LostStream("the stream is closed")
+    try:
+        _write_open(stream, text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _LostStream(error.strerror or str(error)) from error
+
+
+def _write_open(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):
         text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
-    if stream.isatty() and not os.environ.get("NO_COLOR"):
+    if _is_terminal(stream) and not os.environ.get("NO_COLOR"):
         _write_coloured(stream, text)
     else:
         stream.write(text)
@@ -201,7 +255,7 @@ def _write_coloured(stream: TextIO, text: str) -> None:
 def _progress(screen: Screen) -> Iterator[Progress]:
     if screen.quiet:
         yield _silent
-    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    elif _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
         with _live() as show:
             yield show
     elif screen.verbose:
@@ -210,12 +264,18 @@ def _progress(screen: Screen) -> Iterator[Progress]:
         yield _silent
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
 def _silent(stage: str, text: str) -> None:
     del stage, text
 
 
 def _line(stage: str, text: str) -> None:
-    _write(sys.stderr, f"{stage:<10} {text}".rstrip() + "\n")
+    # Work goes on though nobody sees it.
+    with suppress(_LostStream, BrokenPipeError):
+        _write(sys.stderr, f"{stage:<10} {text}".rstrip() + "\n")
 
 
 @contextmanager
@@ -235,25 +295,55 @@ def _live() -> Iterator[Progress]:
         yield show
 
 
-def _close_pipe() -> int:
-    """Leave quietly when the reader of stdout has gone, for example `nmap targets | head -1`."""
-    with suppress(OSError, ValueError):
-        # What Python still flushes at exit has to go somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def _occupy_closed() -> None:
+    """Keep the numbers of closed standard streams taken: what a library prints must not land in a file opened next."""
+    if any(stream is None for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        number = os.open(os.devnull, os.O_RDWR)
+        while number <= 2:
+            number = os.open(os.devnull, os.O_RDWR)
+        os.close(number)
+
+
+def _lost(why: str, status: int) -> int:
+    """Say once that output went nowhere and return the exit status: that of a failure already, or 2."""
+    _abandon()
+    _tell(f"nmap: output cannot be written: {why}")
+    return status or int(Exit.USAGE)
+
+
+def _tell(line: str) -> None:
+    """Print a line to stderr if that is possible at all."""
+    try:
+        _write(sys.stderr, line + "\n")
+    except (_LostStream, BrokenPipeError):
+        _abandon()
+
+
+def _abandon() -> None:
+    """Let go of the standard streams that take no text, for example in `nmap targets | head -1`."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                # What Python still flushes at exit has to go somewhere.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _crash(screen: Screen, error: Exception) -> int:
     path = write_crash_file(screen.command, error)
     told = f"; what happened is in {path}" if path is not None else ""
-    with suppress(OSError):
-        _write(sys.stderr, f"nmap: a bug in nmap stopped it: {type(error).__name__}{told}\n")
+    _tell(f"nmap: a bug in nmap stopped it: {type(error).__name__}{told}")
+    try:
         if screen.format is Format.json:
             from json import dumps
 
             from nmap.report.json import failure_to_json
 
             _write(sys.stdout, dumps(failure_to_json(NmapError((), Exit.BUG), screen.command), indent=2) + "\n")
+    except (_LostStream, BrokenPipeError):
+        _abandon()
     return int(Exit.BUG)
 
 

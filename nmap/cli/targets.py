@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,13 +30,13 @@ def targets(
 ) -> None:
     """List the installed chips; or show every limit of one with its source, and what it supports."""
 
-    def work(_screen: Screen, _progress: Progress) -> Reply:
-        return _list() if name is None else _one(name)
+    def work(screen: Screen, _progress: Progress) -> Reply:
+        return _list(screen.command) if name is None else _one(name, screen.command)
 
     serve(context, work, format=format, quiet=quiet, verbose=verbose)
 
 
-def _list() -> Reply:
+def _list(command: Sequence[str]) -> Reply:
     from nmap.report.text import count, table
     from nmap.target.registry import find_target, target_names
 
@@ -52,10 +53,11 @@ def _list() -> Reply:
     ]
     lines = table(("target", "chip", "variant", "chips", "cores per chip"), rows, right={3, 4}) if rows else ["no target is installed"]
     text = "\n".join([*lines, "", *(["Next: nmap targets " + specs[0].name] if specs else [])]).rstrip() + "\n"
-    return Reply(text, _report(specs, broken), broken, int(Exit.MISSING) if broken else 0)
+    status = int(Exit.MISSING) if broken else 0
+    return Reply(text, _report(specs, broken, command, status), broken, status)
 
 
-def _one(text: str) -> Reply:
+def _one(text: str, command: Sequence[str]) -> Reply:
     from nmap.options import split_target
     from nmap.target.machine import build_machine
     from nmap.target.registry import find_target
@@ -64,14 +66,15 @@ def _one(text: str) -> Reply:
     spec = find_target(name).spec
     if variant is not None:
         build_machine(spec, variant)
-    return Reply(describe(spec), _report([spec], []))
+    return Reply(describe(spec), _report([spec], [], command, 0))
 
 
-def _report(specs: list[ChipSpec], broken: list[Diagnostic]) -> dict[str, Any]:
+def _report(specs: list[ChipSpec], broken: list[Diagnostic], command: Sequence[str], exit_status: int) -> dict[str, Any]:
     from nmap.report.versions import nmap_version
 
     return {
-        "schema": SCHEMA, "nmap": nmap_version(), "targets": [spec.model_dump(mode="json") for spec in specs],
+        "schema": SCHEMA, "nmap": nmap_version(), "command": list(command), "status": "error" if exit_status else "ok",
+        "exit_status": exit_status, "targets": [spec.model_dump(mode="json") for spec in specs],
         "diagnostics": [diagnostic.to_json() for diagnostic in broken],
     }
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numba
 
+from nmap.compiled import compiled
+
 __all__ = ["add_conv", "add_dense", "add_sparse"]
 
-_OPTIONS = {"nogil": True, "cache": True, "boundscheck": False}
 
-
-@numba.njit("void(int32[:,::1], int32[::1], int32[:,::1], boolean, int64, int64, int64, int64[:,::1])", **_OPTIONS)
+@compiled("void(int32[:,::1], int32[::1], int32[:,::1], boolean, int64, int64, int64, int64[:,::1])", boundscheck=False)
 def add_dense(
     spikes: Any, axon_of: Any, weights: Any, binary: bool, first: int, last: int, shift: int, out: Any
 ) -> None:
@@ -40,8 +40,8 @@ def add_dense(
                     out[row + shift, j] += numba.int64(weights[axon, j]) * payload
 
 
-@numba.njit(
-    "void(int32[:,::1], int32[::1], int64[::1], int32[::1], int32[::1], boolean, int64, int64, int64, int64[:,::1])", **_OPTIONS
+@compiled(
+    "void(int32[:,::1], int32[::1], int64[::1], int32[::1], int32[::1], boolean, int64, int64, int64, int64[:,::1])", boundscheck=False
 )
 def add_sparse(
     spikes: Any, axon_of: Any, indptr: Any, targets: Any, weights: Any, binary: bool, first: int, last: int, shift: int, out: Any
@@ -59,8 +59,8 @@ def add_sparse(
                     out[row + shift, targets[s]] += numba.int64(weights[s]) * payload
 
 
-@numba.njit(
-    "void(int32[:,::1], int32[::1], int32[:,:,:,::1], int64[::1], boolean, int64, int64, int64, int64[:,:,:,::1])", **_OPTIONS
+@compiled(
+    "void(int32[:,::1], int32[::1], int32[:,:,:,::1], int64[::1], boolean, int64, int64, int64, int64[:,:,:,::1])", boundscheck=False
 )
 def add_conv(
     spikes: Any, axon_of: Any, kernel: Any, geometry: Any, binary: bool, first: int, last: int, shift: int, out: Any

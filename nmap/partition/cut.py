@@ -282,8 +282,7 @@ def _no_answer(
     remedies = list(more_cores(machine, problem, packing))
     if options.effort < 2:
         remedies.append(f"search longer: `--effort {options.effort + 1}`")
-    if partitioner != "cpsat":
-        remedies.append("search exactly: `--partitioner cpsat`")
+    remedies.append(f"try another algorithm than `{partitioner}`: --partitioner NAME")
     return Diagnostic(
         "NM501", "error", f"the partitioner `{partitioner}` found no way onto {problem.cores} cores, and no proof that there is none",
         why=f"At least {packing.lower_bound} cores are needed (proved); the best answer found needs {packing.clusters}.",

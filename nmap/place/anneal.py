@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import log
 
 import numpy as np
-from numba import njit
 
+from nmap.compiled import compiled
 from nmap.connectivity import Array
 from nmap.place.hilbert import curve_order
 from nmap.place.problem import PlacementProblem, placement_cost
@@ -28,7 +28,7 @@ _RESTARTS = (1, 6, 12)
 _THRESHOLDS = np.array([round(-log((k + 0.5) / 4096) * 2**20) / 2**20 for k in range(4096)])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _next(state):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     # xorshift64* (Marsaglia 2003, Vigna 2016)
     x = state[0]
@@ -39,14 +39,14 @@ def _next(state):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     return np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _far(xy, distance, a, b):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     if distance.shape[0] > 0:
         return distance[a, b]
     return abs(xy[a, 0] - xy[b, 0]) + abs(xy[a, 1] - xy[b, 1])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _gain(xy, distance, port_hops, start, other, weight, port, slot, a, to, swap):  # type: ignore[no-untyped-def] # pragma: no cover
     """Return the change of cost when cluster `a` goes to slot `to`; traffic with cluster `swap`, which takes its place, stays as long."""
     at = slot[a]
@@ -58,7 +58,7 @@ def _gain(xy, distance, port_hops, start, other, weight, port, slot, a, to, swap
     return change
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _anneal(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     xy, distance, port_hops, cell, cell_start, cell_slots, start, other, weight, port, slot, holder, thresholds, steps, moves, cooling,
     state,

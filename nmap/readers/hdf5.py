@@ -21,7 +21,7 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.network import Provenance
 
-__all__ = ["MAX_BYTES", "MAX_ELEMENTS", "MAX_TOTAL_BYTES", "Group", "Tree", "address_bytes", "damaged_heap", "heap_objects"]
+__all__ = ["MAX_BYTES", "MAX_ELEMENTS", "MAX_TOTAL_BYTES", "Group", "Tree", "address_bytes", "damaged_heap", "heap_objects", "too_large"]
 
 MAX_ELEMENTS = 2**31
 """Largest number of elements one array may declare."""
@@ -39,6 +39,11 @@ _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\x01\x00\x00\x00"
 _H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError, UnicodeError)
+
+
+def too_large(what: str, values: Array) -> str:
+    """Return the message about an entry with integers beyond `MAX_ELEMENTS`."""
+    return f"{what} is [{', '.join(f'{float(v):.0f}' for v in values[:8])}], which is too large; the reader's limit is {MAX_ELEMENTS}"
 
 
 class Tree:

@@ -15,7 +15,7 @@ import numpy as np
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.diagnostics import Findings
 from nmap.network import Assumption, Conventions, Network, Neuron, Population, Projection, Provenance
-from nmap.readers.hdf5 import Group, Tree
+from nmap.readers.hdf5 import MAX_ELEMENTS, Group, Tree, too_large
 
 __all__ = ["read_netx"]
 
@@ -194,8 +194,11 @@ class _Reader:
         if values is None:
             return None
         flat = values.ravel()
-        if flat.size == 0 or np.any(flat != np.floor(flat)) or np.any(flat < 1) or np.any(flat > 2**31):
+        if flat.size == 0 or np.any(flat != np.floor(flat)) or np.any(flat < 1):
             self._mismatch(group, f"`shape` is {flat[:8].tolist()}; positive integers belong here", "shape")
+            return None
+        if np.any(flat > MAX_ELEMENTS):
+            self.findings.error("NM110", too_large("`shape`", flat), where=group.place("shape"))
             return None
         shape = tuple(int(v) for v in flat)
         if kind == "dense" or prod(shape) == shape[0]:
@@ -352,8 +355,11 @@ class _Reader:
         if values is None:
             return None
         flat = values.ravel()
-        if flat.size not in (1, 2) or np.any(flat != np.floor(flat)) or np.any(flat < min(default, 1)) or np.any(flat > 2**31):
+        if flat.size not in (1, 2) or np.any(flat != np.floor(flat)) or np.any(flat < min(default, 1)):
             self._mismatch(group, f"`{entry}` is {flat[:8].tolist()}; one or two integers of at least {min(default, 1)} belong here", entry)
+            return None
+        if np.any(flat > MAX_ELEMENTS):
+            self.findings.error("NM110", too_large(f"`{entry}`", flat), where=group.place(entry))
             return None
         return (int(flat[0]), int(flat[-1]))
 

@@ -11,7 +11,7 @@ import numpy as np
 from nmap.connectivity import Array, Conv2d
 from nmap.diagnostics import Findings
 from nmap.readers.graph import FIELDS, NEURONS, POOLS, Graph, Key, Node, Shape, natural, parameters_of
-from nmap.readers.hdf5 import MAX_BYTES, MAX_ELEMENTS
+from nmap.readers.hdf5 import MAX_BYTES, MAX_ELEMENTS, too_large
 from nmap.readers.linear import padded_same
 
 __all__ = ["Shapes", "at_shape", "conv_of", "core_shape", "fits_layer", "matrix_of", "pair_of", "pool_window"]
@@ -135,19 +135,17 @@ class Shapes:
         if node.type in ("Affine", "Linear"):
             weight = matrix_of(f["weight"]) if "weight" in f else None
             if weight is None or weight.ndim != 2:
-                shape = None if weight is None else weight.shape
-                self._error(node, f"weight of `{name}` has shape {shape}; a matrix (targets, sources) belongs here", entry="weight")
+                found = "is empty" if weight is None else f"has shape {weight.shape}"
+                self._error(node, f"weight of `{name}` {found}; a matrix (targets, sources) belongs here", entry="weight")
             elif "bias" in f and f["bias"].size not in (1, weight.shape[0]):
                 self._error(node, f"bias of `{name}` has {f['bias'].size} entries for {weight.shape[0]} targets", entry="bias")
             return
         if node.type == "Conv2d":
             weight = f.get("weight")
             if weight is None or weight.ndim != 4:
-                shape = None if weight is None else weight.shape
+                found = "is empty" if weight is None else f"has shape {weight.shape}"
                 self._error(
-                    node,
-                    f"weight of `{name}` has shape {shape}; a kernel (out channels, in channels, height, width) belongs here",
-                    entry="weight",
+                    node, f"weight of `{name}` {found}; a kernel (out channels, in channels, height, width) belongs here", entry="weight"
                 )
                 return
             if "bias" in f and f["bias"].size not in (1, weight.shape[0]):
@@ -185,8 +183,13 @@ class Shapes:
         if values is None:
             return []
         flat = values.ravel()
-        if (sizes is not None and flat.size not in sizes) or np.any(flat != np.floor(flat)) or np.any(flat < least) or np.any(flat > 2**31):
+        if (sizes is not None and flat.size not in sizes) or np.any(flat != np.floor(flat)) or np.any(flat < least):
             self._error(node, f"`{entry}` of `{node.name}` is {flat[:8].tolist()}; integers of at least {least} belong here", entry=entry)
+            del node.fields[entry]
+            return []
+        if np.any(flat > MAX_ELEMENTS):
+            self.bad.add(node.key)
+            self.findings.error("NM110", too_large(f"`{entry}` of `{node.name}`", flat), where=f"{node.where}/{entry}")
             del node.fields[entry]
             return []
         return [int(v) for v in flat]

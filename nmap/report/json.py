@@ -23,8 +23,8 @@ from nmap.report.model import Outcome, RunResult, Samples, Verification
 from nmap.report.versions import nmap_version
 
 __all__ = [
-    "COMPARISON", "SCHEMA", "comparison_to_json", "core_label", "failure_to_json", "portable_command", "portable_report", "run_to_json",
-    "schema", "to_json",
+    "COMPARISON", "SCHEMA", "comparison_to_json", "core_label", "failure_to_json", "name_target", "portable_command", "portable_report",
+    "run_to_json", "schema", "to_json",
 ]
 
 SCHEMA = "nmap.report/1"
@@ -128,12 +128,16 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
         output: the file the spikes were written to, or None.
     """
     report = _empty(command, "ok", 0, result.diagnostics)
+    if result.target is not None:
+        report = name_target(report, result.target)
     report["samples"] = _samples(result.samples)
     report["bundle"] = None if result.bundle is None else str(result.bundle)
     report["timings_s"] = {stage: _number(seconds) for stage, seconds in result.timings.items()}
     report["written"] = [] if output is None else [output]
     report["run"] = {
-        "level": result.level, "network": result.network, "target": result.target, "raw_time": result.raw_time,
+        "level": result.level, "network": result.network, "target": result.target,
+        # A network that is not mapped has no time of its own chip.
+        "raw_time": result.raw_time and result.level != "float",
         "samples": int(result.spikes.shape[0]), "steps": int(result.spikes.shape[1]),
         "output_spikes": int(np.count_nonzero(result.spikes)), "accuracy": _number(result.accuracy),
         "probes": {name: list(values.shape) for name, values in sorted(result.probes.items())},
@@ -141,10 +145,28 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
     return report
 
 
-def comparison_to_json(reports: Sequence[dict[str, Any]], command: Sequence[str], exit_status: int) -> dict[str, Any]:
-    """Return the object printed for several targets: every report in full."""
+def name_target(report: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the report with a target of which only the name is known, as `--target` takes it."""
+    family, _, variant = name.partition(":")
+    return {**report, "target": {
+        "name": family, "variant": variant or None, "title": None, "chips": None, "cores": None, "dead_cores": None, "data_version": None,
+    }}
+
+
+def comparison_to_json(
+    reports: Sequence[dict[str, Any]], command: Sequence[str], status: str, exit_status: int, diagnostics: Iterable[Diagnostic]
+) -> dict[str, Any]:
+    """Return the object printed for several targets: every report in full.
+
+    Args:
+        reports: objects of schema `nmap.report/1`, by target.
+        command: the words of the command line.
+        status, exit_status: of the target that went worst.
+        diagnostics: of all targets, once each.
+    """
     return {
-        "schema": COMPARISON, "nmap": nmap_version(), "command": list(command), "exit_status": exit_status, "reports": list(reports),
+        "schema": COMPARISON, "nmap": nmap_version(), "command": list(command), "status": status, "exit_status": exit_status,
+        "diagnostics": [diagnostic.to_json() for diagnostic in diagnostics], "reports": list(reports),
     }
 
 

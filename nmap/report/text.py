@@ -69,7 +69,7 @@ def comparison_text(reports: Sequence[Report]) -> str:
         if worst:
             more = f" ({len(worst) - 1} more)" if len(worst) > 1 else ""
             reasons += _hanging(f"  {target_name(report)}  ", f"{worst[0]['code']} {worst[0]['message']}{more}")
-    header = _network_line(reports[0]) if reports else []
+    header = next((_network_line(report) for report in reports if report["network"] is not None), [])
     return "\n\n".join("\n".join(part) for part in (header, lines, reasons) if part) + "\n"
 
 
@@ -94,8 +94,9 @@ def verdict(report: Report) -> str:
     status, fits = report["status"], report["fits"]
     if status == "ok":
         return "fits" if fits else "ok"
-    if status == "does_not_fit" and fits:
-        return "fits, but warnings count as errors under --strict"
+    if report["exit_status"] == 1 and (status == "error" or fits):
+        # Nothing but a warning under --strict fails what fits.
+        return f"{'fits' if fits else 'ok'}, but warnings count as errors under --strict"
     return {"does_not_fit": "does not fit", "differs": "verification differs", "unknown": "could not tell", "error": "failed"}[status]
 
 

@@ -79,7 +79,7 @@ class ChipSpec(_Strict):
     """One chip family.
 
     Resources are per-core budgets (keys are what `Target.demand` returns), limits are ranges of parameter fields, features say what
-    is exact, approximate or refused.
+    is exact, approximate or refused, approximations are the names `--approximate` takes and what each allows.
     """
 
     name: str
@@ -89,6 +89,7 @@ class ChipSpec(_Strict):
     resources: dict[str, Resource]
     limits: dict[str, Limit]
     features: dict[str, Feature]
+    approximations: dict[str, str] = {}
     variants: dict[str, Variant]
     constants: dict[str, Constant] = {}
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 
+from nmap.compiled import compiled
 from nmap.connectivity import Array
 from nmap.emulate.kernel import Kernel
 
@@ -30,14 +30,14 @@ _MAX = _HALF - 1
 _SIGNATURE = "void(int64[:,::1], int64[:,::1], int64[:,::1], int32[:,::1], int64[:,:,::1])"
 
 
-@numba.njit("int64(int64, int64)", inline="always", cache=True)
+@compiled("int64(int64, int64)", inline="always")
 def _decay(value: int, factor: int) -> int:
     product = value * factor
     # An arithmetic shift rounds down; the chip rounds toward zero.
     return product >> 12 if product >= 0 else -((-product) >> 12)
 
 
-@numba.njit("int64(int64)", inline="always", cache=True)
+@compiled("int64(int64)", inline="always")
 def _wrap(value: int) -> int:
     if value > 8388608:
         return value - 16777216
@@ -46,17 +46,17 @@ def _wrap(value: int) -> int:
     return value
 
 
-@numba.njit("int64(int64)", inline="always", cache=True)
+@compiled("int64(int64)", inline="always")
 def _saturate(value: int) -> int:
     return min(max(value, -8388607), 8388607)
 
 
-@numba.njit("int64(int64, int64)", inline="always", cache=True)
+@compiled("int64(int64, int64)", inline="always")
 def _bias(mantissa: int, exponent: int) -> int:
     return mantissa << exponent if exponent >= 0 else mantissa >> -exponent
 
 
-@numba.njit(_SIGNATURE, nogil=True, cache=True)
+@compiled(_SIGNATURE)
 def _run_lif(params: Any, state: Any, dendrite: Any, spikes: Any, probe: Any) -> None:
     steps, n = dendrite.shape
     keep = probe.size > 0
@@ -80,7 +80,7 @@ def _run_lif(params: Any, state: Any, dendrite: Any, spikes: Any, probe: Any) ->
         state[1, k] = v
 
 
-@numba.njit(_SIGNATURE, nogil=True, cache=True)
+@compiled(_SIGNATURE)
 def _run_ternary_lif(params: Any, state: Any, dendrite: Any, spikes: Any, probe: Any) -> None:
     steps, n = dendrite.shape
     keep = probe.size > 0

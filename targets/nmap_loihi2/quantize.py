@@ -26,6 +26,8 @@ _STATE_MAX = (1 << 23) - 1
 _SPARSE_BELOW = 0.5
 """A dense matrix with fewer non-zero weights than this share is stored synapse by synapse: zeros cost as much as weights."""
 
+_FAR_LEAK = 0.1
+"""Relative error of a leak above which a warning says so."""
 _MANY_ZEROED = 0.25
 """Share of weights rounded to zero above which a warning says so; the table of losses counts them always."""
 
@@ -485,9 +487,16 @@ def _bias(
 
 
 def _report_decays(neuron: Neuron, du: Array, dv: Array, where: str, name: str, findings: Findings) -> None:
-    for label, factor, gone, kept in (
-        ("current", neuron.alpha, du < 0, du >= 4095), ("voltage", neuron.beta, dv <= 0, dv >= 4096),
+    for label, factor, gone, kept, leak in (
+        ("current", neuron.alpha, du < 0, du >= 4095, (du + 1) / 4096), ("voltage", neuron.beta, dv <= 0, dv >= 4096, dv / 4096),
     ):
+        wanted = 1 - factor
+        far = int(np.count_nonzero(~gone & ~kept & (np.abs(leak - wanted) > _FAR_LEAK * wanted)))
+        if far:
+            findings.warning(
+                "NM303", f"the {label} decay of {far} neurons of `{name}` is off by more than {_FAR_LEAK:.0%} after rounding", where=where,
+                why=f"The smallest step is 1/4096; the file asks for {float(wanted.min()):.3g} per step.",
+            )
         no_leak = int(np.count_nonzero(gone & (factor < 1)))
         no_memory = int(np.count_nonzero(kept & (factor > 0)))
         if no_leak:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nmap.compiled import compiled
 from nmap.connectivity import Array
 
 __all__ = ["LIF", "V_MAX", "V_MIN", "LifKernel"]
@@ -40,11 +41,7 @@ class LifKernel:
 @cache
 def _compiled() -> Callable[..., None]:
     # numba takes longer to import than the whole command line, so only a run pays for it.
-    from numba import njit
-
-    signature = "void(int64[:,::1], int64[:,::1], int64[:,::1], int32[:,::1], int64[:,:,::1])"
-    compiled: Callable[..., None] = njit(signature, cache=True, nogil=True)(_run)
-    return compiled
+    return compiled("void(int64[:,::1], int64[:,::1], int64[:,::1], int32[:,::1], int64[:,:,::1])")(_run)
 
 
 def _run(params: Any, state: Any, dendrite: Any, spikes: Any, probe: Any) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+import threading
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +277,74 @@ def test_app_runs_under_typers_own_runner(net: Path) -> None:
     assert result.exit_code == 0
     assert json.loads(result.stdout)["network"]["neurons"] == 8
     assert CliRunner().invoke(app, ["inspect", "none.nir"]).exit_code == 2
+
+
+def run_to(place: object, net: Path, samples: Path, nmap: Runner) -> Any:
+    return nmap("run", net, "--input", samples, "-o", place)
+
+
+def test_links_are_followed_and_files_replaced_whole(net: Path, samples: Path, nmap: Runner) -> None:
+    Path("there").mkdir()
+    Path("link.npz").symlink_to("there/o.npz")
+    for _ in range(2):
+        assert run_to("link.npz", net, samples, nmap).status == 0
+        assert Path("link.npz").is_symlink()
+        with np.load("there/o.npz") as file:
+            assert file["spikes"].shape == (5, 12, 3)
+    assert [path.name for path in Path("there").iterdir()] == ["o.npz"]
+
+
+def test_no_file_of_the_user_is_taken_for_scratch(net: Path, samples: Path, nmap: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".o.npz.new").write_text("mine")
+    Path(".nmap-ab.new").write_text("mine too")
+    monkeypatch.setattr("secrets.token_hex", lambda _size: "ab")
+    assert run_to("o.npz", net, samples, nmap).status == 2
+    assert Path(".o.npz.new").read_text() == "mine"
+    assert Path(".nmap-ab.new").read_text() == "mine too"
+
+
+@pytest.mark.parametrize("place", ["net.nir", "s.npz", "./s.npz", "link", "hard"])
+def test_inputs_are_not_overwritten(net: Path, samples: Path, nmap: Runner, place: str) -> None:
+    Path("link").symlink_to("s.npz")
+    Path("hard").hardlink_to("s.npz")
+    before = (net.read_bytes(), samples.read_bytes())
+    result = run_to(place, net, samples, nmap)
+    assert result.status == 2
+    assert "which this run reads" in result.err
+    assert (net.read_bytes(), samples.read_bytes()) == before
+
+
+def test_devices_and_pipes_stay_what_they_are(net: Path, samples: Path, nmap: Runner) -> None:
+    os.mkfifo("pipe")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(Path("pipe").read_bytes()), daemon=True)
+    reader.start()
+    assert run_to("pipe", net, samples, nmap).status == 0
+    reader.join(10)
+    assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
+    with np.load(BytesIO(got[0])) as file:
+        assert file["counts"].shape == (5, 3)
+    try:
+        os.mknod("null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.mknod("full", stat.S_IFCHR | 0o666, os.makedev(1, 7))
+        Path("null").write_bytes(b"")
+    except PermissionError:
+        pytest.skip("devices cannot be made here")
+    assert run_to("null", net, samples, nmap).status == 0
+    full = run_to("full", net, samples, nmap)
+    assert full.status == 2
+    assert "No space left on device" in full.err
+    assert all(stat.S_ISCHR(Path(name).stat().st_mode) for name in ("null", "full"))
+
+
+def test_target_that_is_not_installed_has_its_row_and_its_name(net: Path, nmap: Runner) -> None:
+    result = nmap("check", net, "--target", "nope,toy", "--partitioner", "greedy")
+    assert result.status == 2
+    assert {"nope", "toy:2x2"} <= {line.split()[0] for line in result.out.splitlines() if line.startswith("  ")}
+    assert result.out.startswith("net.nir")
+    assert result.err.startswith("error[NM003]: nope: ")
+    report = nmap("check", net, "--target", "nope,toy", "--partitioner", "greedy", "--format", "json").json
+    assert (report["status"], report["exit_status"], report["command"][:2]) == ("error", 2, ["nmap", "check"])
+    assert [part["target"]["name"] for part in report["reports"]] == ["nope", "toy"]
+    assert [d["code"] for d in report["diagnostics"]] == ["NM003"]
+    assert [problem for part in report["reports"] for problem in problems(part, schema(), closed=True)] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nmap.cli.conflicts import foreign_packages, looks_like_scanning, name_conflicts, other_command
-from tests.cli.runner import Runner
+from tests.cli.runner import ROOT, Runner
 
 
 def distribution(folder: Path, name: str, record: str, file: str = "RECORD") -> None:
@@ -41,7 +41,9 @@ def test_folders_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
 
 def test_start_stops_where_the_import_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nmap: Runner) -> None:
     distribution(tmp_path, "python_nmap-0.7.1.dist-info", "nmap/__init__.py,,\n")
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    (tmp_path / "nmap").mkdir()
+    (tmp_path / "nmap" / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert [d.code for d in name_conflicts()] == ["NM001"]
     result = nmap("targets")
     assert result.status == 4
@@ -51,6 +53,20 @@ def test_start_stops_where_the_import_name_is_taken(tmp_path: Path, monkeypatch:
     assert nmap("--help").status == 0
     broken = [check for check in nmap("doctor", "--format", "json").json["checks"] if check["name"] == "import name nmap"]
     assert broken[0]["state"] == "broken"
+
+
+def test_one_that_is_searched_later_or_has_no_package_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nmap: Runner) -> None:
+    distribution(tmp_path, "python_nmap-0.7.1.dist-info", "nmap/__init__.py,,\n")
+    # What an incomplete removal leaves hides nothing.
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(ROOT), *sys.path])
+    assert name_conflicts() == ()
+    (tmp_path / "nmap").mkdir()
+    (tmp_path / "nmap" / "__init__.py").touch()
+    assert len(name_conflicts()) == 1
+    monkeypatch.setattr(sys, "path", [str(ROOT), str(tmp_path)])
+    assert len(foreign_packages()) == 1
+    assert name_conflicts() == ()
+    assert nmap("targets", "toi").status == 2
 
 
 @pytest.mark.parametrize("words", [

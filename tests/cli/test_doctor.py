@@ -22,6 +22,8 @@ def test_this_installation_is_healthy(nmap: Runner) -> None:
     result = nmap("doctor", "--format", "json")
     assert result.status == 0
     assert result.json["schema"] == "nmap.doctor/1"
+    assert (result.json["status"], result.json["exit_status"], result.json["diagnostics"]) == ("ok", 0, [])
+    assert result.json["command"] == ["nmap", "doctor", "--format", "json"]
     found = {check["name"]: check for check in result.json["checks"]}
     assert {"nmap-snn", "python", "platform", "numpy", "h5py", "ortools", "numba", "networkx", "solver", "numba cache"} <= set(found)
     assert {"target toy", "target loihi2", "partitioner cpsat", "partitioner greedy", "import name nmap", "command nmap"} <= set(found)
@@ -39,6 +41,9 @@ def test_missing_package_is_broken_with_a_remedy(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(versions, "version", absent)
     assert state("numpy") == Check("numpy", "broken", "not installed", "pip install numpy")
     assert nmap("doctor").status == 4
+    report = nmap("doctor", "--format", "json").json
+    assert (report["status"], report["exit_status"]) == ("error", 4)
+    assert ("NM005", "numpy: not installed", ["pip install numpy"]) in [(d["code"], d["message"], d["help"]) for d in report["diagnostics"]]
 
 
 def test_solver_that_does_not_load_or_solve(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ def test_help_lists_every_command_and_the_exit_statuses(nmap: Runner) -> None:
     assert result.status == 0
     listed = [line.split()[0] for line in result.out.split("Commands:")[1].splitlines() if line[2:3].strip()]
     assert listed[: len(COMMANDS)] == list(COMMANDS)
+    assert "70 a bug in nmap" in " ".join(result.out.split())
     assert "5 could not tell" in " ".join(result.out.split())
     assert nmap().out == result.out
     assert nmap("-h").out == result.out
@@ -135,3 +137,40 @@ def test_closed_stdout_is_no_error() -> None:
         command = [sys.executable, "-m", "nmap.cli", "targets", "toy"]
         done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """A device that takes nothing, of the test's own."""
+    path = tmp_path / "full"
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+        with path.open("wb") as stream:
+            stream.write(b"x")
+    except PermissionError:
+        pytest.skip("devices cannot be made here")
+    except OSError:
+        return path
+    raise AssertionError("the device takes text")
+
+
+@pytest.mark.parametrize(("words", "status", "said"), [
+    ("targets toy > full", 2, "nmap: output cannot be written: No space left on device\n"),
+    ("targets toy --format json > full", 2, "nmap: output cannot be written: No space left on device\n"),
+    ("--help > full", 2, "nmap: output cannot be written: No space left on device\n"),
+    ("targets toy >&-", 2, "nmap: output cannot be written: the stream is closed\n"),
+    ("targets toy > full 2> full", 2, ""),
+    ("targets toy >&- 2>&-", 2, ""),
+    ("targets toi 2> full", 2, ""),
+    ("targets toi 2>&-", 2, ""),
+    ("depoly 2>&-", 2, ""),
+    ("targets toy 2>&- > /dev/null", 0, ""),
+])
+def test_streams_that_take_nothing(words: str, status: int, said: str, full: Path) -> None:
+    folders = os.pathsep.join(str(ROOT / name) for name in ("", "targets", "partitioners"))
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m nmap.cli {words}"], capture_output=True, text=True, cwd=full.parent, check=False, timeout=60,
+        env={**os.environ, "PYTHONPATH": folders},
+    )
+    assert (done.returncode, done.stderr) == (status, said)
+    assert [path.name for path in full.parent.iterdir()] == ["full"]

@@ -55,7 +55,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 def test_strict_makes_warnings_fail(capsys: pytest.CaptureFixture[str]) -> None:
     report = {"status": "ok", "exit_status": 0}
     assert answer(screen(strict=True, format=Format.json), fixed(Reply("", report, (WARNING,)))) == 1
-    assert json.loads(capsys.readouterr().out)["exit_status"] == 1
+    assert json.loads(capsys.readouterr().out) == {"status": "error", "exit_status": 1}
     assert answer(screen(strict=True), fixed(Reply("", report, (NOTE,)))) == 0
     assert answer(screen(strict=True), fixed(Reply("", report, (WARNING,), 3))) == 3
 

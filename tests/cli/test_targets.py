@@ -34,6 +34,8 @@ def test_variant_is_checked(nmap: Runner) -> None:
 def test_json_is_the_chip_data(nmap: Runner) -> None:
     report = nmap("targets", "--format", "json").json
     assert report["schema"] == "nmap.targets/1"
+    assert (report["status"], report["exit_status"], report["diagnostics"]) == ("ok", 0, [])
+    assert report["command"] == ["nmap", "targets", "--format", "json"]
     assert [target["name"] for target in report["targets"]] == list(target_names())
     (toy,) = nmap("targets", "toy", "--format", "json").json["targets"]
     assert toy == find_target("toy").spec.model_dump(mode="json")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nmap.bundle import LOCK, MANIFEST, check_lock, check_place, read_bundle, write_bundle
+from nmap.bundle import LOCK, MANIFEST, check_lock, check_place, is_part, read_bundle, write_bundle
 from nmap.diagnostics import Exit, NmapError
 
 FILES: dict[str, bytes | Path] = {"program.h5": b"program", "report.json": b'{"schema": "nmap.report/1"}', "lava/net.py": b"code"}
@@ -138,9 +138,29 @@ def test_file_in_the_way_and_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "is a file" in refusal(tmp_path / "file")
     assert "is not a folder" in why_not(tmp_path / "file" / "out")
+    assert why_not(tmp_path / "x" / "y" / "z").endswith(f"`{tmp_path / 'x'}` does not exist.")
     (tmp_path / "empty").mkdir()
     write_bundle(tmp_path / "empty", FILES, MADE_FROM)
     read_bundle(tmp_path / "empty")
+
+
+def test_current_folder_is_not_replaced(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", bundle):
+        monkeypatch.chdir(folder)
+        assert "current folder" in refusal(Path())
+        assert "current folder" in refusal(folder)
+    assert (bundle / MANIFEST).is_file()
+    monkeypatch.chdir(bundle / "lava")
+    assert "current folder" in refusal(bundle)
+
+
+def test_files_of_a_bundle_are_known_by_its_manifest(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "spikes.npz").touch()
+    here = bundle.resolve()
+    assert [is_part(bundle, here / name) for name in (MANIFEST, LOCK, sorted(FILES)[0], "spikes.npz")] == [True, True, True, False]
+    assert not is_part(bundle, tmp_path / MANIFEST)
+    assert not is_part(tmp_path, tmp_path / MANIFEST)
 
 
 def why_not(folder: Path) -> str:

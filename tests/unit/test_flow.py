@@ -206,12 +206,12 @@ def test_lock(copy, few):
     assert other.diagnostics[0].code == "NM603"
 
 
-def test_strict_turns_a_warning_into_a_failure(few, tmp_path, monkeypatch):
+def test_strict_turns_a_warning_into_a_failure(few):
     plain = flow.check(NET, targets=["loihi2"], options=Options(bits=2), input=few)[0]
     strict = flow.check(NET, targets=["loihi2"], options=Options(bits=2, strict=True), input=few)[0]
-    warned = any(d.severity == "warning" for d in plain.diagnostics)
     assert plain.status == "ok"
-    assert (strict.exit_status == Exit.DOES_NOT_FIT) == warned
+    assert [d.severity for d in plain.diagnostics] == ["warning", "warning"]
+    assert strict.exit_status == Exit.DOES_NOT_FIT
 
 
 def test_dead_cores_are_not_used(few):
@@ -239,5 +239,62 @@ def test_python_interface(few, tmp_path):
     assert [d.status for d in nmap.check(NET, ["loihi2"], input=few)] == ["ok"]
     assert nmap.read(NET).neurons == 106
     assert "loihi2" in nmap.targets()
+    assert [d.status for d in nmap.check(NET, target="all", input=few)] == ["ok", "does_not_fit"]
+    assert nmap.__version__
     with pytest.raises(NmapError):
         nmap.deploy(tmp_path / "missing.h5", "loihi2")
+
+
+@pytest.mark.parametrize("wrong", [
+    {"approximate": "bogus"}, {"approximate": ["reset", "bogus"]}, {"effort": 9}, {"bits": "x"}, {"seed": -1}, {"steps": 0}, {"chips": 0},
+    {"slack": float("nan")}, {"stop_after": "bogus"}, {"bits": True},
+])
+def test_nonsense_is_refused(wrong, tmp_path):
+    with pytest.raises(NmapError) as caught:
+        nmap.deploy(NET, "loihi2", output=tmp_path / "out", **wrong)
+    assert [d.code for d in caught.value.diagnostics] == ["NM004"]
+    assert caught.value.exit_status == Exit.USAGE
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_levels_and_checks_are_refused(copy, few):
+    calls = (
+        lambda: nmap.run(copy, few, level="bogus"), lambda: nmap.verify(copy, against="bogus"), lambda: nmap.run(copy, few, dt=1.0),
+    )
+    for call in calls:
+        with pytest.raises(NmapError) as caught:
+            call()
+        assert caught.value.diagnostics[0].code == "NM004"
+
+
+def test_verify_keeps_to_the_steps_asked_for(copy):
+    assert flow.verify(copy, steps=5, against="fixed").verification.chip_vs_fixed.steps == 7
+
+
+def test_a_strict_warning_writes_nothing(few, tmp_path):
+    outcome = flow.deploy(NET, target="loihi2", options=Options(bits=2, strict=True), input=few, output=tmp_path / "out")
+    assert outcome.status == "error"
+    assert outcome.exit_status == Exit.DOES_NOT_FIT
+    assert outcome.fits
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_other_chip_data_says_so(copy, few):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["target"]["chip_sha256"] = "0" * 64
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    outcome = flow.verify(copy, input=few, against="fixed")
+    assert outcome.status == "ok"
+    assert [d.code for d in outcome.diagnostics] == ["NM603"]
+
+
+@pytest.mark.parametrize(("entry", "value"), [
+    ("bits", "8"), ("bits", 99), ("payload", [0]), ("payload", ["a", "b"]), ("dead", [[0]]), ("chips", "x"), ("effort", 5),
+])
+def test_a_damaged_manifest_is_refused(copy, entry, value):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["options"][entry] = value
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    outcome = flow.verify(copy)
+    assert [d.code for d in outcome.diagnostics] == ["NM602"]
+    assert entry in outcome.diagnostics[0].why

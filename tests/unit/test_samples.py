@@ -180,3 +180,11 @@ def test_damaged_archives(tmp_path: Path, network: Network) -> None:
     for kept in (0.4, 0.8, 0.97):
         (tmp_path / "u.npz").write_bytes(whole[: int(len(whole) * kept)])
         _refused(tmp_path / "u.npz", network, "NM801")
+
+
+def test_member_that_is_no_array_is_told_from_a_missing_one(tmp_path: Path, network: Network) -> None:
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
+        archive.writestr("inputs", b"1 0 1")
+    with pytest.raises(NmapError, match="NM801") as caught:
+        samples.load(tmp_path / "s.npz", network)
+    assert "is not in NumPy's format" in str(caught.value.diagnostics[0].why)

@@ -209,3 +209,11 @@ def test_conventions_of_a_netx_file_cannot_be_overruled(tmp_path: Path) -> None:
     with refused("NM111", "NM111"):
         read(path, reset="subtract", source="sinabs")
     assert read(path, reset="zero", source="lava").conventions.reset == "zero"
+
+
+@pytest.mark.parametrize("shape", [np.array([2**40]), np.array([np.inf])])
+def test_shapes_beyond_the_limit_are_called_too_large(tmp_path: Path, shape: np.ndarray) -> None:
+    write_netx(tmp_path / "a.net", [_dense(np.ones((2, 3)), shape=shape)])
+    with refused("NM110") as found:
+        read(tmp_path / "a.net")
+    assert "too large" in found[0].message

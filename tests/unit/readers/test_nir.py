@@ -446,3 +446,24 @@ def test_reading_does_not_depend_on_the_order_of_edges(tmp_path: Path) -> None:
         network = read(write_nir(tmp_path / f"{k}.nir", nodes, edges[k:] + edges[:k]))
         seen.add((tuple(p.name for p in network.populations), tuple((p.name, p.delay) for p in network.projections)))
     assert seen == {(("in", "z", "b", "a"), (("in->z", 0), ("a->z", 1), ("z->b", 0), ("z->a", 0), ("b->a", 0)))}
+
+
+def test_sizes_beyond_the_limit_are_called_too_large(tmp_path: Path) -> None:
+    nodes = {"input": port(2**40), "w": linear(_weights(2, 3)), "n": if_(2), "output": sink(2)}
+    write_nir(tmp_path / "a.nir", nodes, chain(*nodes))
+    with refused("NM110") as found:
+        read(tmp_path / "a.nir")
+    assert "too large" in found[0].message
+    assert str(2**40) in found[0].message
+
+
+@pytest.mark.parametrize(("node", "word"), [
+    (linear(np.zeros((0, 64))), "weight of `w` is empty; a matrix"),
+    (conv(np.zeros((0, 1, 3, 3))), "weight of `w` is empty; a kernel"),
+])
+def test_empty_weights_are_called_empty(tmp_path: Path, node: dict[str, Any], word: str) -> None:
+    nodes = {"input": port(64), "w": node, "n": if_(2), "output": sink(2)}
+    write_nir(tmp_path / "a.nir", nodes, chain(*nodes))
+    with refused("NM106") as found:
+        read(tmp_path / "a.nir")
+    assert found[0].message.startswith(word)

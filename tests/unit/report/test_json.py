@@ -20,6 +20,7 @@ from nmap.report.json import (
     to_json,
 )
 from nmap.report.model import Estimate, Outcome, RunResult, Samples, VendorCheck, Verification
+from nmap.report.text import run_text
 from nmap.target.machine import build_machine
 from tests.unit.report.outcomes import conv_network, mapping, misfit, network, outcome, spec
 from tests.unit.report.schema_check import problems
@@ -166,9 +167,11 @@ def test_core_labels_name_the_chip_only_when_there_are_several() -> None:
 
 
 def test_comparison_holds_every_report() -> None:
-    joined = comparison_to_json([to_json(outcome()), to_json(misfit())], ["nmap"], 1)
+    joined = comparison_to_json([to_json(outcome()), to_json(misfit())], ["nmap"], "does_not_fit", 1, misfit().diagnostics)
     assert joined["schema"] == "nmap.comparison/1"
     assert [report["fits"] for report in joined["reports"]] == [True, False]
+    assert (joined["status"], joined["exit_status"], joined["command"]) == ("does_not_fit", 1, ["nmap"])
+    assert [d["code"] for d in joined["diagnostics"]] == [d.code for d in misfit().diagnostics]
 
 
 def test_run_report_counts_output_spikes() -> None:
@@ -176,3 +179,14 @@ def test_run_report_counts_output_spikes() -> None:
     assert report["run"]["output_spikes"] == 24
     assert report["run"]["probes"] == {"lif.v": [2, 3, 5]}
     assert report["written"] == []
+
+
+def test_run_report_names_the_target_and_its_own_time_only_where_there_is_one() -> None:
+    report = run_to_json(replace(RUN, target="tiny:two", network="net.h5", raw_time=True), ["nmap"], None)
+    assert (report["target"]["name"], report["target"]["variant"], report["network"]) == ("tiny", "two", None)
+    assert report["run"]["raw_time"] is True
+    assert "raw chip time" in run_text(report)
+    assert problems(report, schema(), closed=True) == []
+    report = run_to_json(replace(RUN, level="float", raw_time=True), ["nmap"], None)
+    assert (report["target"], report["run"]["raw_time"]) == (None, False)
+    assert "raw" not in run_text(report)

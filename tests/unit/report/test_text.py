@@ -132,13 +132,15 @@ def test_misfit_says_so_and_that_nothing_was_written() -> None:
     assert "verdict: does not fit" in text
     assert "Nothing written." in text
     assert squeezed(next(row for row in text.splitlines() if row.startswith("  partition"))) == "partition does not fit 0.2 s"
-    assert "used" not in text
+    assert "fullest core" not in text
     assert "limited by" not in text
 
 
 def test_strict_failure_is_not_called_a_misfit() -> None:
-    report = to_json(outcome(status="does_not_fit", exit_status=Exit.DOES_NOT_FIT))
+    report = to_json(outcome(status="error", exit_status=Exit.DOES_NOT_FIT))
+    assert (report["status"], report["fits"], report["exit_status"]) == ("error", True, 1)
     assert verdict(report) == "fits, but warnings count as errors under --strict"
+    assert verdict(to_json(outcome(status="error", exit_status=Exit.USAGE))) == "failed"
 
 
 @pytest.mark.parametrize(("command", "changes", "expected"), [

@@ -1,0 +1,315 @@
+"""Programs on disk: what is written is read back, and nothing malformed gets past the reader."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from nmap.connectivity import Dense, Sparse
+from nmap.diagnostics import NmapError
+from nmap.program import (
+    ConvTile,
+    Core,
+    NeuronGroup,
+    Program,
+    ProgramPopulation,
+    Routes,
+    SynapseBlock,
+    box_indices,
+    program_bytes,
+    read_program,
+    write_program,
+)
+
+PLANE = (2, 3, 3)
+
+
+def group(core: int, population: int, box: tuple[tuple[int, int], ...], n: int) -> NeuronGroup:
+    values = np.arange(n, dtype=np.int64)
+    return NeuronGroup(core, population, box, "some.kernel", {"leak": values, "threshold": values + 9}, {"v": -values})
+
+
+def example() -> Program:
+    """An input port of 18, a convolution of 16 on core 0, five dense and sparse neurons split over cores 0 and 1."""
+    rng = np.random.default_rng(1)
+    kernel = rng.integers(-9, 9, (4, 1, 2, 2)).astype(np.int32)
+    tile = ConvTile(kernel, PLANE, (4, 2, 2), ((0, 2), (0, 3), (0, 3)), ((0, 4), (0, 2), (0, 2)), (1, 1), (0, 0), (1, 1), 2)
+    dense = rng.integers(-9, 9, (3, 16)).astype(np.int32)
+    sparse = Sparse.from_dense(rng.integers(0, 2, (2, 16)).astype(np.int32) * 5)
+    blocks = (
+        SynapseBlock(0, 0, 0, tile, None, 0, 0, 0, 8, "mixed"),
+        SynapseBlock(0, 1, 18, Dense(dense), rng.integers(0, 4, (3, 16)), 1, -2, 8, 8, "mixed"),
+        SynapseBlock(1, 2, 0, sparse, np.arange(sparse.synapses), 0, 3, 0, 8, "excitatory"),
+    )
+    onto_both = np.stack([np.arange(18, 34), np.arange(16)], 1).ravel()
+    routes = (
+        Routes(np.arange(17) * 2, np.tile([0, 1], 16), onto_both), Routes(np.zeros(4), np.zeros(0), np.zeros(0)),
+        Routes(np.zeros(3), np.zeros(0), np.zeros(0)),
+    )
+    populations = (
+        ProgramPopulation("in", PLANE, 0, True, False), ProgramPopulation("conv", (4, 2, 2), 1, False, False),
+        ProgramPopulation("out", (5,), 2, False, True),
+    )
+    groups = (group(0, 1, ((0, 4), (0, 2), (0, 2)), 16), group(0, 2, ((0, 3),), 3), group(1, 2, ((3, 5),), 2))
+    inputs = {0: Routes(np.arange(19), np.zeros(18), np.arange(18))}
+    return Program("some", "small", populations, (Core(0, 1, 2, 3), Core(1, 0, 0, 7)), groups, blocks, routes, inputs, 2**32 - 1)
+
+
+def plain(value: object) -> object:
+    """A program as lists and numbers, which can be compared."""
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.tolist()]
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [plain(entry) for entry in value]
+    fields = getattr(value, "__dataclass_fields__", None)
+    return value if fields is None else [type(value).__name__, {name: plain(getattr(value, name)) for name in fields}]
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "program.h5"
+    write_program(example(), path)
+    return path
+
+
+def reason(path: Path) -> str:
+    with pytest.raises(NmapError) as caught:
+        read_program(path)
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.code == "NM602"
+    assert diagnostic.where == str(path)
+    assert diagnostic.why
+    return diagnostic.why
+
+
+def test_what_is_written_is_read_back(stored: Path) -> None:
+    assert plain(read_program(stored)) == plain(example())
+
+
+def test_bytes_do_not_depend_on_the_place(stored: Path, tmp_path: Path) -> None:
+    assert stored.read_bytes() == program_bytes(example())
+    write_program(read_program(stored), tmp_path / "other name.h5")
+    assert (tmp_path / "other name.h5").read_bytes() == stored.read_bytes()
+
+
+def test_another_program_has_other_bytes() -> None:
+    program = example()
+    assert program_bytes(program) != program_bytes(
+        Program("some", "small", program.populations, program.cores, program.groups, program.blocks, program.routes, program.inputs, 1)
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full, a disk that is always full")
+def test_a_full_disk_is_an_os_error() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        write_program(example(), Path("/dev/full"))
+
+
+def test_box_indices_are_c_order() -> None:
+    assert box_indices(((1, 3), (0, 2)), (3, 4)).tolist() == [4, 5, 8, 9]
+
+
+def entries(kind: type) -> list[str]:
+    names: list[str] = []
+    with h5py.File(io.BytesIO(program_bytes(example())), "r") as file:
+        file.visititems(lambda name, node: names.append(name) if isinstance(node, kind) else None)
+    return names
+
+
+def attributes() -> list[tuple[str, str]]:
+    with h5py.File(io.BytesIO(program_bytes(example())), "r") as file:
+        return [(name, key) for name in ("/", *entries(h5py.Group)) for key in file[name].attrs]
+
+
+def test_the_example_has_all_kinds_of_entries() -> None:
+    assert len(entries(h5py.Dataset)) == 1 + 3 * (3 + 3) + (1 + 2 + 4) + 3
+    assert {"delays", "indptr", "leak", "v"} <= {name.rpartition("/")[2] for name in entries(h5py.Dataset)}
+
+
+@pytest.mark.parametrize("name", entries(h5py.Dataset))
+def test_a_missing_dataset(stored: Path, name: str) -> None:
+    with h5py.File(stored, "r+") as file:
+        del file[name]
+    assert name.rpartition("/")[2] in reason(stored)
+
+
+@pytest.mark.parametrize("name", entries(h5py.Group))
+def test_a_missing_group(stored: Path, name: str) -> None:
+    with h5py.File(stored, "r+") as file:
+        del file[name]
+    reason(stored)
+
+
+@pytest.mark.parametrize(("name", "key"), attributes())
+@pytest.mark.parametrize("value", [None, "no json {", "[" * 100_000, "null", "[]", '["a", 1, null]', 7, "1.5", "-1"])
+def test_a_wrong_attribute(stored: Path, name: str, key: str, value: object) -> None:
+    with h5py.File(stored, "r+", libver="v110") as file:
+        del file[name].attrs[key]
+        if value is not None:
+            file[name].attrs[key] = value
+    reason(stored)
+
+
+def replaced(path: Path, name: str, change: Callable[[np.ndarray], object]) -> str:
+    with h5py.File(path, "r+") as file:
+        values = change(file[name][()])
+        del file[name]
+        file[name] = values
+    return reason(path)
+
+
+@pytest.mark.parametrize("name", entries(h5py.Dataset))
+def test_a_wrong_type(stored: Path, name: str) -> None:
+    assert "whole numbers" in replaced(stored, name, lambda values: values.astype(float))
+
+
+@pytest.mark.parametrize("name", entries(h5py.Dataset))
+def test_a_wrong_rank(stored: Path, name: str) -> None:
+    assert "rank" in replaced(stored, name, lambda values: values[..., None])
+
+
+@pytest.mark.parametrize("name", entries(h5py.Dataset))
+@pytest.mark.parametrize("value", ["text", 3, h5py.Empty("i8")], ids=["text", "number", "nothing"])
+def test_no_array(stored: Path, name: str, value: object) -> None:
+    assert "rank" in replaced(stored, name, lambda values: value)
+
+
+@pytest.mark.parametrize("name", [name for name in entries(h5py.Dataset) if name != "cores"])
+def test_a_wrong_length(stored: Path, name: str) -> None:
+    replaced(stored, name, lambda values: np.concatenate([values, values[-1:], values[:1]] if values.size else [values, [0]]))
+
+
+BOUNDED = ("indptr", "indices", "core", "axon", "weights")
+
+
+@pytest.mark.parametrize("name", [name for name in entries(h5py.Dataset) if name.endswith(BOUNDED)])
+@pytest.mark.parametrize("value", [-(2**31) - 1, 2**31, 2**62])
+def test_a_value_out_of_range(stored: Path, name: str, value: int) -> None:
+    def change(values: np.ndarray) -> np.ndarray:
+        changed = values.astype(np.int64) if values.size else np.zeros(1, np.int64)
+        changed.flat[-1] = value
+        return changed
+
+    replaced(stored, name, change)
+
+
+def at(index: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
+    def change(values: np.ndarray) -> np.ndarray:
+        values = values.copy()
+        values.flat[index] = value
+        return values
+
+    return change
+
+
+@pytest.mark.parametrize(("name", "change", "said"), [
+    ("groups/000000/routes/core", at(3, 2), "core 2 of 2"),
+    ("groups/000000/routes/core", at(3, -1), "outside 0 to"),
+    ("groups/000000/routes/axon", at(1, 16), "input axon 16 of core 1, which has 16"),
+    ("groups/000000/routes/indptr", at(5, 0), "does not divide 32 entries"),
+    ("inputs/000000/axon", at(0, 34), "input axon 34 of core 0, which has 34"),
+    ("blocks/000002/indices", at(0, 16), "outside 0 to 15"),
+    ("blocks/000001/delays", at(0, -1), "outside 0 to"),
+    ("cores", lambda values: values[:1], "core 1 of 1"),
+    ("cores", lambda values: values[:, :3], "3 columns"),
+    ("groups/000001/params/leak", lambda values: values[:2], "2 values of `leak` for 3 neurons"),
+    ("groups/000002/initial/v", lambda values: np.zeros(3, int), "3 values of `v` for 2 neurons"),
+    ("blocks/000001/weights", lambda values: values[:2], "2 targets for the 3 neurons"),
+    ("blocks/000001/delays", lambda values: values[:, :5], "one delay per synapse"),
+    ("blocks/000000/weights", lambda values: values[:2], "do not belong to its tile"),
+    ("blocks/000002/indptr", lambda values: values[[0, 2]], "1 targets for the 2 neurons"),
+])
+def test_parts_that_do_not_belong_together(stored: Path, name: str, change: Callable[[np.ndarray], object], said: str) -> None:
+    assert said in replaced(stored, name, change)
+
+
+POPULATION = ["in", [2, 3, 3], 0, True, False]
+
+
+@pytest.mark.parametrize(("name", "key", "position", "value", "said"), [
+    ("/", "target", 1, "", "variant"),
+    ("/", "target", 0, 3, "does not hold"),
+    ("/", "populations", 0, POPULATION[:4], "does not hold"),
+    ("/", "populations", 0, ["in", [2, 3, 4], 0, True, False], "routes of 18 neurons instead of 24"),
+    ("/", "populations", 0, ["in", [2, 3, 3], 0, False, False], "hold 0 of its 18 neurons"),
+    ("/", "populations", 0, ["conv", [2, 3, 3], 0, True, False], "one name"),
+    ("/", "populations", 0, ["in", [2, 0, 3], 0, True, False], "shape"),
+    ("/", "populations", 2, ["out", [5], 2, False, False], "no population is an output"),
+    ("/", "populations", 2, ["out", [10**12], 2, False, True], "hold 5 of its 1000000000000"),
+    ("groups/000000", "header", 0, 2, "core 2 of 2"),
+    ("groups/000000", "header", 0, -1, "core -1 of 2"),
+    ("groups/000000", "header", 0, True, "does not hold"),
+    ("groups/000000", "header", 1, 3, "population 3 of 3"),
+    ("groups/000000", "header", 1, 0, "input port"),
+    ("groups/000000", "header", 2, [[0, 4], [0, 2], [1, 3]], "outside population `conv`"),
+    ("groups/000000", "header", 2, [[0, 16]], "outside population `conv`"),
+    ("groups/000000", "header", 2, [[0, 4], [0, 2], [2, 0]], "outside population `conv`"),
+    ("groups/000000", "header", 2, [0, 4], "pairs"),
+    ("groups/000000", "header", 3, None, "does not hold"),
+    ("groups/000000", "arrays", "params", None, "does not list"),
+    ("groups/000000", "arrays", "initial", ["u"], "initial/u` is missing"),
+    ("blocks/000000", "arrays", "delays", True, "delays` is missing"),
+    ("blocks/000001", "header", 0, 7, "core 7 of 2"),
+    ("blocks/000001", "header", 0, 1, "serves neuron group 1 on core 0"),
+    ("blocks/000001", "header", 1, 3, "neuron group 3 of 3"),
+    ("blocks/000001", "header", 1, -1, "neuron group -1 of 3"),
+    ("blocks/000001", "header", 2, 19, "beyond the 34"),
+    ("blocks/000001", "header", 2, -1, "beyond the 34"),
+    ("blocks/000001", "header", 3, -1, "no chip has"),
+    ("blocks/000001", "header", 4, 64, "no chip has"),
+    ("blocks/000001", "header", 4, 10**30, "no chip has"),
+    ("blocks/000001", "header", 5, -1, "no chip has"),
+    ("blocks/000001", "header", 7, "odd", "sign mode `odd`"),
+    ("blocks/000000", "conv", 2, [[0, 2], [0, 3], [0, 4]], "outside its convolution"),
+    ("blocks/000000", "conv", 3, [[0, 4], [0, 2], [1, 3]], "outside its convolution"),
+    ("blocks/000000", "conv", 3, [[0, 4], [0, 2], [0, 1]], "8 targets for the 16 neurons"),
+    ("blocks/000000", "conv", 0, [2, 3], "describe a convolution"),
+    ("blocks/000000", "conv", 4, [0, 1], "describe a convolution"),
+    ("blocks/000000", "conv", 5, [-1, 0], "describe a convolution"),
+    ("blocks/000000", "conv", 6, ["1", 1], "describe a convolution"),
+    ("blocks/000000", "conv", 7, 3, "do not belong to its tile"),
+    ("blocks/000000", "conv", 7, 0, "describe a convolution"),
+])
+def test_wrong_words_in_a_header(stored: Path, name: str, key: str, position: int | str, value: object, said: str) -> None:
+    with h5py.File(stored, "r+") as file:
+        header = json.loads(file[name].attrs[key])
+        header[position] = value
+        file[name].attrs[key] = json.dumps(header)
+    assert said in reason(stored)
+
+
+@pytest.mark.parametrize("name", ["1", "000003", "first", "²"])
+def test_routes_of_what_is_no_input_port(stored: Path, name: str) -> None:
+    with h5py.File(stored, "r+") as file:
+        file.copy("inputs/000000", f"inputs/{name}")
+    assert "/inputs" in reason(stored)
+
+
+def test_groups_are_numbered(stored: Path) -> None:
+    with h5py.File(stored, "r+") as file:
+        file.move("groups/000001", "groups/000007")
+    assert "not numbered 0 to 2" in reason(stored)
+
+
+def test_files_that_are_no_program(tmp_path: Path) -> None:
+    reason(tmp_path / "missing.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    reason(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.attrs["schema"] = json.dumps("nmap.program/0")
+    assert "nmap.program/0" in reason(tmp_path / "other.h5")
+
+
+def test_a_cut_file(stored: Path, tmp_path: Path) -> None:
+    content = stored.read_bytes()
+    for part in range(1, 8):
+        (tmp_path / "cut.h5").write_bytes(content[: len(content) * part // 8])
+        reason(tmp_path / "cut.h5")
