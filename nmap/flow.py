@@ -256,6 +256,7 @@ def _map(
         packed = pack_network(
             quantized, target, machine, partitioner, options, progress=lambda text: journal.say("partition", text)
         )
+    journal.facts["packed"] = packed
     _stop(stop_after, "partition")
     with journal.stage("place", f"{packed.packing.clusters} cores"):
         mapping = place_network(

@@ -9,7 +9,7 @@ from nmap.place.problem import PlacementSolution
 from nmap.program import Box, Core
 from nmap.target.machine import Machine
 
-__all__ = ["Mapping", "Shard"]
+__all__ = ["Mapping", "Packed", "Shard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,19 @@ class Shard:
     box: Box
     cluster: int
     demand: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A network shared out over cores that have no place on the chip yet.
+
+    Args:
+        shards: as in `Mapping`.
+        packing: what the partitioner answered, with its bound.
+    """
+
+    shards: tuple[Shard, ...]
+    packing: PackingSolution
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nmap.connectivity import Array, Conv2d, Dense
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
-from nmap.mapping import Mapping, Shard
+from nmap.mapping import Mapping, Packed, Shard
 from nmap.options import Options
 from nmap.partition.misfit import explain_neuron, more_cores, too_many_cores
 from nmap.partition.partitioner import Budget, Partitioner
@@ -28,7 +28,7 @@ from nmap.quantized import QuantizedNetwork, QuantizedPopulation
 from nmap.target.backend import Target
 from nmap.target.machine import Machine
 
-__all__ = ["Lane", "Packed", "cut_population", "map_network", "pack_network", "place_network"]
+__all__ = ["Lane", "cut_population", "map_network", "pack_network", "place_network"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,17 +176,6 @@ def _shards(
             )
     order = {p.name: k for k, p in enumerate(network.populations)}
     return tuple(sorted(shards, key=lambda shard: (order[shard.population], shard.box)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Packed:
-    """A network shared out over cores that have no place on the chip yet.
-
-    The packing's lower bound holds for every cut of the network, not only for the runs of units that were packed.
-    """
-
-    shards: tuple[Shard, ...]
-    packing: PackingSolution
 
 
 def pack_network(

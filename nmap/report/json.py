@@ -72,13 +72,15 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     report["utilization"] = _utilization(outcome)
     report["layers"] = None if network is None else _layers(network, mapping)
     report["rules"] = outcome.rules
-    if mapping is not None:
-        packing, placement = mapping.packing, mapping.placement
+    if outcome.partition is not None:
+        packing = outcome.partition.packing
         report["partition"] = {
             "cores": packing.clusters, "lower_bound": packing.lower_bound, "optimal": packing.clusters == packing.lower_bound,
-            "partitioner": outcome.partitioner, "shards": len(mapping.shards), "status": packing.status,
+            "partitioner": outcome.partitioner, "shards": len(outcome.partition.shards), "status": packing.status,
             "deterministic_time": _number(packing.deterministic_time),
         }
+    if mapping is not None:
+        placement = mapping.placement
         report["placement"] = {
             "objective": _number(placement.objective), "lower_bound": _number(placement.lower_bound),
             "gap": _gap(placement.objective, placement.lower_bound), "spike_hops_per_step": _number(outcome.spike_hops_per_step),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit
-from nmap.mapping import Mapping
+from nmap.mapping import Mapping, Packed
 from nmap.network import Network
 from nmap.quantized import QuantizedNetwork
 from nmap.target.machine import Machine
@@ -148,6 +148,7 @@ class Outcome:
         partitioner, seed: as chosen.
         stopped_after: the stage of `--stop-after`, when it stopped there.
         written: paths written, relative to `bundle` where they lie inside it.
+        packed: the partition, known before the mapping.
     """
 
     status: Status
@@ -172,11 +173,17 @@ class Outcome:
     seed: int | None = None
     stopped_after: str | None = None
     written: tuple[str, ...] = ()
+    packed: Packed | None = None
+
+    @property
+    def partition(self) -> Packed | None:
+        """How the network is shared out over cores, placed or not; None before that stage."""
+        return self.packed if self.mapping is None else Packed(self.mapping.shards, self.mapping.packing)
 
     @property
     def fits(self) -> bool | None:
-        """True when a mapping exists, False when it is proved that none does, None when that is not known."""
-        if self.mapping is not None:
+        """True when the cores suffice, False when it is proved that they do not, None when that is not known."""
+        if self.partition is not None:
             return True
         return False if self.status == "does_not_fit" else None
 

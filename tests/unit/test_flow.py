@@ -98,6 +98,7 @@ def test_stop_after_writes_nothing(stage, few, tmp_path):
     outcome = flow.deploy(NET, target="loihi2", options=Options(), input=few, output=tmp_path / "out", stop_after=stage)
     assert outcome.status == "ok"
     assert outcome.stopped_after == stage
+    assert outcome.fits == (True if stage in ("partition", "place", "route") else None)
     assert not (tmp_path / "out").exists()
 
 
