@@ -197,6 +197,11 @@ def _quantize_population(
         finest = _shared_scale(real, grids)
         peaks = _row_peaks(network, afferents, real, finest, options)
         scale, exponent = _fit(spec, neuron, membrane, level, finest, peaks, has_conv)
+        if exponent < 0:
+            findings.note(
+                "NM302", f"sums into `{population.name}` are rounded down to multiples of {2.0**-exponent:g} weight units, so that the"
+                " largest possible one stays within 24 bits", where=where,
+            )
         if scale < finest:
             findings.warning(
                 "NM302", f"weights into `{population.name}` keep {max(bits - float(np.log2(finest / scale)), 0):.1f} of {bits} bits, to"
@@ -250,7 +255,7 @@ def _quantize_population(
         populations.append(clock)
         projections.update((p.name, p) for p in carriers)
         bias_error = max(bias_error, current_error)
-    _report_decays(neuron, du, dv, where, population.name, findings)
+    _report_fields(neuron, du, dv, vth, where, population.name, findings)
     params = {"du": du, "dv": dv, "vth": vth, "bias_mant": mantissa, "bias_exp": np.full(population.size, bias_exp)}
     start = np.rint(membrane.start * state_unit * 64).astype(np.int64)
     initial = _initial_voltage(params, start, latency, where, population.name, findings)
@@ -361,8 +366,10 @@ def _fit(
         float(bias.max(initial=0)) * 64 / (spec.limits["bias_mant"].max << spec.limits["bias_exp"].max),
     )
     shrink = max(1.0, room)
+    # A constant current is certain, and no sum that rounding down would leave small beside it.
     steady = np.abs(membrane.current) * unit / np.where(neuron.alpha < 1, 1 - neuron.alpha, 1)
-    single = float((np.maximum(peaks[0], -peaks[1]) + steady).max(initial=0)) / shrink * 64 / _STATE_MAX
+    shrink = max(shrink, 2 * float(steady.max(initial=0)) * 64 / _STATE_MAX)
+    single = float((np.maximum(peaks[0], -peaks[1])).max(initial=0)) / shrink * 64 / _STATE_MAX + (0.5 if steady.any() else 0.0)
     if single > 1:
         exponent = 0 if has_conv else max(-int(np.ceil(np.log2(single))), spec.limits["weight_exp"].min)
         return scale / shrink / max(1.0, single * 2.0**exponent), exponent
@@ -486,7 +493,7 @@ def _bias(
     return stored, exponent, float(error.max(initial=0))
 
 
-def _report_decays(neuron: Neuron, du: Array, dv: Array, where: str, name: str, findings: Findings) -> None:
+def _report_fields(neuron: Neuron, du: Array, dv: Array, vth: Array, where: str, name: str, findings: Findings) -> None:
     for label, factor, gone, kept, leak in (
         ("current", neuron.alpha, du < 0, du >= 4095, (du + 1) / 4096), ("voltage", neuron.beta, dv <= 0, dv >= 4096, dv / 4096),
     ):
@@ -507,7 +514,7 @@ def _report_decays(neuron: Neuron, du: Array, dv: Array, where: str, name: str, 
     if (du < 0).any() or (dv > 4095).any():
         which = ", ".join(text for text, hit in (("du = -1", (du < 0).any()), ("dv = 4096", (dv > 4095).any())) if hit)
         findings.note("NM206", f"`{name}` uses {which}, which Lava's models take although the field has 12 bits", where=where)
-    for label, values in (("du", du), ("dv", dv)):
+    for label, values in (("du", du), ("dv", dv), ("vth", vth)):
         if np.unique(values).size > 1:
             findings.note(
                 "NM206", f"`{name}` has one `{label}` per neuron, which Lava documents as a scalar and its CPU models take as an array",

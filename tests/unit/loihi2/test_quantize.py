@@ -310,11 +310,12 @@ def test_far_apart_thresholds_keep_the_weights():
     w = rng.normal(0, 0.1, (10, 40))
     threshold = np.ones(10)
     threshold[0] = 0.003
-    q, _ = quantize(network((40,), [("a", (10,), neuron(10, threshold=threshold))], [project("in", "a", Dense(w))]))
+    q, findings = quantize(network((40,), [("a", (10,), neuron(10, threshold=threshold))], [project("in", "a", Dense(w))]))
     assert q.losses[0].zeroed < 20
     vth = q["a"].params["vth"]
     assert vth[1] > 300 * vth[0] > 0
     assert (vth[1:] == vth[1]).all()
+    assert codes(findings) == ["NM206"]
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
@@ -358,6 +359,13 @@ def test_a_bias_neuron_takes_a_free_name_and_holds_small_biases_beside_large_one
     assert [p.name for p in q.populations] == ["in", "a.bias_", "a", "a.bias"]
     carried = sum(p.connectivity.weights[:, 0] * 2.0**p.format.exponent for p in q.projections if p.source == "a.bias_")
     np.testing.assert_allclose(carried / (q["a"].scale / 64), bias, rtol=0.2, atol=0.005)
+
+
+def test_a_bias_far_above_the_weights_is_told():
+    net = network((3,), [("a", (3,), neuron(3, alpha=0.8))], [project("in", "a", Dense(np.eye(3)), bias=np.array([-1e4, 0, 0]))])
+    q, findings = quantize(net)
+    assert q.projections[0].format.exponent >= 0
+    assert "NM302" in codes(findings)
 
 
 def test_approximated_resets_do_not_use_the_reset_value():
