@@ -26,7 +26,7 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "digits"
 
 
 def deploy(net: Path, samples: Path, folder: Path, cache: Path) -> tuple[float, float]:
-    """Return wall seconds and peak memory in MiB of one deployment without the vendor's simulator."""
+    """Return wall seconds and peak memory in MiB of one deployment, with the vendor's simulator where it is installed."""
     command = [sys.executable, "-m", "nmap.cli", "deploy", str(net), "--target", "loihi2", "--input", str(samples), "-o", str(folder), "-q"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     start = time.perf_counter()
