@@ -191,18 +191,7 @@ def _rates(journal: _Journal, network: Network, samples: InputSamples | None) ->
         inputs = samples.inputs[:_RATE_SAMPLES]
         names = [p.name for p in network.populations]
         activity = simulate(network, inputs, record=names).spikes
-        rates = {name: np.count_nonzero(spikes, axis=(0, 1)) / (spikes.shape[0] * spikes.shape[1]) for name, spikes in activity.items()}
-        source = inputs.reshape(*inputs.shape[:2], -1)
-        rates[network.inputs[0]] = np.count_nonzero(source, axis=(0, 1)) / (source.shape[0] * source.shape[1])
-    return rates
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Mapped:
-    target: Target
-    machine: Machine
-    quantized: QuantizedNetwork
-    mapping: Mapping
+        return {name: np.count_nonzero(spikes, axis=(0, 1)) / (spikes.shape[0] * spikes.shape[1]) for name, spikes in activity.items()}
 
 
 def _find(journal: _Journal, text: str, options: Options, others: Sequence[str] = ()) -> tuple[Target, Machine]:
@@ -245,12 +234,11 @@ def _map(
     stop_after: str | None,
 ) -> Mapping:
     from nmap.partition import pack_network, place_network
+    from nmap.target.registry import find_partitioner
 
     if rates is not None:
         # Populations that only the chip has (a source of constant spikes) are taken to spike in every step.
         rates = {**{p.name: np.ones(p.size) for p in quantized.populations}, **rates}
-    from nmap.target.registry import find_partitioner
-
     partitioner = find_partitioner(options.partitioner)
     with journal.stage("partition", partitioner.name):
         packed = pack_network(
@@ -290,11 +278,11 @@ def inspect(
 ) -> Outcome:
     """Read a network and say what is in it and what was assumed."""
     journal = _Journal(tuple(command), progress)
-    return _guarded(journal, False, lambda: _forget(_read(journal, path, {"dt": dt, "reset": reset, "source": source})))
 
+    def body() -> None:
+        _read(journal, path, {"dt": dt, "reset": reset, "source": source})
 
-def _forget(value: object) -> None:
-    del value
+    return _guarded(journal, False, body)
 
 
 def check(

@@ -228,22 +228,7 @@ def _quantize_population(
             p.name, p.source, p.target, connectivity, SynapseFormat(bits, e, grids[p.name].sign, message_bits), delays[p.name],
             p.where, _encode_delays(p, connectivity, stored),
         )
-    if tally.clipped:
-        findings.warning(
-            "NM301", f"{tally.clipped} weights into `{population.name}` are beyond what {bits} bits hold and were clipped", where=where
-        )
-    if tally.zeroed > _MANY_ZEROED * tally.nonzero:
-        findings.warning(
-            "NM302", f"{tally.zeroed} of {tally.nonzero} weights into `{population.name}` round to 0", where=where,
-            why=f"One weight step is {min(g.step for g in grids.values()) / scale:.3g}; a few large weights set the scale of all.",
-            help=("clip or regularise outlying weights in training", *(("use more bits: --bits 8",) if bits < 8 else ())),
-        )
-    if integer and tally.inexact > tally.clipped:
-        findings.warning(
-            "NM302",
-            f"{tally.inexact - tally.clipped} integer weights into `{population.name}` are not on the chip's grid and were rounded",
-            where=where, why=f"{bits} bits of a matrix with both signs hold even integers from -256 to 254, or half of them, and so on.",
-        )
+    _report_weights(tally, min((g.step for g in grids.values()), default=1) / scale, bits, integer, where, population.name, findings)
 
     populations = []
     state_unit = unit * 2.0**exponent
@@ -272,6 +257,26 @@ def _quantize_population(
         64 * state_unit, latency,
     )
     return [*populations, out], projections, loss
+
+
+def _report_weights(tally: _Tally, step: float, bits: int, integer: bool, where: str, name: str, findings: Findings) -> None:
+    """Tell what the weights lost; `step` is the smallest difference of two weights, in the network's own units."""
+    if tally.clipped:
+        findings.warning(
+            "NM301", f"{tally.clipped} weights into `{name}` are beyond what {bits} bits hold and were clipped", where=where
+        )
+    if tally.zeroed > _MANY_ZEROED * tally.nonzero:
+        findings.warning(
+            "NM302", f"{tally.zeroed} of {tally.nonzero} weights into `{name}` round to 0", where=where,
+            why=f"One weight step is {step:.3g}; a few large weights set the scale of all.",
+            help=("clip or regularise outlying weights in training", *(("use more bits: --bits 8",) if bits < 8 else ())),
+        )
+    if integer and tally.inexact > tally.clipped:
+        findings.warning(
+            "NM302",
+            f"{tally.inexact - tally.clipped} integer weights into `{name}` are not on the chip's grid and were rounded",
+            where=where, why=f"{bits} bits of a matrix with both signs hold even integers from -256 to 254, or half of them, and so on.",
+        )
 
 
 def _bias_neuron(
@@ -369,7 +374,7 @@ def _fit(
     # A constant current is certain, and no sum that rounding down would leave small beside it.
     steady = np.abs(membrane.current) * unit / np.where(neuron.alpha < 1, 1 - neuron.alpha, 1)
     shrink = max(shrink, 2 * float(steady.max(initial=0)) * 64 / _STATE_MAX)
-    single = float((np.maximum(peaks[0], -peaks[1])).max(initial=0)) / shrink * 64 / _STATE_MAX + (0.5 if steady.any() else 0.0)
+    single = float(np.maximum(peaks[0], -peaks[1]).max(initial=0)) / shrink * 64 / _STATE_MAX + (0.5 if steady.any() else 0.0)
     if single > 1:
         exponent = 0 if has_conv else max(-int(np.ceil(np.log2(single))), spec.limits["weight_exp"].min)
         return scale / shrink / max(1.0, single * 2.0**exponent), exponent
