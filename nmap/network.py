@@ -8,15 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import networkx as nx
 import numpy as np
 
-from nmap.connectivity import Array, Connectivity, frozen_array
+from nmap.connectivity import Array, Connectivity, Conv2d, frozen_array
 from nmap.diagnostics import Diagnostic
 
-__all__ = ["Assumption", "Conventions", "Network", "Neuron", "Population", "Projection", "Provenance"]
+__all__ = [
+    "Adaptation",
+    "Assumption",
+    "Conventions",
+    "Model",
+    "Network",
+    "Neuron",
+    "Population",
+    "Projection",
+    "Provenance",
+    "Resonator",
+    "SigmaDelta",
+]
 
 Reset = Literal["zero", "subtract", "delayed"]
 
@@ -63,12 +75,51 @@ class Conventions:
         decay: `euler` 1 - dt/tau; `exact` exp(-dt/tau); `steps` decay factors are stored in the file as 12-bit integers and the
             state is truncated toward zero after each decay, as the exporting framework does.
         compare: `>` or `>=` against the threshold.
+        multiple: a neuron may send several spikes in one step, trunc(v / threshold) of them, and its subtracting reset takes that
+            many thresholds off (Sinabs, Rockpool); False for at most one.
+        floor: v is not left below `floor` times the threshold (Sinabs' import: -1); None for no floor.
+        early_reset: a `subtract` reset as snnTorch computes it: a threshold is taken off before the comparison where the membrane was
+            left above it by the step before, and given back where the neuron then does not fire.
+        lag: steps between a threshold's crossing and the spike it sends (Spyx: 1).
+        late_bias: the bias of a recurrent projection acts from the step in which its first spike can arrive (Norse), not from step 0.
     """
 
     dt: float | None
     reset: Reset = "zero"
     decay: Literal["euler", "exact", "steps"] = "euler"
     compare: Literal[">", ">="] = ">"
+    multiple: bool = False
+    floor: float | None = None
+    early_reset: bool = False
+    lag: int = 0
+    late_bias: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adaptation:
+    """An adaptive threshold with a refractory state, one value per neuron (arrays (n,) float64, read-only; lava-dl's ALIF and ADRF).
+
+    In each step, before the comparison, the threshold decays towards its resting value and the refractory state towards 0:
+
+        theta = threshold + threshold_decay (theta - threshold)
+        rho = refractory_decay rho
+        spike where v >= theta + rho; then rho += 2 theta, theta += step (with the theta of the comparison)
+
+    Here v is a `Neuron`'s membrane, which is not reset, or a `Resonator`'s re (`phase`) or im (`izhikevich`).
+
+    Args:
+        threshold_decay, refractory_decay: factors per step.
+        step: added to the threshold on a spike.
+        quantum: resolution: both decays, and v for the comparison, are truncated toward zero to multiples of it; None means real numbers.
+    """
+
+    threshold_decay: Array
+    refractory_decay: Array
+    step: Array
+    quantum: float | None = None
+
+    def __post_init__(self) -> None:
+        _freeze(self, "threshold_decay", "refractory_decay", "step")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +142,7 @@ class Neuron:
         v_reset: value v takes on a spike when the reset is `zero`.
         spiking: False for a leaky integrator that never fires; its output is v.
         quantum: state resolution: after each decay i and v are truncated toward zero to multiples of it; None means real numbers.
+        adaptation: adaptive threshold instead of the reset of `Conventions`, or None.
         fields: the file's own parameter values, for inspection.
     """
 
@@ -104,11 +156,97 @@ class Neuron:
     v_reset: Array
     spiking: bool = True
     quantum: float | None = None
+    adaptation: Adaptation | None = None
     fields: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "gain_in", "gain_v", "beta", "drive", "threshold", "v_reset"):
-            object.__setattr__(self, name, frozen_array(np.atleast_1d(getattr(self, name)), np.float64))
+        _freeze(self, "alpha", "gain_in", "gain_v", "beta", "drive", "threshold", "v_reset")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resonator:
+    """Resonate-and-fire neurons, one value per neuron (arrays (n,) float64, read-only; Lava's RF and RF_IZ).
+
+    The state is a complex number that rotates and decays; with x and y the summed inputs of the receptors `input` and `imaginary`:
+
+        re' = T(cos re) - T(sin im) + x
+        im' = T(sin re) + T(cos im) + y         (re, im of the step before; T truncates toward zero to multiples of `quantum`)
+        firing `phase`: spike where re' >= threshold and im' >= 0 and im < 0; no reset
+        firing `izhikevich`: spike where im' >= threshold; then re = 0, im = threshold - quantum
+
+    Recorded as `v` is im, as `u` re.
+
+    Args:
+        model: the file's own name of the model.
+        cos, sin: decayed rotation per step: decay factor times cosine and sine of the angle.
+        threshold: firing threshold.
+        drive: constant added to re each step.
+        firing: see above.
+        quantum: state resolution; None means real numbers.
+        adaptation: adaptive threshold, or None.
+        fields: the file's own parameter values, for inspection.
+    """
+
+    model: str
+    cos: Array
+    sin: Array
+    threshold: Array
+    drive: Array
+    firing: Literal["phase", "izhikevich"]
+    quantum: float | None = None
+    adaptation: Adaptation | None = None
+    fields: dict[str, Array] = field(default_factory=dict)
+
+    spiking = True
+
+    def __post_init__(self) -> None:
+        _freeze(self, "cos", "sin", "threshold", "drive")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SigmaDelta:
+    """Sigma-delta neurons, which send graded spikes (integers) when their activation has changed enough.
+
+    Integer arithmetic, as Lava's fixed-point models compute it; a is the summed input of a step, all states start at 0:
+
+        role `delta`:        x = a 2^(spike_exp + state_exp)
+        role `sigma_delta`:  sigma += a; x = sigma + bias, and 0 where that is negative if `rectify`
+        both:                d = x - act + residue; o = d where |d| >= threshold, else 0; residue = d - o; act = x;
+                             sends floor(o / 2^state_exp)
+        role `sigma`:        sigma += a; sends sigma
+
+    Recorded as `v` is act (of `sigma`, sigma), as `u` sigma (of `delta`, the summed input).
+
+    Args:
+        model: the file's own name of the model.
+        role: see above.
+        threshold, bias: (n,) float64 holding integers, in units of the state (the file's values times 2^(spike_exp + state_exp)).
+        spike_exp, state_exp: fractional bits of a spike and of the state.
+        rectify: whether the activation is a rectified linear unit; False for the identity.
+        fields: the file's own parameter values, for inspection.
+    """
+
+    model: str
+    role: Literal["delta", "sigma_delta", "sigma"]
+    threshold: Array
+    bias: Array
+    spike_exp: int = 6
+    state_exp: int = 6
+    rectify: bool = True
+    fields: dict[str, Array] = field(default_factory=dict)
+
+    spiking = True
+
+    def __post_init__(self) -> None:
+        _freeze(self, "threshold", "bias")
+
+
+Model: TypeAlias = Neuron | Resonator | SigmaDelta
+
+
+def _freeze(instance: object, *names: str) -> None:
+    for name in names:
+        object.__setattr__(instance, name, frozen_array(np.atleast_1d(getattr(instance, name)), np.float64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,13 +262,18 @@ class Population:
 
     name: str
     shape: tuple[int, ...]
-    neuron: Neuron | None
+    neuron: Model | None
     where: Provenance
 
     @property
     def size(self) -> int:
         """Number of neurons."""
         return prod(self.shape)
+
+    @property
+    def silent(self) -> bool:
+        """Whether these are neurons that never fire: what they send is their membrane potential."""
+        return self.neuron is not None and not self.neuron.spiking
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,8 +287,11 @@ class Projection:
         bias: (targets,) added to the summed input every step, or None.
         delay: steps between a spike and its effect in the network's own time: 0 acts in the same step (a feed-forward NIR edge),
             1 in the next one (a recurrent edge).
-        delays: per-synapse delays in steps, added to `delay`; (targets, sources) for a dense connection, or None.
         where: place in the file.
+        delays: per-synapse delays in steps, added to `delay`; of the shape of the connection's weights, (targets, sources) for a dense
+            one, (synapses,) for a sparse one; or None. A convolution has none.
+        bias_from: first step in which the bias acts.
+        receptor: which input of the target: `input`, or `imaginary` of a `Resonator`.
     """
 
     name: str
@@ -156,6 +302,8 @@ class Projection:
     delay: int
     where: Provenance
     delays: Array | None = None
+    bias_from: int = 0
+    receptor: Literal["input", "imaginary"] = "input"
 
     def __post_init__(self) -> None:
         if self.bias is not None:
@@ -231,5 +379,9 @@ class Network:
                 raise ValueError(f"projection {p.name} does not fit its populations")
             if p.bias is not None and p.bias.shape != (self[p.target].size,):
                 raise ValueError(f"bias of {p.name} does not have one value per target neuron")
+            if p.delays is not None and (isinstance(p.connectivity, Conv2d) or p.delays.shape != p.connectivity.weights.shape):
+                raise ValueError(f"projection {p.name} does not have one delay per synapse")
+            if p.receptor == "imaginary" and not isinstance(self[p.target].neuron, Resonator):
+                raise ValueError(f"projection {p.name} leads to an imaginary part that its target does not have")
         if not self.inputs or not self.outputs:
             raise ValueError("a network needs an input and an output")

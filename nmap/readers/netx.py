@@ -430,7 +430,7 @@ class _Reader:
             zero,
             True,
             _QUANTUM,
-            fields,
+            fields=fields,
         )
         return Population(name, shape, neuron, group.where)
 
