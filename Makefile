@@ -1,11 +1,12 @@
 # make test   everything that continuous integration checks
 # make demo   deploy the example network to Loihi 2 and prove the result
+# make test-frameworks   run docs/export.md's recipes in the frameworks themselves (needs Python 3.11, and 3.10 for lava-dl; about 11 GB)
 #
-# Both make their own environment (.ci/environment); PYTHON=/path/to/python chooses the interpreter.
+# Each makes its own environment (.ci/environment); PYTHON=/path/to/python chooses the interpreter.
 
 PYTHON =
 
-.PHONY: test demo clean
+.PHONY: test demo test-frameworks clean
 
 test:
 	@set -e; bin=$$(.ci/environment "$(PYTHON)"); PATH=$$bin:$$PATH; export PATH; set -x; \
@@ -20,6 +21,11 @@ test:
 demo:
 	@set -e; bin=$$(.ci/environment "$(PYTHON)"); set -x; \
 	"$$bin/nmap" deploy examples/digits/net.h5 --target loihi2 --input examples/digits/samples.npz -o .demo/digits
+
+test-frameworks:
+	@set -e; bin=$$(.ci/environment "$(PYTHON)"); PATH=$$bin:$$PATH; export PATH; set -x; \
+	python -m tests.frameworks.environments; \
+	python -m pytest tests/frameworks/check_exports.py
 
 clean:
 	rm -rf .venv-* .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nmap.api import Deployment, check, deploy, read, run, verify
+    from nmap.api import Deployment, check, deploy, read, run, verify, write
     from nmap.diagnostics import Diagnostic, NmapError
     from nmap.network import Network
     from nmap.options import Options
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Deployment", "Diagnostic", "Network", "NmapError", "Options", "RunResult", "check", "deploy", "read", "run", "targets", "verify",
+    "write",
 ]
 
 # Resolved on first use, so that `nmap --help` does not wait for h5py, numba and ortools.
 _HOME = {
     "Deployment": ("nmap.api", "Deployment"), "check": ("nmap.api", "check"), "deploy": ("nmap.api", "deploy"),
     "read": ("nmap.api", "read"), "run": ("nmap.api", "run"), "verify": ("nmap.api", "verify"),
+    "write": ("nmap.api", "write"),
     "Diagnostic": ("nmap.diagnostics", "Diagnostic"), "NmapError": ("nmap.diagnostics", "NmapError"),
     "Network": ("nmap.network", "Network"), "Options": ("nmap.options", "Options"), "RunResult": ("nmap.report.model", "RunResult"),
     "targets": ("nmap.target.registry", "target_names"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from nmap.network import Network
 from nmap.options import Options
 from nmap.report.model import Outcome, RunResult, Verification
 
-__all__ = ["Deployment", "check", "deploy", "read", "run", "verify"]
+__all__ = ["Deployment", "check", "deploy", "read", "run", "verify", "write"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,15 +74,38 @@ def _deployment(outcome: Outcome) -> Deployment:
     return Deployment(outcome)
 
 
-def read(path: str | Path, *, dt: float | None = None, reset: str | None = None, source: str | None = None) -> Network:
-    """Read a NIR or netx file.
+def read(
+    network: str | PathLike[str] | object, *, dt: float | None = None, reset: str | None = None, source: str | None = None
+) -> Network:
+    """Read a NIR or netx file, or a NIR graph in memory.
+
+    A `nir.NIRGraph` as a framework's export returns it needs no file: `nmap.read(graph)` gives the network of the file that `nir.write`
+    would make. To deploy it, write it first: `nmap.write(nmap.read(graph), "net.nir")`, then `nmap.deploy("net.nir", "loihi2")`.
+
+    Args:
+        network: a file's path, or a graph with `nodes` and `edges`; the `nir` package is not needed.
+        dt, reset, source: conventions, as for `nmap inspect`.
 
     Raises:
         NmapError: with everything that keeps it from being read.
     """
-    from nmap.readers import read as read_file
+    from nmap.readers import read as read_network
 
-    return read_file(Path(path), dt=dt, reset=reset, source=source)
+    return read_network(network, dt=dt, reset=reset, source=source)
+
+
+def write(network: Network, path: str | PathLike[str]) -> Path:
+    """Write a network as a NIR file that `nir.read` accepts and that `read` reads back as an equal network.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        NmapError: NM104 naming every population and projection that NIR has no word for, NM601 where the file cannot be written.
+    """
+    from nmap.writers import write as write_network
+
+    return write_network(network, path)
 
 
 def _options(

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.resources import files as package_files
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -33,9 +34,10 @@ from nmap.report.model import ChipVsFixed, ChipVsFloat, Estimate, Outcome, RunRe
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
-from nmap.target.backend import Target
+from nmap.target.backend import Target, VendorRun
 from nmap.target.machine import Machine, build_machine
-from nmap.trace import parse_probes
+from nmap.trace import SpikeTrace, parse_probes
+from nmap.verify.lockstep import Difference, compare, describe
 
 __all__ = ["STAGES", "check", "deploy", "inspect", "run", "verify"]
 
@@ -53,6 +55,9 @@ _VENDOR_TIMEOUT = 300.0
 _VENDOR_TIMEOUT_ALONE = 3600.0
 _COMPARE_ELEMENTS = 1 << 25
 """Recorded places per chunk of the comparison, which bounds its memory."""
+
+_MAX_KEPT_BYTES = 1 << 33
+"""Largest array of output spikes or of a probe that a run keeps."""
 
 _STATUS: dict[Exit, Status] = {
     Exit.OK: "ok", Exit.DOES_NOT_FIT: "does_not_fit", Exit.DIFFERS: "differs", Exit.UNKNOWN: "unknown",
@@ -147,50 +152,34 @@ def _read(journal: _Journal, path: Path, conventions: dict[str, Any]) -> Network
 
 
 def _load_samples(journal: _Journal, path: Path | None, network: Network, options: Options) -> tuple[InputSamples | None, Options]:
-    if len(network.inputs) != 1 or len(network.outputs) != 1:
-        raise NmapError(Diagnostic(
-            "NM203", "error", f"the network has {len(network.inputs)} inputs and {len(network.outputs)} outputs; one of each can be mapped",
-            where=network.file,
-        ), Exit.DOES_NOT_FIT)
     if path is None:
         return None, options
     from nmap.samples import load
 
     with journal.stage("read", path.name):
-        samples = load(path, network)
-    if options.steps is not None:
-        samples = replace(samples, inputs=_resized(samples.inputs, options.steps))
-    journal.facts["samples"] = Samples(
-        path.name, samples.sha256, samples.inputs.shape[0], samples.inputs.shape[1], samples.labels is not None
-    )
-    low, high = (int(samples.inputs.min()), int(samples.inputs.max())) if samples.inputs.size else (0, 1)
-    return samples, replace(options, payload=(min(low, 0), max(high, 1)))
+        samples = load(path, network, options.steps)
+    journal.findings.extend(samples.diagnostics)
+    journal.facts["samples"] = Samples(path.name, samples.sha256, samples.samples, samples.steps, samples.labels is not None)
+    return samples, replace(options, payload=(min(samples.low, 0), max(samples.high, 1)))
 
 
-def _resized(inputs: Array, steps: int) -> Array:
-    """Cut the time axis to `steps`, or extend it with silence."""
-    if inputs.shape[1] >= steps:
-        return inputs[:, :steps]
-    silence = np.zeros((inputs.shape[0], steps - inputs.shape[1], *inputs.shape[2:]), inputs.dtype)
-    return np.concatenate([inputs, silence], axis=1)
-
-
-def _stand_in(network: Network, options: Options) -> Array:
+def _stand_in(network: Network, options: Options) -> InputSamples:
     """Return seeded random spikes, for a verification without samples: 4 samples, 10 % of inputs per step."""
+    from nmap.samples import in_memory
+
     rng = np.random.default_rng(options.seed)
-    shape = (4, options.steps or 32, *network[network.inputs[0]].shape)
-    return (rng.random(shape) < 0.1).astype(np.int32)
+    shapes = {name: (4, options.steps or 32, *network[name].shape) for name in network.inputs}
+    return in_memory({name: (rng.random(shape) < 0.1).astype(np.int32) for name, shape in shapes.items()})
 
 
 def _rates(journal: _Journal, network: Network, samples: InputSamples | None) -> dict[str, Array] | None:
-    if samples is None or not samples.inputs.size:
+    if samples is None:
         return None
     from nmap.simulate.floating import simulate
 
     with journal.stage("check", "activity on the samples"):
-        inputs = samples.inputs[:_RATE_SAMPLES]
         names = [p.name for p in network.populations]
-        activity = simulate(network, inputs, record=names).spikes
+        activity = simulate(network, samples.first(_RATE_SAMPLES), record=names).spikes
         return {name: np.count_nonzero(spikes, axis=(0, 1)) / (spikes.shape[0] * spikes.shape[1]) for name, spikes in activity.items()}
 
 
@@ -452,94 +441,140 @@ def _verify(
     journal.facts["verification"] = result
     if not against:
         return
-    inputs = samples.inputs if samples is not None else _stand_in(network, options)
     if samples is None:
-        journal.facts["samples"] = Samples(None, None, inputs.shape[0], inputs.shape[1])
-    flat = inputs.reshape(*inputs.shape[:2], -1)
-    with journal.stage("verify", "emulator"):
-        agreement, chip_output = _chip_vs_fixed(journal, target, quantized, program, flat, compare_fixed="fixed" in against)
-        result = replace(result, chip_vs_fixed=agreement)
-    if "float" in against:
-        with journal.stage("verify", "float"):
-            labels = samples.labels if samples is not None else None
-            result = replace(result, chip_vs_float=_chip_vs_float(network, quantized, inputs, chip_output, labels))
+        samples = _stand_in(network, options)
+        journal.facts["samples"] = Samples(None, None, samples.samples, samples.steps)
+    if "fixed" in against or "float" in against:
+        with journal.stage("verify", "emulator"):
+            comparison = _Comparison(journal, network, target, quantized, program, samples)
+            comparison.run(fixed="fixed" in against, real="float" in against)
+            result = replace(result, chip_vs_fixed=comparison.chip_vs_fixed, chip_vs_float=comparison.chip_vs_float)
     if "vendor" in against:
         with journal.stage("verify", "vendor"):
-            result = replace(result, vendor=_vendor(journal, target, quantized, program, artefact, flat, alone=len(against) == 1))
+            result = replace(result, vendor=_vendor(journal, target, quantized, program, artefact, samples, alone=len(against) == 1))
     journal.facts["verification"] = result
 
 
-def _chip_vs_fixed(
-    journal: _Journal, target: Target, quantized: QuantizedNetwork, program: Program, inputs: Array, *, compare_fixed: bool
-) -> tuple[ChipVsFixed | None, Array]:
-    """Run emulator and reference side by side; return their agreement and the chip's output spikes (samples, steps, outputs)."""
-    from nmap.emulate.engine import emulate
-    from nmap.simulate.fixed import simulate
-    from nmap.verify.lockstep import compare, describe
+def _at_once(quantized: QuantizedNetwork, steps: int) -> int:
+    """Return how many samples are compared at a time."""
+    return max(1, _COMPARE_ELEMENTS // max(1, steps * sum(p.size for p in quantized.populations)))
 
-    steps = inputs.shape[1] + quantized.latency
-    names = [p.name for p in quantized.populations if p.kernel is not None]
-    places = max(1, steps * sum(p.size for p in quantized.populations))
-    chunk = max(1, _COMPARE_ELEMENTS // places)
-    output, mismatches, spikes, told = [], 0, 0, False
-    states = {p.name: target.kernels[p.kernel].state if p.kernel else () for p in quantized.populations}
-    for start in range(0, inputs.shape[0], chunk):
-        part = inputs[start : start + chunk]
-        if not compare_fixed:
-            output.append(emulate(program, target.kernels, part, steps).spikes[quantized.outputs[0]])
-            continue
-        chip = emulate(program, target.kernels, part, steps, record=names)
-        fixed = simulate(quantized, target.kernels, part, steps, record=names)
-        difference = compare(fixed.spikes, chip.spikes)
-        if start == 0 and not difference.mismatches:
-            probes = parse_probes(names, states)
-            few = part[:_PROBED_SAMPLES]
+
+def _counted_from(difference: Difference, done: int) -> Difference:
+    """Return a difference found in a chunk with its sample numbered among all samples."""
+    if difference.first is None:
+        return difference
+    array, sample, step, neuron, expected, found = difference.first
+    return replace(difference, first=(array, done + sample, step, neuron, expected, found))
+
+
+class _Comparison:
+    """The emulator side by side with the reference and with the network in real numbers, chunk by chunk."""
+
+    def __init__(
+        self, journal: _Journal, network: Network, target: Target, quantized: QuantizedNetwork, program: Program, samples: InputSamples
+    ) -> None:
+        self.journal, self.network, self.target, self.quantized, self.program = journal, network, target, quantized, program
+        self.samples = samples
+        self.steps = samples.steps + quantized.latency
+        self.names = [p.name for p in quantized.populations if p.kernel is not None]
+        self.chip_vs_fixed: ChipVsFixed | None = None
+        self.chip_vs_float: ChipVsFloat | None = None
+
+    def run(self, *, fixed: bool, real: bool) -> None:
+        """Compare; findings receive the first place that differs."""
+        from nmap.emulate.engine import emulate
+
+        mismatches = spikes = done = places = agreeing = 0
+        right = np.zeros(2, np.int64)
+        for part in self.samples.chunks(_at_once(self.quantized, self.steps)):
+            record = self.names if fixed else list(self.quantized.outputs)
+            record = [*record, *(name for name in self.quantized.outputs if name not in record)]
+            chip = emulate(self.program, self.target.kernels, part, self.steps, record=record)
+            if fixed:
+                found, sent = self._chunk_vs_fixed(part, chip.spikes, done, tell=not mismatches)
+                mismatches, spikes = mismatches + found, spikes + sent
+            if real:
+                compared, alike, hits = self._chunk_vs_float(part, chip.spikes, done)
+                places, agreeing, right = places + compared, agreeing + alike, right + hits
+            done += next(iter(part.values())).shape[0]
+            self.journal.say("verify", f"{done} of {self.samples.samples} samples")
+        if fixed:
+            self.chip_vs_fixed = ChipVsFixed(done, self.steps, spikes, mismatches)
+        if real:
+            theirs, ours = (None, None) if self.samples.labels is None or not done else (float(k) / done for k in right)
+            self.chip_vs_float = ChipVsFloat(agreeing / places if places else None, theirs, ours, done)
+
+    def _chunk_vs_fixed(self, part: dict[str, Array], chip: dict[str, Array], done: int, *, tell: bool) -> tuple[int, int]:
+        """Return the places that differ and the spikes the reference sent."""
+        from nmap.emulate.engine import emulate
+        from nmap.simulate.fixed import simulate
+
+        kernels = self.target.kernels
+        reference = simulate(self.quantized, kernels, part, self.steps, record=self.names)
+        difference = compare(reference.spikes, chip)
+        if done == 0 and not difference.mismatches:
+            states = {p.name: kernels[p.kernel].state if p.kernel else () for p in self.quantized.populations}
+            probes = parse_probes(self.names, states)
+            few = {name: values[:_PROBED_SAMPLES] for name, values in part.items()}
             difference = compare(
-                simulate(quantized, target.kernels, few, steps, probes=probes).state,
-                emulate(program, target.kernels, few, steps, probes=probes).state,
+                simulate(self.quantized, kernels, few, self.steps, probes=probes).state,
+                emulate(self.program, kernels, few, self.steps, probes=probes).state,
             )
-        mismatches += difference.mismatches
-        if difference.mismatches and not told:
-            journal.findings.extend([describe(difference, "NM701", "the fixed-point reference", "the emulated chip")])
-            told = True
-        spikes += sum(fixed.counts[name] for name in names)
-        output.append(chip.spikes[quantized.outputs[0]])
-        journal.say("verify", f"{min(start + chunk, inputs.shape[0])} of {inputs.shape[0]} samples")
-    found = ChipVsFixed(inputs.shape[0], steps, spikes, mismatches) if compare_fixed else None
-    return found, np.concatenate(output) if output else np.zeros((0, steps, quantized[quantized.outputs[0]].size), np.int32)
+        if difference.first is not None and tell:
+            difference = _counted_from(difference, done)
+            self.journal.findings.extend([describe(difference, "NM701", "the fixed-point reference", "the emulated chip")])
+        return difference.mismatches, sum(reference.counts[name] for name in self.names)
 
+    def _chunk_vs_float(self, part: dict[str, Array], chip: dict[str, Array], done: int) -> tuple[int, int, Array]:
+        """Return the places compared, those alike, and the samples classified right by the network and by the chip."""
+        from nmap.simulate.floating import simulate
 
-def _chip_vs_float(
-    network: Network, quantized: QuantizedNetwork, inputs: Array, chip: Array, labels: Array | None
-) -> ChipVsFloat:
-    from nmap.simulate.floating import simulate
-
-    output, length = quantized.outputs[0], inputs.shape[1]
-    latency = quantized[output].latency
-    ours = chip[:, latency : latency + length]
-    theirs = simulate(network, inputs).spikes[output]
-    agreement = float(np.mean((ours != 0) == (theirs != 0))) if ours.size else None
-    right = [None if labels is None or not labels.size else float(np.mean(a.sum(1).argmax(1) == labels)) for a in (theirs, ours)]
-    return ChipVsFloat(agreement, right[0], right[1], inputs.shape[0])
+        real = simulate(self.network, part)
+        places = alike = 0
+        ours = {}
+        for name in self.quantized.outputs:
+            latency = self.quantized[name].latency
+            ours[name] = chip[name][:, latency : latency + self.samples.steps]
+            if name in real.spikes:
+                places += ours[name].size
+                alike += int(np.count_nonzero((ours[name] != 0) == (real.spikes[name] != 0)))
+        scored, labels = self.samples.scored, self.samples.labels
+        if scored is None or labels is None:
+            return places, alike, np.zeros(2, np.int64)
+        wanted = labels[done : done + ours[scored].shape[0]]
+        scores = (real.counts(scored), ours[scored].sum(1, dtype=np.int64))
+        return places, alike, np.array([np.count_nonzero(score.argmax(1) == wanted) for score in scores])
 
 
 def _vendor(
-    journal: _Journal, target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, inputs: Array, *, alone: bool
+    journal: _Journal, target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, samples: InputSamples, *, alone: bool
 ) -> VendorCheck:
     from nmap.emulate.engine import emulate
-    from nmap.verify.lockstep import compare, describe
 
-    steps = inputs.shape[1] + quantized.latency
-    if not alone:
-        inputs = inputs[: max(1, _VENDOR_STEPS // max(1, steps))]
-    answer = target.run_vendor(artefact, inputs, steps, _VENDOR_TIMEOUT_ALONE if alone else _VENDOR_TIMEOUT)
-    if answer.missing is not None:
-        return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
-    chip = emulate(program, target.kernels, inputs, steps, record=list(answer.spikes))
-    difference = compare(answer.spikes, chip.spikes)
-    if difference.mismatches:
-        journal.findings.extend([describe(difference, "NM703", f"{answer.name} {answer.version}", "the emulated chip")])
-    return VendorCheck(answer.name, answer.version, difference.mismatches, inputs.shape[0])
+    steps = samples.steps + quantized.latency
+    most = samples.samples if alone else max(1, _VENDOR_STEPS // max(1, steps))
+    mismatches = done = 0
+    answer: VendorRun | None = None
+    for chunk in samples.chunks(min(most, _at_once(quantized, steps))):
+        part = {name: values[: most - done] for name, values in chunk.items()}
+        # The vendor's program takes the ports side by side, in the network's order.
+        flat = np.concatenate([part[name].reshape(*part[name].shape[:2], -1) for name in quantized.inputs], axis=2)
+        answer = target.run_vendor(artefact, flat, steps, _VENDOR_TIMEOUT_ALONE if alone else _VENDOR_TIMEOUT)
+        if answer.missing is not None:
+            return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
+        chip = emulate(program, target.kernels, part, steps, record=list(answer.spikes))
+        difference = compare(answer.spikes, chip.spikes)
+        if difference.first is not None and not mismatches:
+            difference = _counted_from(difference, done)
+            journal.findings.extend([describe(difference, "NM703", f"{answer.name} {answer.version}", "the emulated chip")])
+        mismatches += difference.mismatches
+        done += flat.shape[0]
+        if done >= most:
+            break
+    if answer is None:
+        return VendorCheck(target.artefact, skipped_reason="there are no samples")
+    return VendorCheck(answer.name, answer.version, mismatches, done)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -622,9 +657,9 @@ def verify(
 
 
 def _check_payload(samples: InputSamples | None, options: Options) -> None:
-    if samples is None or not samples.inputs.size:
+    if samples is None:
         return
-    low, high = int(samples.inputs.min()), int(samples.inputs.max())
+    low, high = samples.low, samples.high
     if low < options.payload[0] or high > options.payload[1]:
         kind = "binary spikes" if options.message_bits == 0 else f"graded spikes from {options.payload[0]} to {options.payload[1]}"
         raise NmapError(Diagnostic(
@@ -674,68 +709,148 @@ def run(
         network, options = opened.network, opened.options
     samples, _ = _load_samples(journal, input, network, replace(options, steps=steps))
     assert samples is not None
-    length, output = samples.inputs.shape[1], network.outputs[0]
+    runner: _Level
     if opened is None or chosen == "float":
-        arrays, recorded = _run_float(journal, network, samples.inputs, probes)
-        latency = dict.fromkeys((p.name for p in network.populations), 0)
+        runner = _FloatLevel(network, probes)
     else:
         _check_payload(samples, options)
-        arrays, recorded, latency = _run_integer(journal, opened, samples.inputs, chosen, probes)
-    if not raw_time:
-        arrays = {name: values[:, latency[name] : latency[name] + length] for name, values in arrays.items()}
-        recorded = {key: values[:, latency[key.rpartition(".")[0]] :][:, :length] for key, values in recorded.items()}
-    shape = network[output].shape
-    spikes = arrays[output].astype(np.int32)
-    counts = spikes.sum(1, dtype=np.int64)
-    accuracy = None if samples.labels is None or not samples.labels.size else float(np.mean(counts.argmax(1) == samples.labels))
+        runner = (_ChipLevel if chosen == "chip" else _FixedLevel)(journal, opened, samples, probes)
+    outputs, recorded = _run_level(journal, network, samples, runner, chosen, raw_time)
+    silent = tuple(name for name in network.outputs if network[name].silent)
+    scores = {name: values[:, -1] if name in silent else values.sum(1, dtype=np.int64) for name, values in outputs.items()}
+    first, accuracy = network.outputs[0], None
+    if samples.labels is not None and samples.scored is not None and samples.samples:
+        accuracy = float(np.mean(scores[samples.scored].argmax(1) == samples.labels))
     shapes = {p.name: p.shape for p in network.populations}
-    shaped = {key: values.reshape(*values.shape[:2], *shapes.get(key.rpartition(".")[0], (-1,))) for key, values in recorded.items()}
+    shaped = {name: values.reshape(*values.shape[:2], *shapes[name]) for name, values in outputs.items()}
+    probed = {key: values.reshape(*values.shape[:2], *shapes.get(key.rpartition(".")[0], (-1,))) for key, values in recorded.items()}
     return RunResult(
-        level=chosen, spikes=spikes.reshape(*spikes.shape[:2], *shape), counts=counts, probes=shaped, labels=samples.labels,
-        accuracy=accuracy, raw_time=raw_time, samples=journal.facts["samples"], diagnostics=tuple(journal.findings),
-        timings=dict(journal.timings), network=network.file,
-        target=None if opened is None else f"{opened.target.name}:{opened.machine.variant}", bundle=source if is_bundle else None,
+        level=chosen, spikes=shaped[first], counts=scores[first], probes=probed, labels=samples.labels, accuracy=accuracy,
+        raw_time=raw_time, samples=journal.facts["samples"], diagnostics=tuple(journal.findings), timings=dict(journal.timings),
+        network=network.file, target=None if opened is None else f"{opened.target.name}:{opened.machine.variant}",
+        bundle=source if is_bundle else None, outputs=shaped, scores=scores, silent=silent, scored=samples.scored,
     )
 
 
-def _run_float(journal: _Journal, network: Network, inputs: Array, probes: Sequence[str]) -> tuple[dict[str, Array], dict[str, Array]]:
-    from nmap.simulate.floating import simulate
+class _Level(Protocol):
+    """A way to run a chunk of samples."""
 
-    wanted = parse_probes(probes, {p.name: ("v", "u") if p.neuron is not None else () for p in network.populations})
-    with journal.stage("float"):
-        names = [p.population if p.variable == "spikes" else f"{p.population}:{p.variable}" for p in wanted]
-        result = simulate(
-            network, inputs, record=[network.outputs[0], *names],
-            progress=lambda done, of: journal.say("float", f"{done} of {of} samples"),
-        )
-    kinds = {"spikes": result.spikes, "v": result.v, "u": result.u}
-    recorded = {p.key: kinds[p.variable][p.population] for p in wanted}
-    return {network.outputs[0]: result.spikes[network.outputs[0]]}, recorded
+    latency: dict[str, int]
+    """Steps by which each population runs behind the network's own time."""
+    extra: int
+    """Steps to run beyond the samples' own."""
+    at_once: int | None
+    """Samples to run at a time; None for as many as the samples' own limit allows."""
+
+    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return what the outputs sent and what was probed, (samples, steps, neurons) by output and by `POPULATION.VARIABLE`."""
 
 
-def _run_integer(
-    journal: _Journal, opened: _Opened, inputs: Array, level: str, probes: Sequence[str]
-) -> tuple[dict[str, Array], dict[str, Array], dict[str, int]]:
-    flat = inputs.reshape(*inputs.shape[:2], -1)
-    kernels = opened.target.kernels
-    program = read_program(opened.bundle.path("program.h5"))
-    groups = {program.populations[g.population].name: g.kernel for g in program.groups}
-    wanted = parse_probes(probes, {p.name: kernels[groups[p.name]].state if p.name in groups else () for p in program.populations})
-    steps = flat.shape[1] + program.latency
-    if level == "chip":
+def _run_level(
+    journal: _Journal, network: Network, samples: InputSamples, level: _Level, name: str, raw_time: bool
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Run all samples chunk by chunk; what is kept is what was asked for."""
+    outputs: dict[str, Array] = {}
+    recorded: dict[str, Array] = {}
+    start, length = 0, samples.steps + (level.extra if raw_time else 0)
+    with journal.stage(name):
+        for part in samples.chunks(level.at_once):
+
+            def say(done: int, of: int, start: int = start) -> None:  # noqa: ARG001 - the simulators' own signature
+                journal.say(name, f"{start + done} of {samples.samples} samples")
+
+            sent, probed = level.run(part, say)
+            for kept, made in ((outputs, sent), (recorded, probed)):
+                for key, values in made.items():
+                    late = 0 if raw_time else level.latency[key if made is sent else key.rpartition(".")[0]]
+                    wanted = values[:, late : late + length]
+                    if key not in kept:
+                        kept[key] = _room(key, samples.samples, wanted)
+                    kept[key][start : start + wanted.shape[0]] = wanted
+            start += next(iter(part.values())).shape[0]
+    return {output: outputs[output] for output in network.outputs}, recorded
+
+
+def _room(key: str, samples: int, values: Array) -> Array:
+    """Return an array for what is kept of all samples.
+
+    Raises:
+        NmapError: NM802, it would be beyond `_MAX_KEPT_BYTES`.
+    """
+    shape = (samples, *values.shape[1:])
+    # The float level sends bytes where a neuron sends at most one spike a step.
+    dtype = np.dtype(np.int32) if values.dtype == np.uint8 else values.dtype
+    if prod(shape) * dtype.itemsize > _MAX_KEPT_BYTES:
+        raise NmapError(Diagnostic(
+            "NM802", "error", f"what is kept of `{key}`, {shape}, is beyond the limit of {_MAX_KEPT_BYTES} bytes",
+            help=("run the samples in several files",),
+        ))
+    return np.zeros(shape, dtype)
+
+
+class _FloatLevel:
+    """The network as read."""
+
+    extra: int = 0
+    at_once: int | None = None
+
+    def __init__(self, network: Network, probes: Sequence[str]) -> None:
+        self.network = network
+        self.latency = dict.fromkeys((p.name for p in network.populations), 0)
+        self.wanted = parse_probes(probes, {p.name: ("v", "u") if p.neuron is not None else () for p in network.populations})
+
+    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """See `_Level`."""
+        from nmap.simulate.floating import simulate
+
+        names = [f"{p.population}:{p.variable}" for p in self.wanted]
+        result = simulate(self.network, part, record=[*self.network.outputs, *names], progress=say)
+        kinds = {"spikes": result.spikes, "v": result.v, "u": result.u}
+        outputs = {name: (result.v if self.network[name].silent else result.spikes)[name] for name in self.network.outputs}
+        return outputs, {p.key: kinds[p.variable][p.population] for p in self.wanted}
+
+
+class _ChipLevel:
+    """The mapped program on the emulator."""
+
+    at_once: int | None = None
+
+    def __init__(self, journal: _Journal, opened: _Opened, samples: InputSamples, probes: Sequence[str]) -> None:  # noqa: ARG002
+        self.kernels = opened.target.kernels
+        self.program = read_program(opened.bundle.path("program.h5"))
+        kernel = {self.program.populations[g.population].name: g.kernel for g in self.program.groups}
+        states = {p.name: self.kernels[kernel[p.name]].state if p.name in kernel else () for p in self.program.populations}
+        self.wanted = parse_probes(probes, states)
+        self.latency = {p.name: p.latency for p in self.program.populations}
+        self.extra = self.program.latency
+        self.steps = samples.steps + self.extra
+        self.outputs = [p.name for p in self.program.populations if p.is_output]
+
+    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """See `_Level`."""
         from nmap.emulate.engine import emulate
 
-        with journal.stage("chip"):
-            trace = emulate(
-                program, kernels, flat, steps, probes=wanted, progress=lambda done, of: journal.say("chip", f"{done} of {of} samples")
-            )
-    else:
+        return self._of(emulate(self.program, self.kernels, part, self.steps, probes=self.wanted, progress=say))
+
+    def _of(self, trace: SpikeTrace) -> tuple[dict[str, Array], dict[str, Array]]:
+        recorded = dict(trace.state)
+        recorded.update({p.key: trace.spikes[p.population] for p in self.wanted if p.variable == "spikes"})
+        return {name: trace.spikes[name] for name in self.outputs}, recorded
+
+
+class _FixedLevel(_ChipLevel):
+    """The quantized reference."""
+
+    def __init__(self, journal: _Journal, opened: _Opened, samples: InputSamples, probes: Sequence[str]) -> None:
+        super().__init__(journal, opened, samples, probes)
+        self.quantized = _requantize(journal, opened)
+        self.at_once = _at_once(self.quantized, self.steps)
+
+    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """See `_Level`."""
         from nmap.simulate.fixed import simulate
 
-        quantized = _requantize(journal, opened)
-        with journal.stage("fixed"):
-            trace = simulate(quantized, kernels, flat, steps, probes=wanted)
-    recorded = dict(trace.state)
-    recorded.update({p.key: trace.spikes[p.population] for p in wanted if p.variable == "spikes"})
-    output = next(p.name for p in program.populations if p.is_output)
-    return {output: trace.spikes[output]}, recorded, {p.name: p.latency for p in program.populations}
+        trace = simulate(self.quantized, self.kernels, part, self.steps, probes=self.wanted)
+        count = next(iter(part.values())).shape[0]
+        say(count, count)
+        return self._of(trace)

@@ -82,6 +82,7 @@ class Conventions:
             left above it by the step before, and given back where the neuron then does not fire.
         lag: steps between a threshold's crossing and the spike it sends (Spyx: 1).
         late_bias: the bias of a recurrent projection acts from the step in which its first spike can arrive (Norse), not from step 0.
+        gain: into the membrane and the current: `euler` r dt/tau; `exact` r (1 - exp(-dt/tau)), for an input constant over the step.
     """
 
     dt: float | None
@@ -93,6 +94,7 @@ class Conventions:
     early_reset: bool = False
     lag: int = 0
     late_bias: bool = False
+    gain: Literal["euler", "exact"] = "euler"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +107,8 @@ class Adaptation:
         rho = refractory_decay rho
         spike where v >= theta + rho; then rho += 2 theta, theta += step (with the theta of the comparison)
 
-    Here v is a `Neuron`'s membrane, which is not reset, or a `Resonator`'s re (`phase`) or im (`izhikevich`).
+    At the start theta is the threshold and rho 0. Here v is a `Neuron`'s membrane or a `Resonator`'s re (`phase`, together with its
+    crossing of im) or im (`izhikevich`); nothing is reset, and the comparison is >= whatever `Conventions.compare` says.
 
     Args:
         threshold_decay, refractory_decay: factors per step.
@@ -172,9 +175,10 @@ class Resonator:
         re' = T(cos re) - T(sin im) + x
         im' = T(sin re) + T(cos im) + y         (re, im of the step before; T truncates toward zero to multiples of `quantum`)
         firing `phase`: spike where re' >= threshold and im' >= 0 and im < 0; no reset
-        firing `izhikevich`: spike where im' >= threshold; then re = 0, im = threshold - quantum
+        firing `izhikevich`: spike where im' >= threshold; then re = 0, im = threshold - quantum (0 for real numbers)
 
-    Recorded as `v` is im, as `u` re.
+    With an `adaptation`, theta + rho takes the threshold's place and nothing is reset. Recorded as `v` is im, as `u` re, both after the
+    reset.
 
     Args:
         model: the file's own name of the model.

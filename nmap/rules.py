@@ -1,13 +1,16 @@
-"""Run a target's design rules: all of them, all findings together."""
+"""Run a target's design rules: all of them, all findings together, each with the one command that would do."""
 
 from __future__ import annotations
 
-from nmap.diagnostics import Exit, Findings
-from nmap.network import Network
+from collections.abc import Iterable
+from dataclasses import replace
+
+from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
+from nmap.network import Network, Neuron, Population
 from nmap.options import Options
 from nmap.target.backend import Target
 
-__all__ = ["refusal", "run_rules"]
+__all__ = ["meets_floor", "refusal", "run_rules"]
 
 
 def refusal(findings: Findings) -> Exit:
@@ -17,6 +20,10 @@ def refusal(findings: Findings) -> Exit:
 
 def run_rules(network: Network, target: Target, options: Options, findings: Findings) -> int:
     """Check a network against a target's rules.
+
+    An error may say in its `data` what would lift it: `approximate`, a name of the target's approximations that its first remedy tells of;
+    and `feature`, the key of the target's features it is about. Where several approximations are needed, every such remedy names all of
+    them; where other installed targets have the feature, a remedy names those.
 
     Args:
         network: as read.
@@ -30,7 +37,78 @@ def run_rules(network: Network, target: Target, options: Options, findings: Find
     Raises:
         NmapError: with every error of every rule; exit status `DOES_NOT_FIT`, or `USAGE` when an option is wrong.
     """
+    found = Findings()
     for rule in target.rules:
-        rule(network, target.spec, options, findings)
+        rule(network, target.spec, options, found)
+    findings.extend(_with_other_targets(_with_one_command(tuple(found), options), target))
     findings.raise_errors(refusal(findings))
     return len(target.rules)
+
+
+def meets_floor(network: Network, options: Options) -> list[Population]:
+    """Return the populations whose membrane may fall below the floor of the network's conventions; none where there is no floor.
+
+    A membrane that never receives anything negative stays at 0 or above, so that a floor below 0 changes nothing.
+    """
+    conventions = network.conventions
+    if conventions.floor is None:
+        return []
+    # A reset in the next step, or in advance, may take a threshold off a membrane that does not hold it any more.
+    falls = conventions.floor > 0 or conventions.reset == "delayed" or conventions.early_reset
+    return [
+        p for p in network.populations
+        if isinstance(p.neuron, Neuron) and p.neuron.spiking and p.neuron.adaptation is None
+        and (falls or _may_fall(network, p, p.neuron, options))
+    ]
+
+
+def _may_fall(network: Network, population: Population, neuron: Neuron, options: Options) -> bool:
+    constants = (neuron.threshold, neuron.v_reset, neuron.drive, neuron.beta, neuron.alpha, neuron.gain_in * neuron.gain_v)
+    if any((values < 0).any() for values in constants):
+        return True
+    for p in network.projections:
+        if p.target != population.name:
+            continue
+        source = network[p.source]
+        negative = options.payload[0] < 0 if source.neuron is None else not isinstance(source.neuron, Neuron) or source.silent
+        if negative or (p.connectivity.weights < 0).any() or (p.bias is not None and (p.bias < 0).any()):
+            return True
+    return False
+
+
+def _with_one_command(found: Iterable[Diagnostic], options: Options) -> list[Diagnostic]:
+    found = list(found)
+    needed = {d.data["approximate"] for d in found if d.severity == "error" and "approximate" in d.data} | options.approximate
+    if len(needed) < 2:
+        return found
+    remedy = f"--approximate {','.join(sorted(needed))} takes all that can be approximated and measures what that costs on --input"
+    return [
+        replace(d, help=(remedy, *d.help[1:])) if d.severity == "error" and "approximate" in d.data else d for d in found
+    ]
+
+
+def _with_other_targets(found: Iterable[Diagnostic], target: Target) -> list[Diagnostic]:
+    found = list(found)
+    asked = {d.data["feature"] for d in found if d.severity == "error" and "feature" in d.data}
+    if not asked:
+        return found
+    from nmap.target.registry import find_target, target_names
+
+    able: dict[str, list[str]] = {feature: [] for feature in asked}
+    for name in target_names():
+        if name == target.name:
+            continue
+        try:
+            features = find_target(name).spec.features
+        except NmapError:
+            # A plug-in that cannot be loaded takes nothing; `nmap doctor` says why.
+            continue
+        for feature in asked & features.keys():
+            level = features[feature].level
+            if level != "refused":
+                able[feature].append(f"`{name}`" + (" (approximately)" if level == "approximate" else ""))
+    return [
+        replace(d, help=(*d.help[:2], f"installed targets that take it: {', '.join(able[d.data['feature']])}"))
+        if d.severity == "error" and able.get(d.data.get("feature", "")) else d
+        for d in found
+    ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from nmap.cli.serve import Reply
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_reply", "inspection_reply", "outcome_reply"]
 
+_NARROW, _WIDE = 80, 140
 _WORST_FIRST = (70, 2, 4, 3, 1, 5, 0)
 """Of several targets the exit status is that of the one that went worst; what is proved comes before what could not be told."""
 
@@ -44,7 +47,9 @@ def inspection_reply(outcome: Outcome) -> Reply:
     from nmap.report.text import inspection_text
 
     report = to_json(outcome)
-    text = inspection_text(report) if outcome.network is not None else ""
+    # A pipe and a file are read at any width; the screen is used as far as lines stay readable.
+    columns = get_terminal_size((_NARROW, 24)).columns if sys.stdout.isatty() else _NARROW
+    text = inspection_text(report, min(max(columns, _NARROW), _WIDE)) if outcome.network is not None else ""
     return Reply(text, report, outcome.diagnostics, int(outcome.exit_status))
 
 

@@ -51,7 +51,7 @@ def run(
             reset=reset.value if reset else None, framework=framework, progress=progress,
         )
         if output is not None:
-            _save(output, {"spikes": result.spikes, "counts": result.counts, **result.probes})
+            _save(output, result.arrays)
         report = run_to_json(result, screen.command, None if output is None else str(output))
         return Reply(run_text(report), report, result.diagnostics, 0)
 

@@ -25,15 +25,16 @@ _CHUNK_BYTES = 256 << 20
 
 
 def emulate(
-    program: Program, kernels: Mapping[str, Kernel], inputs: Array, steps: int,
+    program: Program, kernels: Mapping[str, Kernel], inputs: Array | Mapping[str, Array], steps: int,
     *, record: Sequence[str] | None = None, probes: Sequence[Probe] = (), progress: Callable[[int, int], None] | None = None,
 ) -> SpikeTrace:
     """Run a program on samples.
 
     Args:
-        program: one input port.
+        program: the program.
         kernels: the target's neuron kernels by name.
-        inputs: (samples, time, input neurons) integers; column t is sent in chip step t, nothing after the last column.
+        inputs: (samples, time, *input shape) integers by input port, or of the only one; column t is sent in chip step t, nothing after
+            the last column.
         steps: chip steps to run per sample.
         record: populations whose spikes to keep; None for the outputs.
         probes: state variables (or spikes) to keep.
@@ -44,14 +45,15 @@ def emulate(
 
     Raises:
         NmapError: NM602, the program contradicts itself.
+        ValueError: a port has no input.
     """
     layout = lower(program, kernels)
     kept = set(record if record is not None else (p.name for p in program.populations if p.is_output))
     kept |= {p.population for p in probes if p.variable == "spikes"}
     wanted = {p.key for p in probes if p.variable != "spikes"}
-    inputs = inputs.reshape(inputs.shape[0], inputs.shape[1], -1)
-    samples = inputs.shape[0]
-    neurons = sum(group.size for group in program.groups) + inputs.shape[2]
+    sent = _by_port(program, inputs)
+    samples = next(iter(sent.values())).shape[0]
+    neurons = sum(group.size for group in program.groups) + sum(values.shape[2] for values in sent.values())
     chunk = max(1, int(_CHUNK_BYTES // max(1, steps * neurons * 12)))
     sizes = {p.name: int(np.prod(p.shape)) for p in program.populations}
     trace = SpikeTrace(
@@ -59,7 +61,7 @@ def emulate(
         {}, dict.fromkeys(sizes, 0),
     )
     for start in range(0, samples, chunk):
-        part = inputs[start : start + chunk]
+        part = {port: values[start : start + chunk] for port, values in sent.items()}
         run = _Run(program, layout, kernels, part, steps, wanted)
         run.execute()
         run.store(trace, start, samples)
@@ -68,19 +70,28 @@ def emulate(
     return trace
 
 
+def _by_port(program: Program, inputs: Array | Mapping[str, Array]) -> dict[int, Array]:
+    """Return (samples, time, neurons) by the input port's index."""
+    names = {program.populations[index].name: index for index in program.inputs}
+    given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(names, inputs)
+    if set(given) != set(names) or (len(names) > 1 and not isinstance(inputs, Mapping)):
+        raise ValueError(f"the program's input ports are {', '.join(sorted(names))}")
+    return {names[name]: values.reshape(values.shape[0], values.shape[1], -1) for name, values in given.items()}
+
+
 class _Run:
     """One chunk of samples on its way through the program."""
 
     def __init__(
-        self, program: Program, layout: Layout, kernels: Mapping[str, Kernel], inputs: Array, steps: int, wanted: set[str]
+        self, program: Program, layout: Layout, kernels: Mapping[str, Kernel], inputs: Mapping[int, Array], steps: int, wanted: set[str]
     ) -> None:
         self.program, self.layout, self.kernels, self.steps, self.wanted = program, layout, kernels, steps, wanted
-        self.samples = inputs.shape[0]
-        length = min(steps, inputs.shape[1])
+        self.samples = next(iter(inputs.values())).shape[0]
         self.spikes: dict[int, Array] = {}
-        for population in program.inputs:
-            sent = np.zeros((steps, self.samples, inputs.shape[2]), np.int32)
-            sent[:length] = inputs[:, :length].transpose(1, 0, 2)
+        for population, given in inputs.items():
+            length = min(steps, given.shape[1])
+            sent = np.zeros((steps, self.samples, given.shape[2]), np.int32)
+            sent[:length] = given[:, :length].transpose(1, 0, 2)
             self.spikes[-1 - population] = sent.reshape(steps * self.samples, -1)
         self.blocks_of: list[list[int]] = [[] for _ in program.groups]
         for index, block in enumerate(program.blocks):

@@ -1,13 +1,14 @@
-"""Read networks: NIR and lava-dl netx, told apart by content."""
+"""Read networks: NIR and lava-dl netx files, told apart by content, and NIR graphs in memory."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nmap.diagnostics import Findings
-from nmap.digest import sha256_of
 from nmap.network import Network
 from nmap.readers.conventions import check_options
+from nmap.readers.memory import tree_of
 from nmap.readers.netx import read_netx
 from nmap.readers.nir import read_nir
 from nmap.readers.sniff import identify, open_tree
@@ -15,26 +16,31 @@ from nmap.readers.sniff import identify, open_tree
 __all__ = ["read"]
 
 
-def read(path: str | Path, *, dt: float | None = None, reset: str | None = None, source: str | None = None) -> Network:
-    """Read a network from a NIR or netx file.
+def read(
+    network: str | os.PathLike[str] | object, *, dt: float | None = None, reset: str | None = None, source: str | None = None
+) -> Network:
+    """Read a network from a NIR or netx file, or from a NIR graph in memory.
 
     Args:
-        path: the file; its format is told by its content, never by its suffix.
+        network: the file's path; its format is told by its content, never by its suffix. Or a `nir.NIRGraph`, or what looks like one
+            (see `nmap.readers.memory`): the result is that of the file `nir.write` would make of it, with `NIRGraph` for the
+            file's name and the hash of the graph's content for the file's.
         dt: seconds per time step, over anything the file says.
         reset: `zero`, `subtract` or `delayed`, over anything the file says.
         source: the framework that wrote the file, whose conventions then stand in for what the file does not say
             (`nmap.readers.conventions.PRESETS`).
 
     Raises:
-        NmapError: NM004 for options without meaning, NM101 to NM111 for everything that is wrong with the file; all problems of
+        NmapError: NM004 for options without meaning, NM101 to NM112 for everything that is wrong with the file; all problems of
             a stage together.
     """
     findings = Findings()
     check_options(dt, reset, source, findings)
     findings.raise_errors()
-    with open_tree(Path(path), findings) as tree:
+    if not isinstance(network, str | os.PathLike):
+        graph = tree_of(network, findings)
+        return read_nir(graph, graph.sha256, dt=dt, reset=reset, source=source)
+    with open_tree(Path(network), findings) as tree:
         kind = identify(tree)
-        sha256 = sha256_of(Path(path))
-        if kind == "nir":
-            return read_nir(tree, sha256, dt=dt, reset=reset, source=source)
-        return read_netx(tree, sha256, dt=dt, reset=reset, source=source)
+        reader = read_nir if kind == "nir" else read_netx
+        return reader(tree, tree.sha256, dt=dt, reset=reset, source=source)

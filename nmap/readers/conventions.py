@@ -1,25 +1,29 @@
-"""Settle what a NIR file leaves open: time step, reset, decay and comparison.
+"""Settle what a NIR file leaves open: the time step and the other `Conventions` of its network.
 
 Each is taken from the first of: command line, the file's metadata, the preset of a named exporter, inference from the
-parameters, default; and each becomes an `Assumption` with its evidence. How the exporting frameworks encode their time step in
-(tau, r), and how they discretise, was measured on their published traces and read in their source:
+parameters, default; and each that matters becomes an `Assumption` with its evidence. How the exporting frameworks encode their time
+step in (tau, r), and how they discretise, was measured on their published traces, on themselves, and read in their source:
 
-========================  ===========================  =========  ========  =======
-exporter                  encoding                     reset      decay     compare
-========================  ===========================  =========  ========  =======
-snnTorch 1.0              r = tau/dt, w_in = tau_syn/dt  delayed    1-dt/tau  >
-Norse 1.1                 r = 1, dt = 1e-3             zero       1-dt/tau  >
-SpikingJelly 2.0          r in {1, tau/dt}; IF r=1/dt  zero       1-dt/tau  >=
-Sinabs 3.1                tau in steps, r = 1          subtract   exp       >=
-Rockpool 3.1              r = (tau/dt) exp(-dt/tau)    subtract   exp       >=
-Lava (NIR's example)      dt = 1e-4                    zero       1-dt/tau  >
-========================  ===========================  =========  ========  =======
+========================  =============================  =========  =======================  =======  =========================
+exporter                  encoding                       reset      decay                    compare  further
+========================  =============================  =========  =======================  =======  =========================
+snnTorch 1.0              r = tau/dt, w_in = tau_syn/dt  delayed    1-dt/tau                 >        `subtract`: early reset
+Norse 1.1                 r = 1, tau times 1e-3          zero       1-dt/tau                 >        late recurrent bias
+SpikingJelly 2.0          r in {1, tau/dt}; IF r = 1/dt  zero       1-dt/tau                 >=
+Sinabs 3.1                tau in steps, r = 1            subtract   exp, gain 1-exp          >=       IF: v >= -threshold
+Rockpool 3.1              r = (tau/dt) exp(-dt/tau)      subtract   exp                      >=       several spikes a step
+Lava (NIR's example)      dt = 1e-4                      zero       1-dt/tau                 >
+Spyx 0.1                  dt as given                    delayed *  1-dt/tau                 >        spikes 1 step late
+========================  =============================  =========  =======================  =======  =========================
+
+Spyx's recurrent CubaLIF (RCuBaLIF, *) takes the threshold off before the decay, which is `subtract`. Sinabs' spike function is the
+user's choice and not in the file: SingleSpike is preset `sinabs`, its default MultiSpike `sinabs-multispike`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from math import floor, isclose, isfinite, log10
 from typing import Any, Literal
 
@@ -29,7 +33,7 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.network import Assumption, Conventions, Provenance
 
-__all__ = ["PRESETS", "RESETS", "NeuronFacts", "Preset", "Stated", "check_options", "settle"]
+__all__ = ["PRESETS", "RESETS", "NeuronFacts", "Preset", "Settled", "Stated", "check_options", "settle"]
 
 RESETS = ("zero", "subtract", "delayed")
 DEFAULT_DT = 1e-4
@@ -42,26 +46,51 @@ class Preset:
 
     Args:
         title: the framework's name.
-        dt: seconds per step where its files do not tell; 1 for a framework that counts in steps.
+        dt: seconds per step where its files do not tell; 1 for a framework that counts in steps; None for one without a step of its own.
         reset, decay, compare: as in `Conventions`.
         rule: how its files encode dt: `euler` dt = tau/r and 1/r of an IF, `exact` r = (tau/dt) exp(-dt/tau), None not at all.
+        gain, multiple, lag, late_bias: as in `Conventions`.
+        floor: as in `Conventions`; where there are IF neurons.
+        early_reset: as in `Conventions`; where the reset is `subtract`.
+        cuba_reset: the reset of its neurons with synaptic current, where it differs.
     """
 
     title: str
-    dt: float
+    dt: float | None
     reset: Literal["zero", "subtract", "delayed"]
     decay: Literal["euler", "exact"]
     compare: Literal[">", ">="]
     rule: Literal["euler", "exact"] | None
+    gain: Literal["euler", "exact"] = "euler"
+    multiple: bool = False
+    floor: float | None = None
+    early_reset: bool = False
+    lag: int = 0
+    late_bias: bool = False
+    cuba_reset: Literal["subtract"] | None = None
 
 
+_NORSE_DT = 1e-3
+_NORSE = Preset("Norse", _NORSE_DT, "zero", "euler", ">", "euler", late_bias=True)
+_SINABS = Preset("Sinabs", 1.0, "subtract", "exact", ">=", None, gain="exact", floor=-1.0)
 PRESETS: dict[str, Preset] = {
-    "snntorch": Preset("snnTorch", 1e-4, "delayed", "euler", ">", "euler"),
-    "norse": Preset("Norse", 1e-3, "zero", "euler", ">", None),
-    "sinabs": Preset("Sinabs", 1.0, "subtract", "exact", ">=", None),
-    "rockpool": Preset("Rockpool", 1e-3, "subtract", "exact", ">=", "exact"),
+    "snntorch": Preset("snnTorch", 1e-4, "delayed", "euler", ">", "euler", early_reset=True),
+    "norse": _NORSE,
+    "sinabs": _SINABS,
+    "sinabs-multispike": replace(_SINABS, multiple=True),
+    "rockpool": Preset("Rockpool", 1e-3, "subtract", "exact", ">=", "exact", multiple=True),
     "spikingjelly": Preset("SpikingJelly", 1e-4, "zero", "euler", ">=", "euler"),
-    "lava": Preset("Lava", 1e-4, "zero", "euler", ">", None),
+    "lava": Preset("Lava", 1e-4, "zero", "euler", ">", "euler"),
+    "spyx": Preset("Spyx", None, "delayed", "euler", ">", "euler", lag=1, cuba_reset="subtract"),
+}
+_LONGEST_FIRST = sorted(PRESETS, key=len, reverse=True)
+_DEFAULTS: dict[str, Any] = {"reset": "zero", "decay": "euler", "compare": ">"}
+_FURTHER: dict[str, Any] = {"gain": "euler", "multiple": False, "floor": None, "early_reset": False, "lag": 0, "late_bias": False}
+_LABELS = {
+    "compare": "comparison",
+    "multiple": "several spikes a step",
+    "early_reset": "early reset",
+    "late_bias": "late recurrent bias",
 }
 
 
@@ -75,6 +104,7 @@ class NeuronFacts:
         r: input resistance, (n,) or (1,).
         tau: membrane time constant, like r; None for a neuron without leak.
         tau_syn, w_in: synaptic time constant and gain; None for a neuron without synaptic current.
+        spiking: False for an integrator that never fires.
     """
 
     name: str
@@ -83,11 +113,16 @@ class NeuronFacts:
     tau: Array | None = None
     tau_syn: Array | None = None
     w_in: Array | None = None
+    spiking: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """Conventions a file states: for each key (`dt`, `reset`, `decay`, `compare`, `exporter`) the values and their places."""
+    """Conventions a file states: for each key (`exporter` or a field of `Conventions`) the values and their places.
+
+    A file that states one of `gain`, `multiple`, `floor`, `early_reset`, `lag` and `late_bias` states them all: those it leaves out
+    have their defaults, whatever its exporter's are.
+    """
 
     values: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)
 
@@ -125,9 +160,52 @@ def check_options(dt: float | None, reset: str | None, source: str | None, findi
         findings.error("NM004", f"unknown exporter `{source}`", help=(f"--source {'|'.join(PRESETS)}",))
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What `settle` found.
+
+    Args:
+        conventions: of the whole network.
+        assumptions: one for each.
+        notes: where statements differ, and what a preset leaves out.
+        exporter: a key of `PRESETS`: the framework that was named or inferred, or None.
+    """
+
+    conventions: Conventions
+    assumptions: tuple[Assumption, ...]
+    notes: tuple[str, ...]
+    exporter: str | None
+
+    def amend(self, nodes: Sequence[NeuronFacts]) -> tuple[str, dict[str, Callable[[Array, float], Array]]]:
+        """Return how gains must be read that the exporter writes otherwise than it computes.
+
+        Rockpool 3.1 writes r = (tau/dt) exp(-dt/tau) and w_in = 1, yet its membrane takes the current whole and its current
+        exp(-dt/tau_syn) of the input; Norse 1.1 writes w_in = 1 for a current that takes its input whole. Both were measured on the
+        frameworks themselves. Files whose gains are not these are taken at their word.
+
+        Args:
+            nodes: the neuron nodes.
+
+        Returns:
+            The reason, and by field (`r`, `w_in`) a function of the time constant and dt that gives the field's value.
+        """
+        dt = self.conventions.dt or 1.0
+        leaky = [n for n in nodes if n.tau is not None]
+        currents = [n for n in leaky if n.tau_syn is not None]
+        unweighed = all(n.w_in is None or _ones(n.w_in) for n in currents)
+        if self.exporter == "rockpool" and leaky and unweighed and all(_encodes(n, dt) for n in leaky):
+            return "Rockpool's membrane takes the current whole, and its current exp(-dt/tau_syn) of the input", {
+                "r": lambda tau, dt: tau / dt,
+                "w_in": lambda tau, dt: tau / dt * np.exp(-dt / tau),
+            }
+        if self.exporter == "norse" and currents and unweighed:
+            return "Norse's current takes the input whole", {"w_in": lambda tau, dt: tau / dt}
+        return "", {}
+
+
 def settle(
     nodes: Sequence[NeuronFacts], stated: Stated, findings: Findings, *, dt: float | None, reset: str | None, source: str | None, file: str
-) -> tuple[Conventions, tuple[Assumption, ...], list[str]]:
+) -> Settled:
     """Settle the conventions of a NIR file.
 
     Args:
@@ -138,57 +216,118 @@ def settle(
         file: the file's name, for diagnostics.
 
     Returns:
-        The conventions, one assumption for each, and notes.
+        The conventions, one assumption for each, notes, and the exporter.
     """
     notes: list[str] = []
     exporter = stated.get("exporter", findings)
-    preset, preset_evidence, preset_source = None, "", "inferred"
+    # The longest name first: one preset's name begins another's.
+    named = None if exporter is None else next((n for n in _LONGEST_FIRST if str(exporter[0]).lower().startswith(n)), None)
+    framework: _Framework | None = None
     if source is not None:
-        preset, preset_evidence, preset_source = PRESETS[source], f"--source {source}", "command line"
-    elif exporter is not None:
-        key = next((name for name in PRESETS if str(exporter[0]).lower().startswith(name)), None)
-        if key is not None:
-            preset, preset_evidence = PRESETS[key], f"the file names its exporter, {exporter[0]}"
-
-    stated_dt = stated.get("dt", findings)
+        framework = _Framework(PRESETS[source], f"--source {source}", "command line")
+    elif exporter is not None and named is not None:
+        framework = _Framework(PRESETS[named], f"the file names its exporter, {exporter[0]}", "inferred")
     complaint = Findings()
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        inference = _infer(nodes, preset.rule if preset else "any", complaint, file)
-    framework = preset or (PRESETS[inference.framework] if inference and inference.framework else None)
-    found: list[Assumption] = []
+        known = [n for n in map(_finite, nodes) if n.r.size]
+        inference = _norse(known) if framework is not None and framework.preset is _NORSE else None
+        inference = inference or _infer(known, framework.preset.rule if framework else "any", complaint, file)
+    assumption, step = _time_step(dt, stated.get("dt", findings), inference, framework, notes)
+    if dt is None and "dt" not in stated.values:
+        findings.extend(complaint)
+    # Parameters betray an exporter; what its users changed they state, and then nothing else is taken from it.
+    silent = not any(stated.values.get(key) for key in (*_DEFAULTS, *_FURTHER))
+    if framework is None and inference is not None and inference.framework and silent:
+        preset = PRESETS[inference.framework]
+        framework = _Framework(preset, f"{preset.title} writes such files ({inference.evidence})", "inferred")
+    own = framework.own(nodes, notes) if framework is not None else {}
+    chosen, found = _choose(stated, own, framework, reset, findings, notes)
+    # A step of 1 means that the file counts in steps; how long one lasts is not known.
+    return Settled(
+        Conventions(None if step == 1 else step, **chosen), (assumption, *found), tuple(notes),
+        None if framework is None else next(key for key, preset in PRESETS.items() if preset is framework.preset),
+    )
 
+
+@dataclass(frozen=True, slots=True)
+class _Framework:
+    """The preset that stands in for what a file leaves open, and why it is that one."""
+
+    preset: Preset
+    evidence: str
+    source: Literal["command line", "inferred"]
+
+    @property
+    def whose(self) -> str:
+        """The framework's name in the genitive."""
+        title = self.preset.title
+        return f"{title}'" if title.endswith("s") else f"{title}'s"
+
+    def own(self, nodes: Sequence[NeuronFacts], notes: list[str]) -> dict[str, Any]:
+        """Return the framework's conventions for a network of these neurons; add to `notes` what they leave out."""
+        preset, firing = self.preset, [n for n in nodes if n.spiking]
+        own = {key: getattr(preset, key) for key in (*_DEFAULTS, *_FURTHER)}
+        if all(n.tau is None for n in nodes):
+            own["gain"] = "euler"
+        if preset.floor is not None:
+            if all(n.tau is not None for n in firing):
+                own["floor"] = None
+            elif any(n.tau is not None for n in firing):
+                notes.append(f"{preset.title} keeps v of IF neurons only from falling below its floor; here all neurons have one")
+        if preset.cuba_reset is not None and any(n.tau_syn is not None for n in firing):
+            if all(n.tau_syn is not None for n in firing):
+                own["reset"] = preset.cuba_reset
+            else:
+                notes.append(f"{preset.title} resets its CubaLIF before the decay; here all neurons reset as its LIF do")
+            notes.append(f"{preset.title} takes the threshold off a CubaLIF without recurrent weights twice; here it is taken off once")
+        if preset is _SINABS:
+            notes.append(
+                "Sinabs' spike function is not in the file: SingleSpike is assumed; for its MultiSpike say --source sinabs-multispike"
+            )
+        return own
+
+
+def _time_step(
+    dt: float | None,
+    stated: tuple[Any, str] | None,
+    inference: _Inference | None,
+    framework: _Framework | None,
+    notes: list[str],
+) -> tuple[Assumption, float]:
+    """Settle dt; add to `notes` where the file tells another one."""
     step: float
     if dt is not None:
         step = float(dt)
-        found.append(Assumption("dt", _seconds(step), "command line", "--dt"))
-    elif stated_dt is not None:
-        step = stated_dt[0]
-        found.append(Assumption("dt", _seconds(step), "file", f"metadata at {stated_dt[1].rpartition(':')[2]}"))
+        assumption = Assumption("dt", _seconds(step), "command line", "--dt")
+    elif stated is not None:
+        step = stated[0]
+        assumption = Assumption("dt", _seconds(step), "file", _metadata(stated[1]))
+    elif inference is not None:
+        step = inference.dt
+        assumption = Assumption("dt", _seconds(step), "inferred", inference.evidence)
+    elif framework is not None and framework.preset.dt is not None:
+        step = framework.preset.dt
+        assumption = Assumption("dt", _seconds(step), framework.source, f"{framework.evidence}: {framework.whose} own time step")
     else:
-        findings.extend(complaint)
-        if inference is not None:
-            step = inference.dt
-            found.append(Assumption("dt", _seconds(step), "inferred", inference.evidence))
-        elif preset is not None:
-            step = preset.dt
-            found.append(Assumption("dt", _seconds(step), _literal(preset_source), f"{preset_evidence}: {preset.title}'s own time step"))
-        else:
-            step = DEFAULT_DT
-            found.append(Assumption("dt", _seconds(step), "default", "nothing in the file tells the time step"))
-    told = [(stated_dt[0], "metadata", stated_dt[1])] if stated_dt else []
+        step = DEFAULT_DT
+        assumption = Assumption("dt", _seconds(step), "default", "nothing in the file tells the time step")
+    told = [(stated[0], "metadata", stated[1])] if stated else []
     told += [(inference.dt, "parameters", inference.evidence)] if inference else []
     for value, label, evidence in told:
         if not isclose(value, step, rel_tol=_TOLERANCE):
             notes.append(f"dt is {_seconds(step)}, while the file's {label} tell {_seconds(value)} ({evidence})")
-    if preset is None and inference is not None and inference.framework:
-        preset_evidence = f"{PRESETS[inference.framework].title} writes such files ({inference.evidence})"
+    return assumption, step
 
-    fallback = framework is not None
+
+def _choose(
+    stated: Stated, own: dict[str, Any], framework: _Framework | None, reset: str | None, findings: Findings, notes: list[str]
+) -> tuple[dict[str, Any], list[Assumption]]:
+    """Settle all but dt: the fields of `Conventions`, and an assumption for each that a file leaves open or states."""
     chosen: dict[str, Any] = {}
-    defaults = {"reset": "zero", "decay": "euler", "compare": ">"}
-    for key, default in defaults.items():
+    found: list[Assumption] = []
+    for key, default in _DEFAULTS.items():
         said = stated.get(key, findings)
-        label = "comparison" if key == "compare" else key
+        label = _LABELS.get(key, key)
         if key == "reset" and reset is not None:
             chosen[key] = reset
             found.append(Assumption(label, reset, "command line", "--reset"))
@@ -196,17 +335,57 @@ def settle(
                 notes.append(f"reset is {reset}, while the file's metadata tell {said[0]}")
         elif said is not None:
             chosen[key] = said[0]
-            found.append(Assumption(label, said[0], "file", f"metadata at {said[1].rpartition(':')[2]}"))
-        elif fallback and framework is not None:
-            chosen[key] = getattr(framework, key)
-            found.append(Assumption(label, chosen[key], _literal(preset_source), f"{framework.title}'s own: {preset_evidence}"))
+            found.append(Assumption(label, said[0], "file", _metadata(said[1])))
+        elif framework is not None:
+            chosen[key] = own[key]
+            found.append(Assumption(label, chosen[key], framework.source, f"{framework.whose} own: {framework.evidence}"))
         else:
             chosen[key] = default
             found.append(Assumption(label, default, "default", _DEFAULT_EVIDENCE[key]))
-    if framework in (PRESETS["sinabs"], PRESETS["rockpool"]):
-        notes.append(f"{framework.title} may send several spikes per neuron and step; nmap sends one")
-    # A step of 1 means that the file counts in steps; how long one lasts is not known.
-    return Conventions(None if step == 1 else step, chosen["reset"], chosen["decay"], chosen["compare"]), tuple(found), notes
+    complete = any(stated.values.get(key) for key in _FURTHER)
+    for key, default in _FURTHER.items():
+        said = stated.get(key, findings)
+        chosen[key] = said[0] if said is not None else default if complete else own.get(key, default)
+        if key == "early_reset" and chosen[key] and chosen["reset"] != "subtract":
+            if said is not None and reset is None:
+                message = f"the metadata state an early reset, while the reset is {chosen['reset']}"
+                why = "it is how snnTorch computes a reset by subtraction in the same step"
+                findings.error("NM111", message, where=said[1], why=why)
+            chosen[key] = default
+        elif said is not None:
+            found.append(Assumption(_LABELS.get(key, key), _told(said[0]), "file", _metadata(said[1])))
+        elif chosen[key] != default and framework is not None:
+            evidence = f"{framework.whose} own, {_FURTHER_EVIDENCE[key]}: {framework.evidence}"
+            found.append(Assumption(_LABELS.get(key, key), _told(chosen[key]), framework.source, evidence))
+    return chosen, found
+
+
+def _norse(nodes: Sequence[NeuronFacts]) -> _Inference | None:
+    """Return the time step in which a file's time constants become those of Norse 1.1, or None where its files need no care.
+
+    Its exporter writes dt / tau_inv = dt tau for tau, where dt = 1e-3 s; its IF neurons add their input without dt, and r = 1.
+    """
+    if not nodes or not all(_ones(n.r) for n in nodes):
+        return None
+    leaky = [n for n in nodes if n.tau is not None and n.tau.size]
+    if not leaky:
+        return _Inference(1.0, f"r = 1 for {len(nodes)} of {len(nodes)} IF nodes, whose input Norse adds without dt", None)
+    shortest = min(float(t.min()) for n in leaky for t in (n.tau, n.tau_syn) if t is not None and t.size)
+    if shortest >= _NORSE_DT:
+        return None
+    evidence = f"a time constant of {shortest:.3g} s is shorter than Norse's step: Norse 1.1 writes tau times its dt of 1e-3"
+    return _Inference(_NORSE_DT * _NORSE_DT, evidence, None)
+
+
+def _finite(node: NeuronFacts) -> NeuronFacts:
+    """Return the node's facts without infinite time constants, which tell no time step."""
+    if node.tau is not None and node.tau.shape == node.r.shape and not np.all(np.isfinite(node.tau)):
+        kept = np.isfinite(node.tau)
+        tau_syn, w_in = (v if v is None or v.shape != kept.shape else v[kept] for v in (node.tau_syn, node.w_in))
+        node = replace(node, r=node.r[kept], tau=node.tau[kept], tau_syn=tau_syn, w_in=w_in)
+    if node.tau_syn is not None and not np.all(np.isfinite(node.tau_syn)):
+        node = replace(node, tau_syn=None, w_in=None)
+    return node
 
 
 _DEFAULT_EVIDENCE = {
@@ -214,10 +393,27 @@ _DEFAULT_EVIDENCE = {
     "decay": "forward Euler, as most exporters do",
     "compare": "NIR's own equations fire where v > v_threshold",
 }
+_FURTHER_EVIDENCE = {
+    "gain": "which takes the input as constant over a step, r (1 - exp(-dt/tau))",
+    "multiple": "which sends trunc(v / threshold) spikes in a step",
+    "floor": "whose importer keeps v of IF neurons from falling below this multiple of the threshold",
+    "early_reset": "which takes the threshold off before the comparison where v was left above it",
+    "lag": "which sends a spike one step after the threshold was crossed",
+    "late_bias": "whose recurrent layers have no input before their first spikes can arrive, not even the bias",
+}
 
 
-def _literal(text: str) -> Literal["command line", "inferred"]:
-    return "command line" if text == "command line" else "inferred"
+def _encodes(node: NeuronFacts, dt: float) -> bool:
+    """Return whether r is the one that Rockpool's exporter writes for a time step."""
+    return node.tau is not None and np.allclose(node.r, node.tau / dt * np.exp(-dt / node.tau), rtol=_TOLERANCE, atol=0)
+
+
+def _metadata(where: str) -> str:
+    return f"metadata at {where.rpartition(':')[2]}"
+
+
+def _told(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _seconds(value: float) -> str:

@@ -13,15 +13,20 @@ from nmap.network import Provenance
 from nmap.readers.conventions import Stated
 
 __all__ = [
+    "CONVS",
     "FIELDS",
+    "GAINS",
     "LINEAR",
     "NEURONS",
     "POOLS",
+    "PORT",
     "POSITIVE",
     "SILENT",
     "Graph",
     "Key",
     "Node",
+    "Port",
+    "Repair",
     "Shape",
     "closure",
     "feedback",
@@ -31,6 +36,8 @@ __all__ = [
 ]
 
 Key: TypeAlias = tuple[str, ...]
+PORT = "\0"
+"""Begins the last part of a key that stands for a nested graph's port; no name of a file holds it."""
 Shape: TypeAlias = tuple[int, ...]
 
 
@@ -43,10 +50,12 @@ FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Affine": (("weight", "bias"), ()),
     "Linear": (("weight",), ()),
     "Scale": (("scale",), ()),
+    "Conv1d": (("weight", "stride", "padding"), ("dilation", "groups", "bias", "input_shape")),
     "Conv2d": (("weight", "stride", "padding"), ("dilation", "groups", "bias", "input_shape")),
     "SumPool2d": (("kernel_size",), ("stride", "padding")),
     "AvgPool2d": (("kernel_size",), ("stride", "padding")),
     "Flatten": ((), ("start_dim", "end_dim", "input_type")),
+    "Delay": (("delay",), ()),
     "IF": (("r", "v_threshold"), ("v_reset",)),
     "I": (("r",), ()),
     "LI": (("tau", "r", "v_leak"), ()),
@@ -59,11 +68,14 @@ NEURONS = frozenset({"IF", "I", "LI", "LIF", "CubaLI", "CubaLIF", "Threshold"})
 SILENT = frozenset({"I", "LI", "CubaLI"})
 
 
-LINEAR = frozenset({"Affine", "Linear", "Scale", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten"})
+LINEAR = frozenset({"Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten", "Delay"})
+CONVS = frozenset({"Conv1d", "Conv2d"})
 POOLS = frozenset({"SumPool2d", "AvgPool2d"})
 
 
 POSITIVE = frozenset({"tau", "tau_syn", "tau_mem"})
+# A gain that may be infinite where this time constant is: together they state a gain of 1 per step.
+GAINS = {"r": "tau", "w_in": "tau_syn"}
 _MAX_EDGES = 2**20
 
 
@@ -77,6 +89,7 @@ class Node:
         where: place in the file.
         fields: the finite numeric fields it has.
         padding: `same` or `valid` where a convolution's padding is a word.
+        empty: the fields it has without a single value.
         shape_in, shape_out: what it reads and sends; None until inferred.
     """
 
@@ -85,6 +98,7 @@ class Node:
     where: Provenance
     fields: dict[str, Array] = field(default_factory=dict)
     padding: str | None = None
+    empty: set[str] = field(default_factory=set)
     shape_in: Shape | None = None
     shape_out: Shape | None = None
 
@@ -94,14 +108,46 @@ class Node:
         return ".".join(self.key)
 
 
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An Input or Output of a nested graph, with what lay on both sides of it when it was replaced by direct edges."""
+
+    node: Node
+    sources: tuple[Key, ...]
+    targets: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A name that edges use and no node has, read as the one node it can mean."""
+
+    name: str
+    key: Key
+    edge: str
+    where: str
+
+
 @dataclass(slots=True)
 class Graph:
-    """A flattened graph: nodes by key, edges between keys, the conventions its metadata state, and notes on the reading."""
+    """A flattened graph.
+
+    Args:
+        nodes: by key.
+        edges: between keys.
+        stated: the conventions its metadata state.
+        notes: notes on the reading.
+        places: of the nested graphs.
+        ports: of nested graphs, by key; no longer among the nodes.
+        repairs: names read as another.
+    """
 
     nodes: dict[Key, Node] = field(default_factory=dict)
     edges: list[tuple[Key, Key]] = field(default_factory=list)
     stated: Stated = field(default_factory=Stated)
     notes: list[str] = field(default_factory=list)
+    places: dict[Key, Provenance] = field(default_factory=dict)
+    ports: dict[Key, Port] = field(default_factory=dict)
+    repairs: list[Repair] = field(default_factory=list)
 
     def before(self) -> dict[Key, list[Key]]:
         """Predecessors of each node."""
@@ -141,14 +187,25 @@ def closure(starts: Iterable[Key], step: dict[Key, list[Key]]) -> set[Key]:
 
 
 def join_subgraphs(graph: Graph, findings: Findings) -> None:
-    """Replace the ports of nested graphs by direct edges; record NM105 where an edge does not say which of several ports it means."""
+    """Replace the ports of nested graphs by direct edges.
+
+    Records NM105 where an edge does not say which of several ports it means, NM108 where a graph has no port for it.
+    """
     inner = {key: node for key, node in graph.nodes.items() if len(key) > 1 and node.type in ("Input", "Output")}
     ports: dict[Key, list[Key]] = defaultdict(list)
     for key, node in inner.items():
-        side = ":input" if node.type == "Input" else ":output"
+        side = f"{PORT}input" if node.type == "Input" else f"{PORT}output"
         port = (*key[:-1], side)
         ports[port].append(key)
-    for name in sorted({key for edge in graph.edges for key in edge if key[-1].startswith(":") and len(ports[key]) > 1}):
+    used = sorted({key for edge in graph.edges for key in edge if key[-1].startswith(PORT)})
+    for name in (key for key in used if not ports[key]):
+        findings.error(
+            "NM108",
+            f"an edge names graph `{'.'.join(name[:-1])}`, which has no {name[-1][1:].capitalize()} node",
+            where=str(graph.places[name[:-1]]),
+            help=("name a node inside the graph in the edge, or give the graph its port",),
+        )
+    for name in (key for key in used if len(ports[key]) > 1):
         choices = ", ".join(f"`{'.'.join(key)}`" for key in sorted(ports[name]))
         findings.error(
             "NM105",
@@ -159,8 +216,8 @@ def join_subgraphs(graph: Graph, findings: Findings) -> None:
     before: dict[Key, set[Key]] = defaultdict(set)
     after: dict[Key, set[Key]] = defaultdict(set)
     for source, target in graph.edges:
-        for s in ports[source] if source[-1].startswith(":") else [source]:
-            for t in ports[target] if target[-1].startswith(":") else [target]:
+        for s in ports[source] if source[-1].startswith(PORT) else [source]:
+            for t in ports[target] if target[-1].startswith(PORT) else [target]:
                 before[t].add(s)
                 after[s].add(t)
     for key in sorted(inner, key=len, reverse=True):
@@ -172,6 +229,7 @@ def join_subgraphs(graph: Graph, findings: Findings) -> None:
             after[s] = (after[s] - {key}) | targets
         for t in targets:
             before[t] = (before[t] - {key}) | sources
+        graph.ports[key] = Port(inner[key], tuple(sorted(sources)), tuple(sorted(targets)))
         del graph.nodes[key]
     graph.edges = sorted((s, t) for s, found in after.items() for t in found)
 

@@ -1,44 +1,104 @@
-"""Careful access to an HDF5 file that nobody vouches for.
+"""Careful access to an HDF5 file that nobody vouches for: the reader's security boundary.
 
-HDF5 can follow links into other files, load filter plug-ins, and declare arrays far larger than the file. This layer takes
-hard links, stored data and the library's own filters only, and checks every size before memory is asked for. What is
-wrong becomes a diagnostic in `Tree.findings` and the value becomes None, so that a reader can collect all problems of a file.
+The file is read into memory once (`nmap.readers.storage`), so that it cannot change under the reader, and the HDF5 library is asked
+only for what it can tell without trusting a length in the file: the links of a group, the shape and type of an array, where its
+pieces lie. Strings of variable length and filtered pieces, which the library would follow or unpack without bounds, are undone here.
+
+Accepted: hard links; arrays of integers, floating-point numbers of any width (bfloat16 included) and byte order, and booleans, stored
+contiguously, in the object header, or in chunks with the filters gzip, shuffle, fletcher32 and lzf; strings of fixed or variable
+length; a user block before the signature; every version of the container with addresses of 8 bytes; names in any bytes but `/`.
+
+Refused (NM109): soft, external and user-defined links; groups that contain themselves; virtual and external storage; other filters,
+or one filter twice; names with `/` and `.`; strings of variable length inside an object header. Refused as wrong kind (NM107, NM104):
+compound, complex, opaque, reference, variable-length and other data where numbers or names belong.
+
+Limits (NM110): `MAX_FILE_BYTES`, `MAX_ELEMENTS` and `MAX_BYTES` of one array or chunk, `MAX_TOTAL_BYTES` of all arrays together and of
+all stored bytes unpacked, `MAX_RANK`, `MAX_CHUNKS`, `MAX_MEMBERS`, `MAX_STRINGS`, `MAX_NAME`; all are checked before memory is asked for.
+
+What is wrong becomes a diagnostic in `Tree.findings` and the value becomes None, so that a reader can collect all problems of a file.
+Names and texts are handed out printable: bytes that are not UTF-8 and characters that would steer a terminal are escaped.
 """
 
 from __future__ import annotations
 
-import mmap
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from itertools import product
+from math import prod
 from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5s, h5t
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.network import Provenance
+from nmap.readers.storage import FILTERS, MAX_FILE_BYTES, Heaps, decoded, native
 
-__all__ = ["MAX_BYTES", "MAX_ELEMENTS", "MAX_TOTAL_BYTES", "Group", "Tree", "address_bytes", "damaged_heap", "heap_objects", "too_large"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_CHUNKS",
+    "MAX_ELEMENTS",
+    "MAX_FILE_BYTES",
+    "MAX_MEMBERS",
+    "MAX_NAME",
+    "MAX_RANK",
+    "MAX_STRINGS",
+    "MAX_TOTAL_BYTES",
+    "Group",
+    "Tree",
+    "printable",
+    "too_large",
+]
 
 MAX_ELEMENTS = 2**31
-"""Largest number of elements one array may declare."""
+"""Largest number of elements one array may declare, and largest length of one of its axes."""
 MAX_BYTES = 2**30
-"""Largest size of one array, in the file or made from it, in bytes."""
+"""Largest size of one array or chunk, in the file or made from it, in bytes."""
 MAX_TOTAL_BYTES = 2**32
-"""Largest size of all arrays of a file together, in bytes."""
+"""Largest size of all arrays of a file together, in bytes; also of all stored bytes that are looked at."""
+MAX_RANK = 8
+"""Largest number of axes of an array."""
+MAX_CHUNKS = 2**18
+"""Largest number of chunks of an array."""
 MAX_STRINGS = 2**18
+"""Largest number of names in one array."""
 MAX_MEMBERS = 2**16
+"""Largest number of members of a group."""
+MAX_NAME = 1024
+"""Largest length of a name or text, in bytes."""
 # Deflate cannot exceed 1032:1; anything beyond is a declaration without storage behind it.
 _MAX_RATIO = 1100
 _SLACK = 2**16
-# deflate, shuffle, fletcher32, szip, n-bit, scale-offset, lzf: all compiled in, none loads code.
-_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_HEAP = b"GCOL\x01\x00\x00\x00"
-_H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError, UnicodeError)
+_H5_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError, ArithmeticError)
+# The library neither copies nor frees an image opened with H5LT_FILE_IMAGE_DONT_COPY | H5LT_FILE_IMAGE_DONT_RELEASE.
+_SHARED_IMAGE = 2 | 4
+# A string of variable length is stored as length (4 bytes), address of a heap (8) and index in it (4).
+_RECORD = 16
+_WHERE_STORED = ("write the data itself into the file",)
+_KINDS = {
+    h5t.INTEGER: "integers",
+    h5t.FLOAT: "numbers",
+    h5t.STRING: "strings",
+    h5t.BITFIELD: "bit fields",
+    h5t.OPAQUE: "opaque data",
+    h5t.COMPOUND: "compound data",
+    h5t.REFERENCE: "references",
+    h5t.ENUM: "enumerated values",
+    h5t.VLEN: "lists of variable length",
+    h5t.ARRAY: "arrays of fixed size",
+}
+
+
+def printable(raw: bytes | str) -> str:
+    """Return a text that is safe to print: bytes that are not UTF-8, and characters that do not print, are escaped."""
+    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def too_large(what: str, values: Array) -> str:
@@ -50,37 +110,50 @@ class Tree:
     """An open file and what was found wrong in it.
 
     Args:
-        path: the file.
+        name: the file's name, for diagnostics.
+        content: the whole file.
+        base: length of the user block, from which the file's addresses count.
         findings: receives the diagnostics.
 
     Raises:
-        OSError: h5py cannot open the file.
+        OSError, RuntimeError, ValueError, LookupError: the HDF5 library cannot open the file or its root group.
+        Unaccepted: its strings are damaged or too many.
     """
 
-    def __init__(self, path: Path, findings: Findings) -> None:
-        self.name = str(path)
+    def __init__(self, name: str, content: bytes, base: int, findings: Findings) -> None:
+        self.name = name
         self.findings = findings
-        self.size = path.stat().st_size
+        self.size = len(content)
+        self.content = content
         self._bytes = 0
         self._full = False
+        self._looked_at = 0
+        self._text = 0
         self._told: set[str] = set()
-        self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
-        self._file = h5py.File(path, "r")
-        self._stream = path.open("rb")
-        self._content = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self._heaps = Heaps(content, base)
+        # Opened from memory: nothing is locked, and nobody can change the file meanwhile.
+        self._file = h5py.File(h5f.open_file_image(content, flags=_SHARED_IMAGE))
+        try:
+            self._root = h5g.open(self._file.id, b"/")
+        except Exception:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Tree:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._content.close()
-        self._stream.close()
         self._file.close()
 
     @property
     def root(self) -> Group:
         """The root group."""
-        return Group(self, self._file, "/")
+        return Group(self, self._root, "/")
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file as it was read, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
 
     def claim(self, count: int, itemsize: int, where: str, what: str) -> bool:
         """Reserve memory for an array of `count` elements; record NM110 and return False where it is beyond the limits."""
@@ -113,30 +186,37 @@ class Tree:
             yield
         except _H5_ERRORS as error:
             if self.first(where):
-                why = str(error).splitlines()[0] if str(error) else None
+                why = printable(str(error).splitlines()[0])[:MAX_NAME] if str(error) else None
                 self.findings.error("NM103", f"the file is damaged: `{where.rpartition(':')[2]}` cannot be read", where=where, why=why)
 
-    def stored_string(self, offset: int) -> bytes:
-        """Return the string of variable length whose record (length, heap address, index) lies at `offset` of the file.
+    def look_at(self, size: int) -> None:
+        """Count stored bytes that are about to be unpacked: a crafted file may name the same ones again and again.
 
-        The library would follow a damaged record for ever, or ask for the memory it names.
+        Raises:
+            ValueError: there are more than `MAX_TOTAL_BYTES` by now.
+        """
+        self._looked_at += size
+        if self._looked_at > MAX_TOTAL_BYTES:
+            raise ValueError(f"the file's chunks are together beyond {MAX_TOTAL_BYTES} bytes")
+
+    def stored_string(self, record: bytes) -> bytes:
+        """Return the string of variable length whose record (length, heap address, index) is given.
+
+        The library would follow a damaged record for ever, ask for the memory it names, or write behind its buffer.
 
         Raises:
             ValueError: the record leads nowhere.
         """
-        record = self._content[offset : offset + 16]
-        length, address, index = (int.from_bytes(record[a:b], "little") for a, b in ((0, 4), (4, 12), (12, 16)))
-        if len(record) < 16:
-            raise ValueError("the record of a string lies behind the end of the file")
-        if length == 0:
-            return b""
-        start = address + int(self._file.userblock_size)
-        if start not in self._heaps:
-            self._heaps[start] = heap_objects(self._content, start)
-        place, size = self._heaps[start].get(index, (0, 0))
-        if index == 0 or length > size:
-            raise ValueError(f"the record of a string names object {index} of the heap at offset {start}, which does not hold it")
-        return bytes(self._content[place : place + length])
+        return self._heaps.string(record)
+
+    def text(self, raw: object) -> str:
+        """Return a stored string, printable; as in C, it ends at its first NUL."""
+        return printable(raw.partition(b"\0")[0] if isinstance(raw, bytes) else str(raw).partition("\0")[0])
+
+    def read_text(self, size: int) -> bool:
+        """Count the bytes of texts handed out; entries may all point at one text, which would multiply on reading."""
+        self._text += size
+        return self._text <= 16 * self.size
 
     def first(self, where: str) -> bool:
         """Return whether a place is complained about for the first time; a member may be looked at more than once."""
@@ -144,83 +224,23 @@ class Tree:
         self._told.add(where)
         return new
 
-    def text(self, raw: object) -> str:
-        """Return a stored string."""
-        return (
-            raw.rstrip(b"\0").decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw).encode("utf-8", "replace").decode("utf-8")
-        )
-
-
-def heap_objects(content: mmap.mmap, start: int) -> dict[int, tuple[int, int]]:
-    """Return offset and length of each object of a global heap collection, by its index.
-
-    HDF5 keeps strings of variable length in such collections (HDF5 file format specification, III.E). The library takes each
-    object's size on trust: a size of 0 in free space makes it walk on the spot for ever.
-
-    Args:
-        content: an HDF5 file with addresses and lengths of 8 bytes.
-        start: offset of the collection.
-
-    Raises:
-        ValueError: the collection does not add up.
-    """
-    if start < 0 or start + 16 > len(content) or content[start : start + 8] != _HEAP:
-        raise ValueError(f"there is no heap at offset {start}")
-    end = start + int.from_bytes(content[start + 8 : start + 16], "little")
-    found: dict[int, tuple[int, int]] = {}
-    position = start + 16
-    while position + 16 <= end <= len(content):
-        index = int.from_bytes(content[position : position + 2], "little")
-        size = int.from_bytes(content[position + 8 : position + 16], "little")
-        if index == 0 and size < 16:
-            break
-        # Free space (index 0) counts its own header; objects do not, and are padded to 8 bytes.
-        found[index] = position + 16, size
-        position += size if index == 0 else 16 + -(-size // 8) * 8
-    if not end - 16 < position <= end <= len(content):
-        raise ValueError(f"the heap at offset {start} does not add up")
-    return found
-
-
-def damaged_heap(path: Path) -> int | None:
-    """Return the offset of a global heap collection that does not add up, or None where all do."""
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(_HEAP)
-        while start >= 0:
-            try:
-                heap_objects(content, start)
-            except ValueError:
-                return start
-            start = content.find(_HEAP, start + 1)
-    return None
-
-
-def address_bytes(path: Path) -> tuple[int, int] | None:
-    """Return the sizes of an address and a length in an HDF5 file, from its superblock; None where there is no superblock."""
-    with path.open("rb") as stream:
-        size, offset = stream.seek(0, 2), 0
-        while offset < size:
-            stream.seek(offset)
-            head = stream.read(16)
-            if head.startswith(_SIGNATURE) and len(head) == 16:
-                return (head[13], head[14]) if head[8] < 2 else (head[9], head[10])
-            offset = max(512, 2 * offset)
-    return None
-
 
 class Group:
     """A group of the file; members are reached by hard links only.
 
     Args:
         tree: the open file.
-        handle: h5py group.
-        path: absolute HDF5 path.
+        handle: h5py's identifier of the group.
+        path: absolute HDF5 path, printable.
+        above: addresses of the groups it lies in.
     """
 
-    def __init__(self, tree: Tree, handle: Any, path: str) -> None:
+    def __init__(self, tree: Tree, handle: Any, path: str, above: tuple[int, ...] = ()) -> None:
         self.tree = tree
         self._handle = handle
         self.path = path
+        self._above = above
+        self._links: dict[str, bytes] | None = None
 
     @property
     def where(self) -> Provenance:
@@ -231,146 +251,174 @@ class Group:
         """Return the place of a member, for a diagnostic."""
         return f"{self.tree.name}:{self.path.rstrip('/')}/{name}"
 
+    @property
+    def _address(self) -> int:
+        return int(h5g.get_objinfo(self._handle).objno[0])
+
+    def _stored_names(self) -> dict[str, bytes]:
+        """Return the stored name of each member by its printable one."""
+        if self._links is None:
+            self._links = {}
+            with self.tree.guard(str(self.where)):
+                count = self._handle.get_num_objs()
+                if count > MAX_MEMBERS:
+                    if self.tree.first(str(self.where)):
+                        self.tree.findings.error("NM110", f"a group has {count} members; the limit is {MAX_MEMBERS}", where=str(self.where))
+                    return self._links
+                for raw in self._handle:
+                    self._admit(self._links, raw)
+        return self._links
+
+    def _admit(self, links: dict[str, bytes], raw: bytes) -> None:
+        """Take a member's name, or record why not. A name with `/` would be a path, which may lead through any link."""
+        name = printable(raw)
+        problem = (
+            f"has {len(raw)} bytes, more than {MAX_NAME}"
+            if len(raw) > MAX_NAME
+            else "is no name but a path"
+            if b"/" in raw or raw in (b"", b".")
+            else "is printed like another one"
+            if name in links
+            else None
+        )
+        if problem is None:
+            links[name] = raw
+        elif self.tree.first(self.place(name[:80])):
+            self.tree.findings.error(
+                "NM110" if len(raw) > MAX_NAME else "NM109",
+                f"the name `{name[:80]}` of a member {problem}",
+                where=str(self.where),
+                help=("rename it",),
+            )
+
     def names(self) -> tuple[str, ...]:
-        """Return the members' names, sorted; nothing is opened."""
-        with self.tree.guard(str(self.where)):
-            if len(self._handle) > MAX_MEMBERS:
-                self.tree.findings.error(
-                    "NM110", f"a group has {len(self._handle)} members; the limit is {MAX_MEMBERS}", where=str(self.where)
-                )
-                return ()
-            return tuple(sorted(self._handle.keys()))
-        return ()
+        """Return the members' names, printable and sorted; nothing is opened."""
+        return tuple(sorted(self._stored_names()))
 
     def __contains__(self, name: str) -> bool:
         # Asking for the link, not the object: `in` would follow an external link into another file.
-        with self.tree.guard(self.place(name)):
-            return self._handle.get(name, getlink=True) is not None
-        return False
+        return name in self._stored_names()
 
-    def attribute(self, name: str) -> object | None:
-        """Return a scalar string attribute, or None."""
+    def attribute(self, name: str) -> str | float | None:
+        """Return an attribute that is one number or one string of fixed length, or None.
+
+        A string of variable length would have to be read by the library, which trusts the length in the file.
+        """
         with self.tree.guard(str(self.where)):
-            if name in self._handle.attrs and h5py.check_string_dtype(self._handle.attrs.get_id(name).dtype) is not None:
-                return self.tree.text(self._handle.attrs[name])
+            if not h5a.exists(self._handle, name.encode()):
+                return None
+            attribute = h5a.open(self._handle, name.encode())
+            kind = attribute.get_type()
+            if prod(attribute.shape) != 1 or attribute.get_storage_size() > MAX_NAME:
+                return None
+            if kind.get_class() in (h5t.INTEGER, h5t.FLOAT):
+                number = np.zeros(attribute.shape, np.float64)
+                attribute.read(number)
+                return float(number.reshape(-1)[0])
+            if kind.get_class() == h5t.STRING and not kind.is_variable_str():
+                text = np.zeros(attribute.shape, f"S{kind.get_size()}")
+                attribute.read(text, mtype=kind)
+                return self.tree.text(text.tobytes())
         return None
 
     def has_attribute(self, name: str) -> bool:
         """Return whether an attribute of that name exists."""
         with self.tree.guard(str(self.where)):
-            return name in self._handle.attrs
+            return bool(h5a.exists(self._handle, name.encode()))
         return False
 
     def _member(self, name: str) -> Any:
-        with self.tree.guard(self.place(name)):
-            link = self._handle.get(name, getlink=True)
-            if link is None:
-                return None
-            if not isinstance(link, h5py.HardLink):
-                kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
-                if self.tree.first(self.place(name)):
-                    self.tree.findings.error(
-                        "NM109",
-                        f"`{name}` is {kind}, which is not followed in an untrusted file",
-                        where=self.place(name),
-                        help=("write the data itself into the file",),
+        """Return the opened member, or None where it is absent or not accepted (with a diagnostic)."""
+        raw, where, findings = self._stored_names().get(name), self.place(name), self.tree.findings
+        if raw is None:
+            return None
+        with self.tree.guard(where):
+            link = self._handle.links.get_info(raw)
+            if link.type != h5l.TYPE_HARD:
+                kind = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "an external link"}.get(link.type, "a user-defined link")
+                if self.tree.first(where):
+                    findings.error(
+                        "NM109", f"`{name}` is {kind}, which is not followed in an untrusted file", where=where, help=_WHERE_STORED
                     )
                 return None
-            return self._handle[name]
+            if link.u in self._above or link.u == self._address:
+                if self.tree.first(where):
+                    findings.error("NM109", f"`{name}` leads back to a group that it lies in", where=where)
+                return None
+            return h5o.open(self._handle, raw)
         return None
 
     def is_group(self, name: str) -> bool:
         """Return whether a member exists, is a hard link and is a group."""
-        return name in self and isinstance(self._member(name), h5py.Group)
+        return isinstance(self._member(name), h5g.GroupID)
 
     def group(self, name: str) -> Group | None:
         """Return a member group, or None when there is none."""
         member = self._member(name)
-        return Group(self.tree, member, f"{self.path.rstrip('/')}/{name}") if isinstance(member, h5py.Group) else None
+        if not isinstance(member, h5g.GroupID):
+            return None
+        with self.tree.guard(self.place(name)):
+            return Group(self.tree, member, f"{self.path.rstrip('/')}/{name}", (*self._above, self._address))
+        return None
 
-    def _dataset(self, name: str) -> Any:
-        """Return a member dataset whose data is stored in this file and within the limits, or None."""
-        data, findings, where = self._member(name), self.tree.findings, self.place(name)
-        if not isinstance(data, h5py.Dataset):
+    def _dataset(self, name: str) -> _Stored | None:
+        """Return a member dataset whose data is stored in this file, or None (with a diagnostic unless it is absent)."""
+        member, findings, where = self._member(name), self.tree.findings, self.place(name)
+        if member is None:
+            return None
+        if not isinstance(member, h5d.DatasetID):
+            if self.tree.first(where):
+                findings.error("NM103", f"`{name}` is {'a group' if isinstance(member, h5g.GroupID) else 'a type'}, not data", where=where)
             return None
         with self.tree.guard(where):
-            if data.shape is None:
-                return data
-            plist = data.id.get_create_plist()
-            if data.is_virtual or data.external:
+            plist = member.get_create_plist()
+            # Before the shape is asked for: a virtual dataset may open its sources to tell.
+            if plist.get_layout() == h5d.VIRTUAL or plist.get_external_count():
                 findings.error(
-                    "NM109",
-                    f"the data of `{name}` lies in another file, which is not followed",
-                    where=where,
-                    help=("write the data itself into the file",),
+                    "NM109", f"the data of `{name}` lies in another file, which is not followed", where=where, help=_WHERE_STORED
                 )
                 return None
-            unknown = [plist.get_filter(k)[0] for k in range(plist.get_nfilters()) if plist.get_filter(k)[0] not in _FILTERS]
-            if unknown:
+            filters = [plist.get_filter(k) for k in range(plist.get_nfilters())]
+            unknown = [f[0] for f in filters if f[0] not in FILTERS]
+            if unknown or len({f[0] for f in filters}) < len(filters):
                 findings.error(
                     "NM109",
-                    f"`{name}` is compressed with HDF5 filter {unknown[0]}, which is not part of the HDF5 library",
+                    f"`{name}` is compressed with HDF5 filter {unknown[0]}, which nmap does not undo"
+                    if unknown
+                    else f"`{name}` is compressed with the same HDF5 filter twice",
                     where=where,
+                    why=f"undone are {', '.join(FILTERS.values())}" if unknown else None,
                     help=("write it with gzip or without compression",),
                 )
                 return None
-            count, itemsize = 1, data.dtype.itemsize
-            for length in data.shape:
-                count *= int(length)
-            stored = data.id.get_storage_size()
-            if count > MAX_ELEMENTS or count * itemsize > MAX_BYTES:
-                self.tree.claim(count, itemsize, where, f"`{name}`")
-                return None
-            if count * itemsize > stored * _MAX_RATIO + (_SLACK if stored else 0):
-                findings.error(
-                    "NM110" if stored else "NM103",
-                    f"`{name}` declares {count} elements of which {'hardly any are' if stored else 'none is'} stored",
-                    where=where,
-                    why=f"{count * itemsize} bytes declared, {stored} bytes stored",
-                )
-                return None
-            return data if self.tree.claim(count, itemsize, where, f"`{name}`") else None
+            return _Stored(self.tree, member, name, where)
         return None
 
     def array(self, name: str) -> Array | None:
-        """Return a numeric or bool dataset, or None (with a diagnostic unless it is absent)."""
-        data = self._dataset(name)
+        """Return a dataset of numbers or booleans in native byte order, or None (with a diagnostic unless it is absent)."""
+        data, where = self._dataset(name), self.place(name)
         if data is None:
             return None
-        where = self.place(name)
         with self.tree.guard(where):
-            if data.dtype.kind not in "biuf":
-                self.tree.findings.error("NM107", f"`{name}` holds {_kind(data.dtype)} where numbers belong", where=where)
+            if data.kind not in (h5t.INTEGER, h5t.FLOAT, h5t.ENUM):
+                self.tree.findings.error("NM107", f"`{name}` holds {data.described} where numbers belong", where=where)
                 return None
-            return np.asarray(data[()] if data.shape is not None else np.zeros(0))
+            return data.numbers()
         return None
 
     def strings(self, name: str) -> Array | None:
-        """Return a dataset of strings as an object array of str, or None (with a diagnostic unless it is absent)."""
-        data = self._dataset(name)
+        """Return a dataset of strings as an object array of printable str, or None (with a diagnostic unless it is absent)."""
+        data, where = self._dataset(name), self.place(name)
         if data is None:
             return None
-        where = self.place(name)
         with self.tree.guard(where):
-            if data.shape is None or data.size == 0:
-                return np.zeros(data.shape or (0,), object)
-            if h5py.check_string_dtype(data.dtype) is None:
-                self.tree.findings.error("NM104", f"`{name}` holds {_kind(data.dtype)} where names belong", where=where)
+            if data.kind != h5t.STRING and data.size:
+                self.tree.findings.error("NM104", f"`{name}` holds {data.described} where names belong", where=where)
                 return None
             if data.size > MAX_STRINGS:
                 self.tree.findings.error("NM110", f"`{name}` declares {data.size} names; the limit is {MAX_STRINGS}", where=where)
                 return None
-            out = np.empty(data.shape, object)
-            total = 0
-            # One at a time: entries may all point at one long string, which would multiply on reading.
-            offset, variable = data.id.get_offset(), data.id.get_type().is_variable_str()
-            for place, index in enumerate(np.ndindex(*data.shape)):
-                out[index] = self.tree.text(self.tree.stored_string(offset + 16 * place) if variable and offset else data[index])
-                total += len(out[index])
-                if total > 2 * self.tree.size:
-                    self.tree.findings.error("NM110", f"the names in `{name}` are longer than the file", where=where)
-                    return None
-            return out
+            return data.names()
         return None
 
     def string(self, name: str) -> str | None:
@@ -381,19 +429,148 @@ class Group:
         if values.size != 1:
             self.tree.findings.error("NM104", f"`{name}` holds {values.size} names where one belongs", where=self.place(name))
             return None
-        return str(values.reshape(-1)[0]).strip("\0 ")
+        return str(values.reshape(-1)[0]).strip(" ")
 
     def is_string(self, name: str) -> bool:
         """Return whether a member is a dataset of strings; nothing is read."""
         with self.tree.guard(self.place(name)):
             member = self._member(name)
-            return isinstance(member, h5py.Dataset) and h5py.check_string_dtype(member.dtype) is not None
+            return isinstance(member, h5d.DatasetID) and member.get_type().get_class() == h5t.STRING
         return False
 
 
-def _kind(dtype: Any) -> str:
-    if h5py.check_string_dtype(dtype) is not None:
-        return "strings"
-    if dtype.kind == "c":
-        return "complex numbers"
-    return {"b": "booleans", "i": "integers", "u": "integers", "f": "numbers"}.get(dtype.kind, f"data of type {dtype}")
+class _Stored:
+    """A dataset whose bytes lie in this file.
+
+    Args:
+        tree: the open file.
+        handle: h5py's identifier of the dataset.
+        name: its name.
+        where: its place, for diagnostics.
+    """
+
+    def __init__(self, tree: Tree, handle: Any, name: str, where: str) -> None:
+        self._tree, self._handle, self._name, self._where = tree, handle, name, where
+        space = handle.get_space()
+        # An empty dataspace holds nothing, which reads as an array without elements.
+        self.shape = (0,) if space.get_simple_extent_type() == h5s.NULL else tuple(int(n) for n in handle.shape)
+        self.size = prod(self.shape)
+        self._type = handle.get_type()
+        self.kind = self._type.get_class()
+        self._variable = self.kind == h5t.STRING and bool(self._type.is_variable_str())
+        self._itemsize = _RECORD if self._variable else int(self._type.get_size())
+
+    @property
+    def described(self) -> str:
+        """What the entries are, for a message."""
+        if self.kind == h5t.COMPOUND and {self._type.get_member_name(k) for k in range(self._type.get_nmembers())} == {b"r", b"i"}:
+            return "complex numbers"
+        return _KINDS.get(self.kind, "data of an unknown kind")
+
+    def numbers(self) -> Array | None:
+        """Return the entries of a numeric dataset."""
+        dtype = np.dtype(self._type.dtype)
+        if dtype.kind not in "biuf":
+            raise TypeError(f"numbers of type {dtype} are not supported")
+        stored = self._bytes()
+        if stored is None:
+            return None
+        if dtype.itemsize != self._itemsize or (self.kind != h5t.ENUM and self._type != h5t.py_create(dtype)):
+            # Numbers that numpy does not have (bfloat16, 12-bit integers) become the next wider ones.
+            room = np.zeros(self.size * max(dtype.itemsize, self._itemsize), np.uint8)
+            room[: stored.size] = stored
+            h5t.convert(self._type, h5t.py_create(dtype), self.size, room)
+            stored = room[: self.size * dtype.itemsize]
+        return native(dtype, stored.view(dtype).reshape(self.shape))
+
+    def names(self) -> Array | None:
+        """Return the entries of a dataset of strings, as an object array of printable str."""
+        out = np.empty(self.shape, object)
+        stored = self._bytes() if self.size else np.zeros(0, np.uint8)
+        if stored is None:
+            return None
+        records = stored.tobytes()
+        for place, index in enumerate(np.ndindex(*self.shape)):
+            record = records[place * self._itemsize : (place + 1) * self._itemsize]
+            text = (self._tree.stored_string(record) if self._variable else record).partition(b"\0")[0]
+            if len(text) > MAX_NAME or not self._tree.read_text(len(text)):
+                self._tree.findings.error(
+                    "NM110",
+                    f"`{self._name}` holds a text of {len(text)} bytes; the limit is {MAX_NAME}"
+                    if len(text) > MAX_NAME
+                    else f"the names in `{self._name}` are longer than the file",
+                    where=self._where,
+                )
+                return None
+            out[index] = printable(text)
+        return out
+
+    def _bytes(self) -> Array | None:
+        """Return the stored bytes, (size * itemsize,) uint8 and not shared with the file, or None (with a diagnostic)."""
+        tree, handle, total = self._tree, self._handle, self.size * self._itemsize
+        if len(self.shape) > MAX_RANK or any(n > MAX_ELEMENTS for n in self.shape):
+            tree.findings.error(
+                "NM110",
+                f"`{self._name}` declares the shape {self.shape[:MAX_RANK]}"
+                + (f" and {len(self.shape) - MAX_RANK} axes more; the limit is {MAX_RANK}" if len(self.shape) > MAX_RANK else ""),
+                where=self._where,
+                why=f"the limits are {MAX_RANK} axes of at most {MAX_ELEMENTS} elements",
+            )
+            return None
+        stored = int(handle.get_storage_size()) if self.size else 0
+        beyond = self.size > MAX_ELEMENTS or total > MAX_BYTES
+        if not beyond and total > stored * _MAX_RATIO + (_SLACK if stored else 0):
+            tree.findings.error(
+                "NM110" if stored else "NM103",
+                f"`{self._name}` declares {self.size} elements of which {'hardly any are' if stored else 'none is'} stored",
+                where=self._where,
+                why=f"{total} bytes declared, {stored} bytes stored",
+            )
+            return None
+        if not tree.claim(self.size, self._itemsize, self._where, f"`{self._name}`"):
+            return None
+        if not self.size:
+            return np.zeros(0, np.uint8)
+        plist = handle.get_create_plist()
+        layout = plist.get_layout()
+        if layout == h5d.CHUNKED:
+            return self._chunks(plist)
+        if stored < total:
+            raise ValueError(f"{total} bytes declared, {stored} bytes stored")
+        if layout == h5d.CONTIGUOUS:
+            return np.frombuffer(tree.content, np.uint8, total, handle.get_offset()).copy()
+        if self._variable:
+            tree.findings.error(
+                "NM109", f"`{self._name}` keeps names inside its header, which is not read", where=self._where,
+                help=("write it with contiguous or chunked storage",),
+            )  # fmt: skip
+            return None
+        compact = np.zeros(self.shape, f"V{self._itemsize}")
+        handle.read(h5s.ALL, h5s.ALL, compact, mtype=self._type)
+        return np.frombuffer(compact.tobytes(), np.uint8)
+
+    def _chunks(self, plist: Any) -> Array | None:
+        """Return the bytes of a chunked dataset, put together."""
+        tree, handle, chunk = self._tree, self._handle, tuple(int(n) for n in plist.get_chunk())
+        grid = [range(0, length, step) for length, step in zip(self.shape, chunk, strict=True)]
+        count, size = prod(len(steps) for steps in grid), prod(chunk) * self._itemsize
+        if count > MAX_CHUNKS:
+            tree.findings.error("NM110", f"`{self._name}` lies in {count} chunks; the limit is {MAX_CHUNKS}", where=self._where)
+            return None
+        if not tree.claim(prod(chunk), self._itemsize, self._where, f"a chunk of `{self._name}`"):
+            return None
+        filters = [(f[0], tuple(f[2])) for f in (plist.get_filter(k) for k in range(plist.get_nfilters()))]
+        out = np.zeros((*self.shape, self._itemsize), np.uint8)
+        for corner in product(*grid):
+            length = handle.get_chunk_info_by_coord(corner).size
+            if not length:
+                raise ValueError(f"the chunk at {corner} was never written")
+            if length > tree.size:
+                raise ValueError(f"the chunk at {corner} states {length} bytes, more than the file has")
+            tree.look_at(length)
+            skipped, stored = handle.read_direct_chunk(corner)
+            block = np.frombuffer(decoded(stored, filters, skipped, size), np.uint8).reshape(*chunk, self._itemsize)
+            part = tuple(slice(start, start + step) for start, step in zip(corner, chunk, strict=True))
+            inside = out[part]
+            inside[...] = block[tuple(slice(0, n) for n in inside.shape)]
+        return out.reshape(-1)

@@ -2,7 +2,7 @@
 
 A chain is a list of stages in the order of the signal. Neighbours are merged where a closed form exists (matrix products, scaled
 kernels, pools folded into what follows, convolutions without padding); a chain that is left with several stages is expanded
-synapse by synapse while that is small, and given up otherwise.
+synapse by synapse while that is small, and is several connections otherwise.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse, fold_pool
 
-__all__ = ["MAX_EXPANDED", "Diagonal", "Pool", "Stage", "apply_chain", "compose", "padded_same"]
+__all__ = ["MAX_EXPANDED", "MAX_UNROLLED", "Diagonal", "Pool", "Stage", "apply_chain", "compose", "joined", "padded_same", "reduced"]
 
 MAX_EXPANDED = 2**24
 """Largest (sources x targets) a chain without a closed form is expanded to."""
+MAX_UNROLLED = 2**22
+"""Largest number of synapses a convolution is listed with where each needs a delay of its own."""
 _MAX_WEIGHTS = 2**27
 
 
@@ -100,18 +102,35 @@ def compose(stages: Sequence[Stage], size: int) -> Connectivity | None:
         stages: in the order of the signal; none at all means that every neuron feeds its namesake.
         size: number of sources, for an empty chain.
     """
-    chain = list(stages)
-    if not chain:
-        return Sparse.diagonal(np.ones(size))
+    return joined(reduced(stages)[0], size)
+
+
+def reduced(stages: Sequence[Stage]) -> tuple[list[Stage], list[int]]:
+    """Merge neighbours until no two that are left have a closed form.
+
+    Returns:
+        The stages left, and for each how many of the given ones are in it and before it.
+    """
+    chain, ends = list(stages), list(range(1, len(stages) + 1))
     while len(chain) > 1:
         # From the target's end: a pool in front of a matrix has a closed form that it loses once merged with what precedes it.
         for k in range(len(chain) - 2, -1, -1):
             merged = _merge(chain[k], chain[k + 1])
             if merged is not None:
                 chain[k : k + 2] = [merged]
+                del ends[k]
                 break
         else:
-            return _expand(chain)
+            break
+    return chain, ends
+
+
+def joined(chain: Sequence[Stage], size: int) -> Connectivity | None:
+    """Return the connection equal to what `reduced` left, or None where it is too large to be listed synapse by synapse."""
+    if not chain:
+        return Sparse.diagonal(np.ones(size))
+    if len(chain) > 1:
+        return _expand(chain)
     last = chain[0]
     if isinstance(last, Diagonal):
         return Sparse.diagonal(np.asarray(last.scale, np.float64).ravel())
@@ -125,7 +144,8 @@ def _merge(first: Stage, second: Stage) -> Stage | None:
     if isinstance(second, Diagonal):
         return _scaled_targets(first, second)
     if isinstance(first, Dense) and isinstance(second, Dense):
-        return Dense(second.weights.astype(np.float64) @ first.weights)
+        # A bottleneck between wide layers is smaller as two matrices, and its product may be beyond all memory.
+        return Dense(second.weights.astype(np.float64) @ first.weights) if second.out_size * first.in_size <= _MAX_WEIGHTS else None
     if isinstance(first, Pool) and isinstance(second, Pool):
         return _fold(first, second.conv)
     if isinstance(first, Pool) and isinstance(second, Dense | Conv2d):

@@ -1,32 +1,36 @@
 """Read NIR files (Neuromorphic Intermediate Representation, HDF5) without the `nir` package.
 
-The layout is that of NIR 0.2 to 1.0.8: `/node/{type,nodes,edges,metadata}`, nested graphs the same way inside a node. Shapes are
-inferred here, since files do not hold them; parameters of length 1 are broadcast; chains of linear nodes become one projection.
+The layout is that of NIR 0.1 to 1.0.8: `/node/{type,nodes,edges,metadata}`, nested graphs the same way inside a node. Versions up to
+1.0.5 write no `v_reset`, up to 0.2 no `w_in` and no `input_shape` of a convolution; before 0.1 edges were pairs of indices and an Output
+had no shape. Shapes are inferred here, since files do not hold them; parameters of length 1 are broadcast; chains of linear nodes
+become one projection where one connection equals them (`nmap.readers.wiring`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from math import isfinite, prod
 
 import networkx as nx
 import numpy as np
 
-from nmap.connectivity import Array, Conv2d, Dense
+from nmap.connectivity import Array
 from nmap.network import Assumption, Conventions, Network, Neuron, Population, Projection, Provenance
 from nmap.readers.conventions import RESETS, NeuronFacts, settle
 from nmap.readers.graph import (
+    CONVS,
     FIELDS,
+    GAINS,
     LINEAR,
     NEURONS,
-    POOLS,
+    PORT,
     POSITIVE,
     SILENT,
     Graph,
     Key,
     Node,
+    Repair,
     closure,
     feedback,
     join_subgraphs,
@@ -34,29 +38,17 @@ from nmap.readers.graph import (
     parameters_of,
 )
 from nmap.readers.hdf5 import Group, Tree
-from nmap.readers.linear import MAX_EXPANDED, Diagonal, Pool, Stage, apply_chain, compose
-from nmap.readers.shapes import Shapes, at_shape, conv_of, matrix_of, pool_window
+from nmap.readers.shapes import Shapes, at_shape
+from nmap.readers.wiring import Edge, Wiring, behind
 
 __all__ = ["read_nir"]
 
 _MAX_NODES = 2**14
-
-
 _MAX_DEPTH = 32
 _MAX_GUESSES = 2**14
-
-
-_MAX_TERMS = 2**12
-
-
-@dataclass(slots=True, eq=False)
-class _Term:
-    """What one source sends through a chain of linear nodes; `bias` is the constant that chain adds."""
-
-    source: Key
-    stages: list[Stage]
-    through: list[Node]
-    bias: Array | None
+_MAX_DELAY = 2**20
+_MAX_NAME = 2**8
+_KINDS = {"floor": "a number", "lag": "a number of steps"}
 
 
 def read_nir(tree: Tree, sha256: str, *, dt: float | None, reset: str | None, source: str | None) -> Network:
@@ -79,18 +71,21 @@ class _Reader:
         self.tree, self.findings, self.sha256 = tree, tree.findings, sha256
         self.dt, self.reset, self.source = dt, reset, source
         self.graph = Graph()
+        self.gains: dict[str, Callable[[Array, float], Array]] = {}
+        self.late_zero: str | None = None
         self.count = 0
 
     def read(self) -> Network:
         root = self.tree.root.group("node")
         if root is not None:
             self._level(root, (), 0)
+        self._confirm_repairs()
         self.findings.raise_errors()
         join_subgraphs(self.graph, self.findings)
         self._check_ends()
         self.findings.raise_errors()
-        shapes = Shapes(self.graph, self.findings)
-        shapes.infer()
+        Shapes(self.graph, self.findings).infer()
+        self._confirm_repairs()
         self.findings.raise_errors()
         return self._network()
 
@@ -105,19 +100,29 @@ class _Reader:
             self._metadata(group.group("metadata"))
         names: dict[str, None] = {}
         inner: set[str] = set()
+        self.graph.places[prefix] = group.where
         nodes = group.group("nodes")
         if nodes is None:
             self.findings.error(
                 "NM103", f"{_graph_title(prefix)} has no `nodes`: the file was cut short while it was written", where=group.place("nodes")
             )
         else:
-            for name in nodes.names():
+            for stored in nodes.names():
                 self.count += 1
                 if self.count > _MAX_NODES:
                     self.findings.error("NM110", f"the graph has more than {_MAX_NODES} nodes", where=str(nodes.where))
                     return
+                name = _readable(stored)
+                if name in names:
+                    self.findings.error(
+                        "NM103",
+                        f"two nodes of {_graph_title(prefix)} are named `{name}` once what is no text in their names is replaced",
+                        where=nodes.place(name),
+                        help=("give the nodes names in UTF-8",),
+                    )
+                    continue
                 names[name] = None
-                node = nodes.group(name)
+                node = nodes.group(stored)
                 if node is None:
                     self.findings.error("NM103", f"node `{name}` is not a group with fields", where=nodes.place(name))
                 elif self._node(node, (*prefix, name), depth):
@@ -174,11 +179,12 @@ class _Reader:
         for entry in (*required, *optional):
             if entry in present:
                 self._field(group, node, entry)
+        self._gains(group, node)
         return False
 
     def _field(self, group: Group, node: Node, entry: str) -> None:
         place = group.place(entry)
-        if node.type == "Conv2d" and entry == "padding" and group.is_string(entry):
+        if node.type in CONVS and entry == "padding" and group.is_string(entry):
             node.padding = group.string(entry)
             if node.padding not in ("same", "valid"):
                 self.findings.error(
@@ -190,18 +196,29 @@ class _Reader:
                 self.findings.error("NM107", f"`{entry}` of `{node.name}` is text", where=place)
             return
         values = group.array(entry)
-        if values is None or values.size == 0:
+        if values is None:
             return
-        if not np.all(np.isfinite(values)):
-            bad = np.argwhere(~np.isfinite(values))[0]
-            value = float(values[tuple(bad)])
+        if values.size == 0:
+            node.empty.add(entry)
+            return
+        # An infinite time constant is no leak; whether the gain beside it makes sense is checked when the node is complete.
+        finite = np.isfinite(values) | (values == np.inf) if entry in POSITIVE or entry in GAINS else np.isfinite(values)
+        if not np.all(finite):
+            bad = np.argwhere(~finite)[0]
             self.findings.error(
                 "NM107",
-                f"`{entry}` of `{node.name}` is not finite: {value}",
+                f"`{entry}` of `{node.name}` is not finite: {float(values[tuple(bad)])}",
                 where=f"{place}{_index(bad)}",
-                why="an infinite time constant is no leak (snnTorch writes it for beta = 1)" if entry in POSITIVE and value > 0 else None,
-                help=("use an IF neuron for a membrane without leak",) if entry in POSITIVE and value > 0 else (),
-                data={"index": [int(k) for k in bad], "count": int(np.sum(~np.isfinite(values)))},
+                data={"index": [int(k) for k in bad], "count": int(np.sum(~finite))},
+            )
+            return
+        if entry == "delay" and np.any(values < 0):
+            bad = np.argwhere(values < 0)[0]
+            self.findings.error(
+                "NM107",
+                f"`delay` of `{node.name}` is {float(values[tuple(bad)]):.6g}; a delay is not negative",
+                where=f"{place}{_index(bad)}",
+                data={"index": [int(k) for k in bad], "count": int(np.sum(values < 0))},
             )
             return
         if entry in POSITIVE and np.any(values <= 0):
@@ -215,6 +232,32 @@ class _Reader:
             return
         node.fields[entry] = values
 
+    def _gains(self, group: Group, node: Node) -> None:
+        """Check that a gain is infinite only where its time constant is."""
+        for gain, entry in GAINS.items():
+            entry = "tau_mem" if entry == "tau" and "tau_mem" in node.fields else entry
+            r, tau = (np.atleast_1d(node.fields.get(name, np.ones(1))) for name in (gain, entry))
+            if gain not in node.fields or (r.shape != tau.shape and 1 not in (r.size, tau.size)):
+                continue
+            # Without a gain for them, spikes would be lost in a synapse that never forgets.
+            wrong = np.isinf(r) != np.isinf(tau) if entry == "tau_syn" else np.isinf(r) & ~np.isinf(tau)
+            if np.any(wrong):
+                bad = np.argwhere(wrong)[0]
+                self.findings.error(
+                    "NM107",
+                    f"`{gain if np.any(np.isinf(r)) else entry}` of `{node.name}` is not finite: inf",
+                    where=f"{group.place(gain if np.any(np.isinf(r)) else entry)}{_index(bad)}",
+                    why=f"`{gain}` and `{entry}` may be infinite only together: a state without decay, and a gain of 1 per step",
+                    data={"index": [int(k) for k in bad], "count": int(np.sum(wrong))},
+                )
+        if "tau_syn" in node.fields and "w_in" not in node.fields and np.any(np.isinf(node.fields["tau_syn"])):
+            self.findings.error(
+                "NM107",
+                f"`tau_syn` of `{node.name}` is not finite: inf",
+                where=group.place("tau_syn"),
+                why="`w_in` and `tau_syn` may be infinite only together: a state without decay, and a gain of 1 per step",
+            )
+
     def _edges(self, group: Group, prefix: Key, names: dict[str, None], inner: set[str]) -> None:
         if "edges" not in group:
             self.findings.error(
@@ -224,41 +267,79 @@ class _Reader:
                 help=("export the network again; an exporter that fails midway leaves such a file",),
             )
             return
-        edges = group.strings("edges")
+        edges = group.strings("edges") if group.is_string("edges") else group.array("edges")
         if edges is None or edges.size == 0:
             return
         if edges.ndim != 2 or edges.shape[1] != 2:
             self.findings.error("NM103", f"`edges` has shape {edges.shape}; it lists pairs of node names", where=group.place("edges"))
             return
         seen: set[tuple[str, str]] = set()
+        pairs: list[tuple[int, str, str]] = []
+        for number, (first, second) in enumerate((str(a), str(b)) for a, b in edges.tolist()):
+            if (first, second) in seen:
+                self.graph.notes.append(f"edge `{first}` -> `{second}` is listed twice; read once")
+                continue
+            seen.add((first, second))
+            pairs.append((number, first, second))
+        known = {
+            (name, port): self._resolve(name, port, prefix, names, inner)
+            for _, first, second in pairs
+            for name, port in ((first, "output"), (second, "input"))
+        }
+        lost = {name for (name, _), key in known.items() if key is None}
+        meant = self._meant(lost, names, {key[len(prefix)] for key in known.values() if key is not None})
+        if meant is not None:
+            (name,) = lost
+            number, first, second = next(pair for pair in pairs if name in pair[1:])
+            place, edge = f"{group.place('edges')}[{number}]", f"edge `{first}` -> `{second}`"
+            self.graph.repairs.append(Repair(name, (*prefix, meant), edge, place))
+            self.findings.warning(
+                "NM112",
+                f"{edge} names `{name}`, which does not exist in {_graph_title(prefix)}; it was read as `{meant}`",
+                where=place,
+                why=f"`{meant}` is the nearest name, and the only node without an edge",
+                help=(f"rename the node, or write `{meant}` in the edges",),
+            )
+            known.update({(name, port): self._resolve(meant, port, prefix, names, inner) for port in ("input", "output")})
         dangling = 0
-        for number, (first, second) in enumerate(edges):
-            pair: list[Key] = []
-            for name, port in ((first, "output"), (second, "input")):
-                key = self._resolve(name, port, prefix, names, inner)
-                if key is None:
-                    dangling += 1
-                    near = get_close_matches(name, names, 1, 0.3) if dangling * len(names) < _MAX_GUESSES else []
-                    self.findings.error(
-                        "NM105",
-                        f"edge `{first}` -> `{second}` names `{name}`, which does not exist in {_graph_title(prefix)}",
-                        where=f"{group.place('edges')}[{number}]",
-                        why=f"its nodes are {', '.join(f'`{n}`' for n in list(names)[:12])}{', ...' if len(names) > 12 else ''}",
-                        help=(f"nearest name: `{near[0]}`",) if near else (),
-                    )
-                else:
-                    pair.append(key)
-            if len(pair) == 2:
-                if (first, second) in seen:
-                    self.graph.notes.append(f"edge `{first}` -> `{second}` is listed twice; read once")
-                    continue
-                seen.add((first, second))
-                self.graph.edges.append((pair[0], pair[1]))
+        for number, first, second in pairs:
+            source, target = known[first, "output"], known[second, "input"]
+            for name in [n for n, key in ((first, source), (second, target)) if key is None]:
+                dangling += 1
+                near = _nearest(name, names, 0.3) if dangling * len(names) < _MAX_GUESSES else []
+                self.findings.error(
+                    "NM105",
+                    f"edge `{first}` -> `{second}` names `{name}`, which does not exist in {_graph_title(prefix)}",
+                    where=f"{group.place('edges')}[{number}]",
+                    why=f"its nodes are {', '.join(f'`{n}`' for n in list(names)[:12])}{', ...' if len(names) > 12 else ''}",
+                    help=(f"nearest name: `{near[0]}`",) if near else (),
+                )
+            if source is not None and target is not None:
+                self.graph.edges.append((source, target))
+
+    def _meant(self, lost: set[str], names: dict[str, None], used: set[str]) -> str | None:
+        """Return the one node that a name without a node can mean: the only one without an edge, if it has the nearest name."""
+        idle = [name for name in names if name not in used]
+        if len(lost) != 1 or len(idle) != 1:
+            return None
+        return idle[0] if _nearest(next(iter(lost)), names, 0.6) == idle else None
+
+    def _confirm_repairs(self) -> None:
+        """Take back the reading of names where something else is wrong with the file: then they may mean another node."""
+        if self.findings.errors:
+            for repair in self.graph.repairs:
+                self.findings.error(
+                    "NM105",
+                    f"{repair.edge} names `{repair.name}`, which does not exist",
+                    where=repair.where,
+                    why=f"it would be read as `{'.'.join(repair.key)}` if all else fitted together",
+                    help=(f"nearest name: `{repair.key[-1]}`",),
+                )
 
     def _resolve(self, name: str, port: str, prefix: Key, names: dict[str, None], inner: set[str]) -> Key | None:
         """Return the node an edge's end names; a nested graph's name stands for its port."""
         if name in names:
-            return (*prefix, name, f":{port}") if name in inner else (*prefix, name)
+            return (*prefix, name, f"{PORT}{port}") if name in inner else (*prefix, name)
         if f"{name}.{port}" in names:
             self.graph.notes.append(f"an edge names `{name}`, whose graph was flattened; read as `{name}.{port}`")
             return (*prefix, f"{name}.{port}")
@@ -275,9 +356,8 @@ class _Reader:
             self._metadata(group.group("nmap"), inner=True)
         stated, present = self.graph.stated, set(group.names())
         if "dt" in present:
-            value = group.array("dt") if not group.is_string("dt") else None
-            step = float(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
-            if step is None or not isfinite(step) or step <= 0:
+            step = self._number(group, "dt")
+            if step is None or step <= 0:
                 self.findings.error("NM107", "`dt` in the metadata is not a positive number of seconds", where=group.place("dt"))
             else:
                 stated.add("dt", step, group.place("dt"))
@@ -293,12 +373,8 @@ class _Reader:
             if mechanism == "subtract" and late:
                 mechanism = "delayed"
             if mechanism == "zero" and late:
-                self.findings.error(
-                    "NM104",
-                    "the metadata state a reset to zero one step after the spike, which nmap does not support",
-                    where=group.place("reset_delay"),
-                )
-            elif mechanism not in RESETS:
+                self.late_zero = group.place("reset_delay")
+            if mechanism not in RESETS:
                 self.findings.error(
                     "NM104",
                     f"the metadata state the reset `{mechanism}`, which nmap does not support",
@@ -321,10 +397,34 @@ class _Reader:
                 )
         if texts.get("exporter"):
             stated.add("exporter", texts["exporter"], group.place("exporter"))
+        if inner:
+            self._fine_points(group, present)
+
+    def _fine_points(self, group: Group, present: set[str]) -> None:
+        """Collect the conventions that only nmap's own metadata state."""
+        stated = self.graph.stated
+        if group.is_string("gain"):
+            self._one_of(group, "gain", group.string("gain"), {"euler": "euler", "exact": "exact"}, "gain")
+        for entry in ("multiple", "early_reset", "late_bias"):
+            if entry in present:
+                stated.add(entry, self._flag(group, entry), group.place(entry))
+        for entry, least in (("floor", -np.inf), ("lag", 0.0)):
+            if entry not in present:
+                continue
+            value = self._number(group, entry)
+            whole = entry == "floor" or (value is not None and value == int(value) and value <= _MAX_DELAY)
+            if value is None or value < least or not whole:
+                self.findings.error("NM107", f"`{entry}` in the metadata is not {_KINDS[entry]}", where=group.place(entry))
+            else:
+                stated.add(entry, value if entry == "floor" else int(value), group.place(entry))
+
+    def _number(self, group: Group, name: str) -> float | None:
+        values = group.array(name) if not group.is_string(name) else None
+        number = float(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
+        return number if number is not None and isfinite(number) else None
 
     def _flag(self, group: Group, name: str) -> bool:
-        value = group.array(name) if not group.is_string(name) else None
-        return bool(value is not None and value.size == 1 and value.reshape(-1)[0])
+        return bool(self._number(group, name))
 
     def _one_of(self, group: Group, entry: str, text: str | None, meanings: dict[str, str], key: str) -> None:
         if text in meanings:
@@ -368,14 +468,6 @@ class _Reader:
                 del nodes[node.key]
             self.graph.notes.append(f"`{node.name}` ({node.type}) leads to no output{'; left out' if left_out else ''}")
         self.graph.edges = [(s, t) for s, t in self.graph.edges if s in nodes and t in nodes]
-        for node in outputs:
-            for key in before[node.key]:
-                if nodes[key].type == "Input":
-                    self.findings.error(
-                        "NM104",
-                        f"Output `{node.name}` is fed by Input `{nodes[key].name}`: there is no neuron between them",
-                        where=str(node.where),
-                    )
 
     # Populations and projections
 
@@ -383,84 +475,149 @@ class _Reader:
         graph, findings = self.graph, self.findings
         nodes, before = graph.nodes, graph.before()
         neurons = [n for n in nodes.values() if n.type in NEURONS]
-        conventions, assumptions, notes = settle(
-            [_facts(n) for n in neurons if n.type != "Threshold"],
-            graph.stated,
-            findings,
-            dt=self.dt,
-            reset=self.reset,
-            source=self.source,
-            file=self.tree.name,
-        )
+        facts = [_facts(n) for n in neurons if n.type != "Threshold"]
+        settled = settle(facts, graph.stated, findings, dt=self.dt, reset=self.reset, source=self.source, file=self.tree.name)
         findings.raise_errors()
-        graph.notes.extend(notes)
+        conventions = settled.conventions
+        graph.notes.extend(settled.notes)
+        reason, self.gains = settled.amend(facts)
+        if reason:
+            listed = " and ".join(f"`{entry}`" for entry in self.gains)
+            graph.notes.append(f"{listed} of all neurons were read as what the exporter computes, not as it writes them: {reason}")
         models = {n.key: self._neuron(n, conventions) for n in neurons}
+        delays = {n.key: self._steps(n, conventions) for n in nodes.values() if n.type == "Delay"}
         findings.raise_errors()
-        terms = self._terms(before)
-        outputs = self._outputs(before)
+        outputs, readouts = self._outputs(before, delays)
+        findings.raise_errors()
+        wiring = Wiring(graph, self.tree, delays, readouts)
+        edges = wiring.edges()
+        findings.raise_errors()
+        for key in wiring.relays:
+            models[key] = self._relay(nodes[key])
         findings.raise_errors()
 
-        names = _unique_names([n for n in nodes.values() if n.type in NEURONS or n.type == "Input"])
-        edges = sorted({(term.source, target) for target, found in terms.items() for term in found})
         starts = sorted((n.key for n in nodes.values() if n.type == "Input"), key=natural)
-        closing = feedback(starts, edges)
-        projections = self._projections(terms, names, closing)
-        findings.raise_errors()
-        forward = nx.DiGraph()
-        forward.add_nodes_from(names)
-        forward.add_edges_from(edge for edge in edges if edge not in closing)
-        order = [*starts, *(k for k in nx.lexicographical_topological_sort(forward, key=natural) if nodes[k].type != "Input")]
-        rank = {key: k for k, key in enumerate(order)}
-        if closing:
-            loops = ", ".join(f"`{names[s]}` -> `{names[t]}`" for s, t in sorted(closing))
-            assumptions = (
-                *assumptions,
-                Assumption(
-                    "timing",
-                    "1 step for recurrent edges",
-                    "default",
-                    f"{loops} close{'s' if len(closing) == 1 else ''} a loop; NIR states no delay, every framework takes the previous step",
-                ),
-            )
-        populations = tuple(Population(names[k], nodes[k].shape_out or (), models.get(k), nodes[k].where) for k in order)
-        place = {names[k]: rank[k] for k in order}
+        names = _unique_names([nodes[k] for k in (*starts, *models)])
+        self._tell_relays(wiring.relays, names)
+        self._tell_silent(edges)
+        loops = _Loops(edges, [*starts, *sorted(models, key=natural)], set(wiring.relays))
+        self._late_zero(conventions, any(n.type == "CubaLIF" for n in neurons) or any(map(loops.returns, edges)))
+        rank = {key: k for k, key in enumerate(loops.order(starts, names))}
+        place = {names[k]: at for k, at in rank.items()}
+        projections = self._projections(edges, names, loops, conventions)
         network = Network(
             file=self.tree.name,
             format="nir",
             sha256=self.sha256,
-            populations=populations,
+            populations=tuple(Population(names[k], nodes[k].shape_out or (), models.get(k), nodes[k].where) for k in rank),
             projections=tuple(sorted(projections, key=lambda p: (place[p.target], place[p.source], p.name))),
             inputs=tuple(names[k] for k in starts),
             outputs=tuple(dict.fromkeys(names[k] for k in outputs)),
             conventions=conventions,
-            assumptions=assumptions,
+            assumptions=(*settled.assumptions, *loops.timing(names, conventions)),
             notes=tuple(dict.fromkeys(graph.notes)),
+            diagnostics=tuple(d for d in findings if d.severity == "warning"),
         )
         network.check()
         return network
 
-    def _outputs(self, before: dict[Key, list[Key]]) -> list[Key]:
-        """Return the neuron nodes that feed an Output, through nothing but Flatten nodes."""
-        nodes, result = self.graph.nodes, []
+    def _late_zero(self, conventions: Conventions, differs: bool) -> None:
+        """Settle a reset to zero in the step after the spike, snnTorch's for reset_mechanism zero with reset_delay.
+
+        Its Leaky sets v to 0 before the decay, which gives the same spikes as a reset in the step of the spike; its neurons with a
+        synaptic current or recurrent weights lose that step's input too, which no convention here states.
+        """
+        if self.late_zero is None or conventions.reset != "zero" or self.reset is not None:
+            return
+        if differs:
+            self.findings.error(
+                "NM104",
+                "the metadata state a reset to zero one step after the spike, which loses the input of that step in neurons with a "
+                "synaptic current or recurrent weights; nmap does not support it",
+                where=self.late_zero,
+                help=("train with reset_delay=False", "--reset zero takes the reset in the step of the spike, which is another network"),
+            )
+            self.findings.raise_errors()
+        self.graph.notes.append("a reset to zero one step late gives the same spikes as one in the step of the spike, and was read so")
+
+    def _steps(self, node: Node, conventions: Conventions) -> Array:
+        """Return a Delay's steps, int64: one value, or one per element."""
+        dt, values = conventions.dt or 1.0, node.fields["delay"].astype(np.float64)
+        exact = (values / dt).ravel()
+        if np.any(exact > _MAX_DELAY):
+            self.findings.error(
+                "NM110",
+                f"`{node.name}` delays by {float(exact.max()):.6g} steps; the limit is {_MAX_DELAY}",
+                where=f"{node.where}/delay",
+                why=f"{float(values.max()):.6g} at a time step of {dt:.6g}",
+                help=("--dt SECONDS, if the file's delays count in another unit",),
+            )
+            return np.zeros(1, np.int64)
+        steps = np.rint(exact)
+        off = np.abs(exact - steps)
+        odd = off > 1e-6 * exact
+        if np.any(odd):
+            worst = int(np.argmax(off))
+            self.findings.warning(
+                "NM112",
+                f"{int(odd.sum())} of {exact.size} delays of `{node.name}` are no whole number of steps; rounded to the nearest",
+                where=f"{node.where}/delay",
+                why=f"at worst {exact[worst]:.6g} steps of {dt:.6g} were read as {int(steps[worst])}",
+                help=("--dt SECONDS, a step that divides all delays",),
+                data={"count": int(odd.sum()), "worst": float(off[worst])},
+            )
+        whole = steps.astype(np.int64)
+        if np.all(whole == whole[0]):
+            return whole[:1]
+        if not self.tree.claim(prod(node.shape_out or ()), 8, str(node.where), f"the delays of `{node.name}`"):
+            return whole[:1]
+        return np.array(at_shape(whole.reshape(values.shape), node.shape_out or ())).ravel()
+
+    def _outputs(self, before: dict[Key, list[Key]], delays: Mapping[Key, Array]) -> tuple[list[Key], list[Key]]:
+        """Return the populations that the Outputs read, and those of them that are relays."""
+        nodes, result, relays = self.graph.nodes, list[Key](), list[Key]()
         for node in sorted((n for n in nodes.values() if n.type == "Output"), key=lambda n: natural(n.key)):
-            for key in sorted(before[node.key], key=natural):
-                while nodes[key].type == "Flatten" and len(before[key]) == 1:
-                    key = before[key][0]
-                feeder = nodes[key]
-                if feeder.type in LINEAR:
-                    self.findings.error(
-                        "NM104",
-                        f"Output `{node.name}` is fed by `{feeder.name}` ({feeder.type}), not by a neuron",
-                        where=str(feeder.where),
-                        why="chips send spikes; a weighted sum without a neuron behind it has no place on them",
-                        help=(
-                            "add a neuron in front of the output (a leaky integrator, LI, for a readout)",
-                            f"make the node before `{feeder.name}` the output, and weigh its spikes in software",
-                        ),
-                    )
-                elif feeder.type in NEURONS:
-                    result.append(key)
-        return result
+            feeders = sorted((behind(k, self.graph, before, delays) for k in before[node.key]), key=natural)
+            ports = [k for k in feeders if nodes[k].type == "Input"]
+            if ports:
+                self.findings.error(
+                    "NM104",
+                    f"Output `{node.name}` is fed by Input `{nodes[ports[0]].name}`: there is no neuron between them",
+                    where=str(node.where),
+                )
+            elif all(nodes[k].type in NEURONS for k in feeders) and len(set(feeders)) == len(feeders):
+                result.extend(feeders)
+                if len(feeders) > 1:
+                    listed = ", ".join(f"`{nodes[k].name}`" for k in feeders)
+                    self.graph.notes.append(f"Output `{node.name}` sums {listed}; each was read as an output of its own, not their sum")
+            elif len(feeders) == 1:
+                result.extend(feeders)
+                relays.extend(feeders)
+            else:
+                shape = nodes[feeders[0]].shape_out
+                node.shape_in = node.shape_out = shape
+                result.append(node.key)
+                relays.append(node.key)
+        return result, list(dict.fromkeys(relays))
+
+    def _tell_relays(self, relays: Mapping[Key, str], names: dict[Key, str]) -> None:
+        for key in sorted(relays, key=natural):
+            node = self.graph.nodes[key]
+            why = relays[key] or "an Output reads it, with no neuron between them"
+            self.graph.notes.append(f"`{node.name}` ({node.type}) was read as a population `{names[key]}` that passes its input on: {why}")
+
+    def _tell_silent(self, edges: list[Edge]) -> None:
+        for key in sorted({e.source for e in edges if self.graph.nodes[e.source].type in SILENT}, key=natural):
+            node = self.graph.nodes[key]
+            self.graph.notes.append(f"`{node.name}` ({node.type}) never fires; what it sends to others is its membrane potential")
+
+    def _relay(self, node: Node) -> Neuron | None:
+        """Return the model of a linear node read as a population: v is its input in the same step."""
+        size = prod(node.shape_out or ())
+        if not self.tree.claim(size * 8, 8, str(node.where), f"the state of `{node.name}`"):
+            return None
+        zero, one = np.zeros(size), np.ones(size)
+        return Neuron("Relay", zero, one, one, zero, zero, np.full(size, np.inf), zero, spiking=False)
 
     def _neuron(self, node: Node, conventions: Conventions) -> Neuron | None:
         """Return the difference equation of a neuron node (see `nmap.network.Neuron`)."""
@@ -478,21 +635,42 @@ class _Reader:
                     where=str(node.where),
                     help=("--reset zero", "--reset subtract"),
                 )
+            if conventions.multiple:
+                self.findings.error(
+                    "NM111", f"`{node.name}` (Threshold) sends at most one spike in a step, by its definition", where=str(node.where)
+                )
             return Neuron(kind, zero, one, one, zero, zero, f["threshold"], zero, fields=f)
         threshold, v_reset, spiking = f.get("v_threshold", np.full(size, np.inf)), f.get("v_reset", zero), kind not in SILENT
         if kind in ("I", "IF"):
             return Neuron(kind, zero, one, f["r"] * dt, one, zero, threshold, v_reset, spiking, fields=f)
-        cuba = kind.startswith("Cuba")
+        cuba, held = kind.startswith("Cuba"), conventions.gain == "exact"
         tau = f["tau_mem" if cuba else "tau"]
+        for entry, value in self.gains.items():
+            if entry == "r" or cuba:
+                f[entry] = value(tau if entry == "r" else f["tau_syn"], dt)
         beta, alpha = self._decay(node, "tau_mem" if cuba else "tau", tau, conventions), zero
         gain_in = one
         if cuba:
             alpha = self._decay(node, "tau_syn", f["tau_syn"], conventions)
-            gain_in = f.get("w_in", one) * dt / f["tau_syn"]
+            gain_in = _gain(f.get("w_in", one), f["tau_syn"], dt, held)
+            self._tell_endless(node, "tau_syn", "w_in", f)
+        self._tell_endless(node, "tau_mem" if cuba else "tau", "r", f)
         drive = f["v_leak"] * (1 - beta)
         if conventions.reset != "zero" and np.any(v_reset != 0):
             self.graph.notes.append(f"`{node.name}` states v_reset, which a subtracting reset does not use")
-        return Neuron(kind, alpha, gain_in, f["r"] * dt / tau, beta, drive, threshold, v_reset, spiking, fields=f)
+        return Neuron(kind, alpha, gain_in, _gain(f["r"], tau, dt, held), beta, drive, threshold, v_reset, spiking, fields=f)
+
+    def _tell_endless(self, node: Node, entry: str, gain: str, f: dict[str, Array]) -> None:
+        endless = np.isinf(f[entry])
+        if not np.any(endless):
+            return
+        both = np.any(np.isinf(f[gain][endless])) if gain in f else False
+        told = (
+            f"`{gain}` is infinite too (snnTorch writes both for beta = 1), so the gain per step is 1" if both else "read as an IF neuron"
+        )
+        what = "membrane without leak" if entry != "tau_syn" else "synaptic current without decay"
+        count = f"{int(endless.sum())} of {endless.size} neurons"
+        self.graph.notes.append(f"`{entry}` of `{node.name}` is infinite in {count}: a {what}; {told}")
 
     def _decay(self, node: Node, entry: str, tau: Array, conventions: Conventions) -> Array:
         """Return the decay factor per step: 1 - dt/tau, or exp(-dt/tau)."""
@@ -517,100 +695,117 @@ class _Reader:
             self.graph.notes.append(f"`{entry}` of `{node.name}` equals the time step: no memory")
         return np.asarray(np.maximum(1 - ratio, 0.0))
 
-    def _terms(self, before: dict[Key, list[Key]]) -> dict[Key, list[_Term]]:
-        """Return, for each neuron node, what reaches it from each source through linear nodes."""
-        nodes = self.graph.nodes
-        linear = nx.DiGraph()
-        linear.add_nodes_from(key for key, node in nodes.items() if node.type in LINEAR)
-        linear.add_edges_from((s, t) for s, t in self.graph.edges if nodes[s].type in LINEAR and nodes[t].type in LINEAR)
-        if not nx.is_directed_acyclic_graph(linear):
-            loop = [s for s, _ in nx.find_cycle(linear)]
-            self.findings.error(
-                "NM108",
-                f"{' -> '.join(f'`{nodes[k].name}`' for k in [*loop, loop[0]])} is a loop without a neuron",
-                where=str(nodes[loop[0]].where),
-                why="its signal would have to be known before it is computed",
-            )
-            return {}
-        flow: dict[Key, list[_Term]] = {}
-        ways = 0
-        for key in nx.lexicographical_topological_sort(linear, key=natural):
-            node = nodes[key]
-            arriving = self._arriving(before[key], flow)
-            ways += len(arriving)
-            if ways > _MAX_TERMS:
-                self.findings.error(
-                    "NM110", f"more than {_MAX_TERMS} ways lead through linear nodes to `{node.name}`", where=str(node.where)
-                )
-                return {}
-            wide = node.type == "Scale" or "bias" in node.fields or any(term.bias is not None for term in arriving)
-            if wide and not self.tree.claim(prod(node.shape_in or ()) + prod(node.shape_out or ()), 8, str(node.where), f"`{node.name}`"):
-                return {}
-            stages, own = _stages(node)
-            for k, term in enumerate(arriving):
-                term.stages.extend(stages)
-                term.through.append(node)
-                if term.bias is not None:
-                    term.bias = apply_chain(stages, term.bias)
-                # The node's own bias acts once however many edges feed it.
-                if k == 0 and own is not None:
-                    term.bias = own if term.bias is None else term.bias + own
-            flow[key] = arriving
-        return {node.key: self._arriving(before[node.key], flow) for node in nodes.values() if node.type in NEURONS}
-
-    def _arriving(self, sources: Iterable[Key], flow: dict[Key, list[_Term]]) -> list[_Term]:
-        result: list[_Term] = []
-        for key in sorted(sources, key=natural):
-            if key in flow:
-                result.extend(_Term(t.source, list(t.stages), list(t.through), t.bias) for t in flow[key])
-            elif self.graph.nodes[key].type in SILENT:
-                self.findings.error(
-                    "NM104",
-                    f"`{self.graph.nodes[key].name}` ({self.graph.nodes[key].type}) never fires, yet feeds other neurons",
-                    where=str(self.graph.nodes[key].where),
-                    why="only spikes travel between neurons; an integrator can be an output only",
-                    help=("use a spiking neuron",),
-                )
-            else:
-                result.append(_Term(key, [], [], None))
+    def _projections(self, edges: list[Edge], names: dict[Key, str], loops: _Loops, conventions: Conventions) -> list[Projection]:
+        used: set[str] = set()
+        result = []
+        for edge in edges:
+            source, target = names[edge.source], names[edge.target]
+            label = "+".join(n.name for n in edge.through) or f"{source}->{target}"
+            if label in used:
+                label = f"{label} ({source}->{target})"
+            base, k = label, 2
+            while label in used:
+                label, k = f"{base} #{k}", k + 1
+            used.add(label)
+            if edge.merged:
+                merged = ", ".join(f"`{n.name}`" for n in edge.through)
+                self.graph.notes.append(f"{merged} were merged into one projection from `{source}` to `{target}`")
+            delay, delays, start = edge.delay, edge.delays, edge.bias_from
+            if loops.closes(edge):
+                # A spike sent late is in the next step already.
+                step = max(1 - conventions.lag, 0)
+                delay, delays = (step, None) if delays is None else (0, np.maximum(delays + delay, step))
+            if conventions.late_bias and edge.bias is not None and loops.returns(edge):
+                start = max(start, delay + (int(delays.min()) if delays is not None else 0))
+            result.append(Projection(label, source, target, edge.connectivity, edge.bias, delay, edge.where, delays, start))
         return result
 
-    def _projections(self, terms: dict[Key, list[_Term]], names: dict[Key, str], closing: set[tuple[Key, Key]]) -> list[Projection]:
-        nodes, used, result = self.graph.nodes, set(), []
-        for target in sorted(terms, key=natural):
-            for term in terms[target]:
-                weighing = [n for n in term.through if n.type != "Flatten"]
-                where = next((n.where for n in weighing if "weight" in n.fields), (weighing or [nodes[target]])[0].where)
-                label = "+".join(n.name for n in weighing) or f"{names[term.source]}->{names[target]}"
-                if label in used:
-                    label = f"{label} ({names[term.source]}->{names[target]})"
-                base, k = label, 2
-                while label in used:
-                    label, k = f"{base} #{k}", k + 1
-                used.add(label)
-                size = prod(nodes[term.source].shape_out or ())
-                if not self.tree.claim(prod(nodes[target].shape_out or ()) + size, 8, str(where), f"`{label}`"):
-                    continue
-                connectivity = compose(term.stages, size)
-                if connectivity is None:
-                    kinds = " -> ".join(f"`{n.name}` ({n.type})" for n in weighing)
-                    self.findings.error(
-                        "NM106",
-                        f"the linear nodes between `{names[term.source]}` and `{names[target]}` cannot become one connection: {kinds}",
-                        where=str(where),
-                        why=f"no closed form exists, and {size} sources are too many to list their synapses (limit {MAX_EXPANDED})",
-                        help=("put a neuron between the nodes", "merge the nodes before the export"),
-                    )
-                    continue
-                if not self.tree.claim(int(connectivity.weights.size), 8, str(where), f"`{label}`"):
-                    continue
-                if len(term.stages) > 1:
-                    merged = ", ".join(f"`{n.name}`" for n in weighing)
-                    self.graph.notes.append(f"{merged} were merged into one projection from `{names[term.source]}` to `{names[target]}`")
-                bias = None if term.bias is None or not np.any(term.bias) else term.bias
-                delay = int((term.source, target) in closing)
-                result.append(Projection(label, names[term.source], names[target], connectivity, bias, delay, where))
-        return result
+
+class _Loops:
+    """Which projections close a loop, and the order in which populations can be computed.
+
+    Args:
+        edges: the projections to be.
+        populations: inputs first.
+        relays: the populations without memory among them.
+    """
+
+    def __init__(self, edges: list[Edge], populations: list[Key], relays: set[Key]) -> None:
+        self.edges, self.populations = edges, populations
+        every = nx.DiGraph(sorted({(e.source, e.target) for e in edges}))
+        self.part = {key: k for k, part in enumerate(nx.strongly_connected_components(every)) for key in part}
+        instant = sorted({(e.source, e.target) for e in edges if e.least == 0})
+        self.closing = _before_relays(feedback(populations, instant), instant, relays)
+
+    def closes(self, edge: Edge) -> bool:
+        """Return whether an edge without a Delay closes a loop, so that it takes the step that NIR leaves open."""
+        return edge.least == 0 and (edge.source, edge.target) in self.closing
+
+    def returns(self, edge: Edge) -> bool:
+        """Return whether an edge closes a loop, by a Delay or without."""
+        return self.closes(edge) or (edge.least > 0 and self.part[edge.source] == self.part[edge.target])
+
+    def order(self, starts: list[Key], names: dict[Key, str]) -> list[Key]:
+        """Return the inputs, then the neurons in an order in which all edges that act in the same step point forward."""
+        forward = nx.DiGraph()
+        forward.add_nodes_from(names)
+        forward.add_edges_from((e.source, e.target) for e in self.edges if not self.returns(e))
+        inputs = set(starts)
+        return [*starts, *(k for k in nx.lexicographical_topological_sort(forward, key=natural) if k not in inputs)]
+
+    def timing(self, names: dict[Key, str], conventions: Conventions) -> tuple[Assumption, ...]:
+        """Return the assumptions about recurrent edges."""
+        found = []
+        if self.closing:
+            listed = ", ".join(f"`{names[s]}` -> `{names[t]}`" for s, t in sorted(self.closing))
+            verb = "closes" if len(self.closing) == 1 else "close"
+            evidence = f"{listed} {verb} a loop; NIR states no delay, every framework takes the previous step"
+            if conventions.lag:
+                evidence += ", and the spikes' own lag counts towards it"
+            found.append(Assumption("timing", "1 step for recurrent edges", "default", evidence))
+        delayed = sorted({(e.source, e.target, e.least) for e in self.edges if e.least > 0 and self.returns(e)})
+        if delayed:
+            listed = ", ".join(f"`{names[s]}` -> `{names[t]}` ({steps} step{'s' if steps > 1 else ''})" for s, t, steps in delayed)
+            found.append(Assumption("timing", "the Delay nodes' steps for recurrent edges", "file", f"{listed} lead back through a Delay"))
+        return tuple(found)
+
+
+def _before_relays(closing: set[tuple[Key, Key]], edges: list[tuple[Key, Key]], relays: set[Key]) -> set[tuple[Key, Key]]:
+    """Move the step that closes a loop from behind a relay to before it, where nothing else leaves the relay.
+
+    What is late in a loop is the spikes; the biases on the way act from the first step on.
+    """
+    graph, found = nx.DiGraph(edges), set(closing)
+    part = {key: k for k, members in enumerate(nx.strongly_connected_components(graph)) for key in members}
+    todo = [s for s, _ in sorted(found) if s in relays]
+    while todo:
+        relay = todo.pop()
+        leaving = set(graph.out_edges(relay))
+        if leaving and leaving <= found:
+            entering = {(s, t) for s, t in graph.in_edges(relay) if part[s] == part[relay]}
+            found = (found - leaving) | entering
+            todo.extend(s for s, _ in sorted(entering) if s in relays)
+    return found
+
+
+def _nearest(name: str, names: Iterable[str], cutoff: float) -> list[str]:
+    """Return the most similar name, or none; long names are not compared, which would take time with their square."""
+    return get_close_matches(name, [n for n in names if len(n) <= _MAX_NAME], 1, cutoff) if len(name) <= _MAX_NAME else []
+
+
+def _readable(name: str) -> str:
+    """Return a name with what is not UTF-8 in it replaced, as edges are read too."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _gain(gain: Array, tau: Array, dt: float, exact: bool) -> Array:
+    """Return a gain per step: gain dt / tau, or gain (1 - exp(-dt / tau)) where the input is taken as constant over a step.
+
+    With an infinite time constant it is gain dt, an integrator's, or 1 where the gain is infinite too.
+    """
+    with np.errstate(invalid="ignore"):
+        leaky = gain * -np.expm1(-dt / tau) if exact else gain * dt / tau
+    return np.where(np.isinf(tau), np.where(np.isinf(gain), 1.0, gain * dt), leaky)
 
 
 def _graph_title(prefix: Key) -> str:
@@ -639,30 +834,12 @@ def _facts(node: Node) -> NeuronFacts:
     sizes = {v.size for v in f.values()} - {1}
     width = max(sizes, default=1)
     wide = {k: np.broadcast_to(v, width) if v.size == 1 else v for k, v in f.items()} if len(sizes) <= 1 else f
-    return NeuronFacts(node.name, node.where, wide["r"], wide.get("tau_mem" if cuba else "tau"), wide.get("tau_syn"), wide.get("w_in"))
-
-
-def _stages(node: Node) -> tuple[list[Stage], Array | None]:
-    """Return the linear node's stages and its bias, (targets,) or None; shapes have been checked."""
-    f, kind, shape = node.fields, node.type, node.shape_in or ()
-    if kind in ("Affine", "Linear"):
-        weights = matrix_of(f["weight"]).astype(np.float64)
-        bias = np.broadcast_to(f["bias"].ravel(), weights.shape[0]).astype(np.float64) if "bias" in f else None
-        return [Dense(weights)], bias
-    if kind == "Scale":
-        return [Diagonal(at_shape(f["scale"], shape).astype(np.float64))], None
-    if kind == "Conv2d":
-        conv = conv_of(node, (shape[0], shape[1], shape[2]))
-        if "bias" not in f:
-            return [conv], None
-        _, h, w = conv.out_shape
-        return [conv], np.broadcast_to(f["bias"].ravel(), conv.out_shape[0]).astype(np.float64).repeat(h * w)
-    if kind in POOLS:
-        kernel, stride, padding = pool_window(node)
-        channels, height, width = shape
-        factor = 1 / prod(kernel) if kind == "AvgPool2d" else 1.0
-        if any(padding):
-            window = np.full((channels, 1, *kernel), factor)
-            return [Conv2d(window, (channels, height, width), stride, padding, groups=channels)], None
-        return [Pool((channels, height, width), kernel, stride, factor)], None
-    return [], None
+    return NeuronFacts(
+        node.name,
+        node.where,
+        wide["r"],
+        wide.get("tau_mem" if cuba else "tau"),
+        wide.get("tau_syn"),
+        wide.get("w_in"),
+        node.type not in SILENT,
+    )

@@ -10,16 +10,24 @@ import numpy as np
 
 from nmap.connectivity import Array, Conv2d
 from nmap.diagnostics import Findings
-from nmap.readers.graph import FIELDS, NEURONS, POOLS, Graph, Key, Node, Shape, natural, parameters_of
+from nmap.readers.graph import CONVS, FIELDS, NEURONS, POOLS, Graph, Key, Node, Shape, natural, parameters_of
 from nmap.readers.hdf5 import MAX_BYTES, MAX_ELEMENTS, too_large
 from nmap.readers.linear import padded_same
 
-__all__ = ["Shapes", "at_shape", "conv_of", "core_shape", "fits_layer", "matrix_of", "pair_of", "pool_window"]
+__all__ = ["Shapes", "at_shape", "conv_of", "core_shape", "fits_layer", "matrix_of", "pair_of", "plane_of", "pool_window"]
+
+_ELEMENTWISE = frozenset({"Scale", "Delay"})
 
 
 def matrix_of(weight: Array) -> Array:
-    """Return a weight as a matrix; leading dimensions of 1 carry nothing."""
-    return weight.reshape(weight.shape[-2:]) if weight.ndim > 2 and prod(weight.shape[:-2]) == 1 else weight
+    """Return a weight as a matrix, or as one matrix for each of its leading dimensions: (..., targets, sources).
+
+    Leading dimensions of 1 carry nothing and are left out.
+    """
+    k = 0
+    while weight.ndim - k > 2 and weight.shape[k] == 1:
+        k += 1
+    return weight.reshape(weight.shape[k:])
 
 
 def pair_of(values: Array | None, default: int) -> tuple[int, int]:
@@ -37,19 +45,30 @@ def pool_window(node: Node) -> tuple[tuple[int, int], tuple[int, int], tuple[int
     return kernel, stride, pair_of(node.fields.get("padding"), 0)
 
 
-def conv_of(node: Node, shape: tuple[int, int, int]) -> Conv2d:
-    """Return a Conv2d node's connection on an input of `shape` (channels, height, width).
+def plane_of(node: Node, shape: Shape) -> tuple[int, int, int]:
+    """Return a convolution's or pool's (channels, height, width); a signal of one dimension is an image of height 1."""
+    return (shape[0], 1, shape[1]) if node.type == "Conv1d" else (shape[0], shape[1], shape[2])
+
+
+def conv_of(node: Node, shape: Shape) -> Conv2d:
+    """Return a Conv1d or Conv2d node's connection on an input of `shape` (channels, width) or (channels, height, width).
 
     Raises:
         ValueError: kernel, groups and input do not fit.
     """
-    f = node.fields
-    weights, dilation = f["weight"].astype(np.float64), pair_of(f.get("dilation"), 1)
-    padding = pair_of(f.get("padding"), 0)
+    f, line = node.fields, node.type == "Conv1d"
+    weights = f["weight"].astype(np.float64)
+    weights = weights[:, :, None] if line else weights
+
+    def pair(entry: str, default: int) -> tuple[int, int]:
+        height, width = pair_of(f.get(entry), default)
+        return (default, width) if line else (height, width)
+
+    padding, dilation = pair("padding", 0), pair("dilation", 1)
     if node.padding == "same":
         weights, padding, dilation = padded_same(weights, dilation)
     groups = int(f["groups"].ravel()[0]) if "groups" in f else 1
-    return Conv2d(weights, shape, pair_of(f.get("stride"), 1), padding, dilation, groups)
+    return Conv2d(weights, plane_of(node, shape), pair("stride", 1), padding, dilation, groups)
 
 
 def at_shape(values: Array, shape: Shape) -> Array:
@@ -102,6 +121,8 @@ class Shapes:
         for node in nodes.values():
             if node.type == "Input":
                 self._port(node)
+        for key in self.graph.ports:
+            self._inner_port(key)
         open_ends = [nodes[k] for k in sorted(todo, key=natural) if k not in self.bad and nodes[k].type != "Output"]
         if open_ends and not self.bad:
             self.findings.error(
@@ -134,30 +155,32 @@ class Shapes:
         f, name = node.fields, node.name
         if node.type in ("Affine", "Linear"):
             weight = matrix_of(f["weight"]) if "weight" in f else None
-            if weight is None or weight.ndim != 2:
+            if weight is None or weight.ndim < 2:
                 found = "is empty" if weight is None else f"has shape {weight.shape}"
                 self._error(node, f"weight of `{name}` {found}; a matrix (targets, sources) belongs here", entry="weight")
-            elif "bias" in f and f["bias"].size not in (1, weight.shape[0]):
-                self._error(node, f"bias of `{name}` has {f['bias'].size} entries for {weight.shape[0]} targets", entry="bias")
+                return
+            if "bias" in f and f["bias"].size not in (1, weight.shape[-2], prod(weight.shape[:-1])):
+                self._error(node, f"bias of `{name}` has {f['bias'].size} entries for {prod(weight.shape[:-1])} targets", entry="bias")
+            self._bias_is_there(node)
             return
-        if node.type == "Conv2d":
-            weight = f.get("weight")
-            if weight is None or weight.ndim != 4:
+        if node.type in CONVS:
+            weight, rank = f.get("weight"), 3 if node.type == "Conv1d" else 4
+            if weight is None or weight.ndim != rank:
                 found = "is empty" if weight is None else f"has shape {weight.shape}"
-                self._error(
-                    node, f"weight of `{name}` {found}; a kernel (out channels, in channels, height, width) belongs here", entry="weight"
-                )
+                sides = "width" if rank == 3 else "height, width"
+                self._error(node, f"weight of `{name}` {found}; a kernel (out channels, in channels, {sides}) belongs here", entry="weight")
                 return
             if "bias" in f and f["bias"].size not in (1, weight.shape[0]):
                 self._error(node, f"bias of `{name}` has {f['bias'].size} entries for {weight.shape[0]} channels", entry="bias")
+            self._bias_is_there(node)
             groups = self._integers(node, "groups", 1, (1,))
             if groups and weight.shape[0] % groups[0]:
                 self._error(node, f"the {weight.shape[0]} out channels of `{name}` do not divide into {groups[0]} groups", entry="groups")
             for entry, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
-                self._integers(node, entry, least, (1, 2))
+                self._integers(node, entry, least, (1,) if node.type == "Conv1d" else (1, 2))
             if node.padding == "same" and pair_of(f.get("stride"), 1) != (1, 1):
                 self._error(node, f"`{name}` has padding `same` with a stride, which no framework defines", entry="padding")
-            reach = prod(d * (k - 1) + 2 for d, k in zip(pair_of(f.get("dilation"), 1), weight.shape[2:], strict=True))
+            reach = prod(d * (k - 1) + 2 for d, k in zip(pair_of(f.get("dilation"), 1)[4 - rank :], weight.shape[2:], strict=True))
             if node.padding == "same" and prod(weight.shape[:2]) * reach * 8 > MAX_BYTES:
                 self._error(node, f"the dilated kernel of `{name}` is beyond the reader's limit of {MAX_BYTES} bytes", entry="dilation")
         elif node.type in POOLS:
@@ -173,10 +196,15 @@ class Shapes:
         elif node.type == "Flatten":
             for entry in ("start_dim", "end_dim"):
                 self._integers(node, entry, -32, (1,))
-        elif node.type in NEURONS or node.type == "Scale":
-            for entry in FIELDS[node.type][0]:
-                if entry not in f:
-                    self._error(node, f"`{entry}` of `{name}` is empty", entry=entry)
+        elif node.type in NEURONS or node.type in _ELEMENTWISE:
+            empty = [entry for entry in FIELDS[node.type][0] if entry not in f]
+            if empty:
+                verb = "is" if len(empty) == 1 else "are"
+                self._error(node, f"{', '.join(f'`{e}`' for e in empty)} of `{name}` {verb} empty", entry=empty[0])
+
+    def _bias_is_there(self, node: Node) -> None:
+        if "bias" in node.empty:
+            self._error(node, f"bias of `{node.name}` is empty", entry="bias")
 
     def _integers(self, node: Node, entry: str, least: int, sizes: tuple[int, ...] | None) -> list[int]:
         values = node.fields.get(entry)
@@ -223,16 +251,16 @@ class Shapes:
             return True
         arriving = self._arriving(node)
         if node.type in ("Affine", "Linear"):
-            rows, columns = matrix_of(node.fields["weight"]).shape
-            node.shape_in, node.shape_out = (columns,), (rows,)
-        elif node.type in NEURONS or node.type == "Scale":
+            *blocks, rows, columns = matrix_of(node.fields["weight"]).shape
+            node.shape_in, node.shape_out = (*blocks, columns), (*blocks, rows)
+        elif node.type in NEURONS or node.type in _ELEMENTWISE:
             own = self._own(node)
             if node.key in self.bad:
                 return True
             if own is not None and 1 in own and arriving is None and not guess:
                 return False
             if own is not None and arriving is not None and core_shape(own) == core_shape(arriving):
-                own = arriving if len(arriving) <= len(own) or node.type == "Scale" else own
+                own = arriving if len(arriving) <= len(own) or node.type in _ELEMENTWISE else own
             elif own is not None and arriving is not None and prod(own) != prod(arriving) and len(own) == len(arriving):
                 wide = tuple(max(a, b) for a, b in zip(own, arriving, strict=True))
                 own = wide if all(a in (1, b) for a, b in zip(own, wide, strict=True)) and wide == arriving else own
@@ -241,6 +269,9 @@ class Shapes:
                 return False
             node.shape_in = node.shape_out = shape
         elif node.type == "Flatten":
+            stated = node.fields.get("input_type")
+            if arriving is None and guess and stated is not None and np.all(stated >= 1):
+                arriving = tuple(int(v) for v in stated.ravel())
             if arriving is None:
                 return False
             start = int(node.fields["start_dim"].ravel()[0]) if "start_dim" in node.fields else 1
@@ -256,28 +287,32 @@ class Shapes:
         return True
 
     def _settle_image(self, node: Node, arriving: Shape | None, guess: bool) -> bool:
-        f, name = node.fields, node.name
+        f, name, rank = node.fields, node.name, 2 if node.type == "Conv1d" else 3
         stated = f.get("input_shape")
-        channels = f["weight"].shape[1] * (int(f["groups"].ravel()[0]) if "groups" in f else 1) if node.type == "Conv2d" else None
-        plane = tuple(int(v) for v in stated.ravel()) if stated is not None and stated.size == 2 else None
+        channels = f["weight"].shape[1] * (int(f["groups"].ravel()[0]) if "groups" in f else 1) if node.type in CONVS else None
+        plane = tuple(int(v) for v in stated.ravel()) if stated is not None and stated.size == rank - 1 else None
         if guess and arriving is None and plane is not None and channels is not None:
             arriving = (channels, *plane)
         if arriving is None:
             return False
-        image = core_shape(arriving) if len(arriving) > 3 else arriving
-        if len(image) < 3 and len(arriving) >= 3:
-            image = arriving[-3:]
-        if len(image) == 2 and channels in (1, None):
+        image = core_shape(arriving) if len(arriving) > rank else arriving
+        if len(image) < rank and len(arriving) >= rank:
+            image = arriving[-rank:]
+        if len(image) == rank + 1 and all(self.graph.nodes[k].type == "Input" for k in self.before[node.key]):
+            # A batch; `_port` tells it.
+            image = image[1:]
+        if len(image) == rank - 1 and channels in (1, None):
             image = (1, *image)
         if len(image) == 1 and plane is not None and channels is not None and prod(image) == channels * prod(plane):
             image = (channels, *plane)
-        if len(image) != 3:
-            self._error(node, f"`{name}` ({node.type}) reads (channels, height, width), but shape {arriving} arrives")
+        if len(image) != rank:
+            sides = "(channels, width)" if rank == 2 else "(channels, height, width)"
+            self._error(node, f"`{name}` ({node.type}) reads {sides}, but shape {arriving} arrives")
             return True
         if channels is not None and image[0] != channels:
             self._error(
                 node,
-                f"`{name}` (Conv2d) reads {channels} channels, but {image[0]} arrive",
+                f"`{name}` ({node.type}) reads {channels} channels, but {image[0]} arrive",
                 entry="weight",
                 why=f"weight {f['weight'].shape}, groups {channels // f['weight'].shape[1]}, arriving shape {arriving}",
             )
@@ -287,8 +322,9 @@ class Shapes:
             return True
         node.shape_in = image
         try:
-            if node.type == "Conv2d":
-                node.shape_out = conv_of(node, (image[0], image[1], image[2])).out_shape
+            if node.type in CONVS:
+                channels_out, height, width = conv_of(node, image).out_shape
+                node.shape_out = (channels_out, width) if rank == 2 else (channels_out, height, width)
             else:
                 kernel, stride, padding = pool_window(node)
                 if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
@@ -316,6 +352,28 @@ class Shapes:
             self.graph.notes.append(
                 f"leading dimensions of 1 of input `{node.name}` {declared} were taken as batch or time and stripped: {wanted}"
             )
+        elif declared is not None and wanted is not None and declared[1:] == wanted and self._feeds_images(node):
+            node.shape_out = wanted
+            self.graph.notes.append(
+                f"the first dimension of input `{node.name}` {declared} was taken as a batch of {declared[0]} and stripped: {wanted}"
+            )
+
+    def _feeds_images(self, node: Node) -> bool:
+        return all(self.graph.nodes[k].type in CONVS or self.graph.nodes[k].type in POOLS for k in self.after[node.key])
+
+    def _inner_port(self, key: Key) -> None:
+        """Note where a nested graph's port declares another shape than what passes through it."""
+        node = self.graph.ports[key].node
+        declared, found = self._declared(node), self._passing(key)
+        if declared is not None and found is not None and core_shape(declared) != core_shape(found) and prod(declared) != prod(found):
+            self.graph.notes.append(f"port `{node.name}` declares {declared}, but what is connected to it has shape {found}: read as that")
+
+    def _passing(self, key: Key) -> Shape | None:
+        """Return the shape of what passes through a nested graph's port: as its sources send it, or else as its targets read it."""
+        nodes, port = self.graph.nodes, self.graph.ports[key]
+        sent = (nodes[k].shape_out if k in nodes else self._passing(k) for k in port.sources)
+        read = (nodes[k].shape_in if k in nodes else self._passing(k) for k in port.targets)
+        return next((shape for shapes in (sent, read) for shape in shapes if shape is not None), None)
 
     def _check_edge(self, source: Node, target: Node) -> None:
         shape, wanted = source.shape_out, target.shape_in
@@ -328,6 +386,10 @@ class Shapes:
                 self.graph.notes.append(
                     f"leading dimensions of 1 of output `{target.name}` {wanted} were taken as batch or time and stripped: {shape}"
                 )
+                return
+            if shape and wanted[-len(shape) :] == shape and len(wanted) > len(shape):
+                # What leaves a network has the shape that its last node sends, whatever batch an exporter traced it with.
+                self.graph.notes.append(f"leading dimensions of output `{target.name}` {wanted} were taken as batch or time: {shape}")
                 return
         if shape is None or wanted is None or shape == wanted or core_shape(shape) == core_shape(wanted):
             return

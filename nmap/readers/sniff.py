@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import h5py
-
 from nmap.diagnostics import Findings, NmapError
-from nmap.readers.hdf5 import Group, Tree, address_bytes, damaged_heap
+from nmap.readers.hdf5 import Group, Tree, printable
+from nmap.readers.storage import Unaccepted, snapshot
 
 __all__ = ["identify", "open_tree"]
 
@@ -36,7 +35,8 @@ def open_tree(path: Path, findings: Findings) -> Tree:
 
     Raises:
         NmapError: NM101 where the file is absent, a folder, unreadable or not HDF5; NM102 for a Git LFS pointer; NM103 where
-            an HDF5 file was cut short.
+            an HDF5 file was cut short, is open for writing, or changes while it is read; NM109 and NM110 where it is beyond what
+            the reader accepts.
     """
     name = str(path)
     try:
@@ -47,30 +47,44 @@ def open_tree(path: Path, findings: Findings) -> Tree:
         elif not path.is_file():
             findings.error("NM101", f"`{name}` is not a regular file", where=name)
         else:
-            with path.open("rb") as stream:
-                head = stream.read(64)
-            if not h5py.is_hdf5(name):
-                _not_hdf5(name, head, findings)
-            elif (widths := address_bytes(path)) != (8, 8):
-                findings.error(
-                    "NM109", f"`{name}` stores addresses and lengths in {widths} bytes, not in 8 as every exporter does", where=name
-                )
-            elif (heap := damaged_heap(path)) is not None:
-                findings.error("NM103", f"`{name}` is damaged: the strings at offset {heap} do not add up", where=name)
+            return _opened(path, name, findings)
+    except Unaccepted as refusal:
+        findings.error(refusal.code, f"`{name}` {refusal}", where=name, help=(refusal.help,) if refusal.help else ())
     except (OSError, ValueError) as error:
         findings.error("NM101", f"`{name}` cannot be opened", where=name, why=str(error))
-    findings.raise_errors()
-    try:
-        return Tree(path, findings)
-    except (OSError, RuntimeError, ValueError) as error:
+    raise NmapError(findings.errors)
+
+
+def _opened(path: Path, name: str, findings: Findings) -> Tree:
+    content, superblock = snapshot(path)
+    if superblock is None:
+        _not_hdf5(name, content, findings)
+    elif superblock.widths != (8, 8):
+        findings.error(
+            "NM109",
+            f"`{name}` stores addresses and lengths in {superblock.widths} bytes, not in 8 as every exporter does",
+            where=name,
+        )
+    elif superblock.open_for_writing:
         findings.error(
             "NM103",
-            f"`{name}` starts as an HDF5 file but is cut short or damaged",
+            f"`{name}` was not closed by the program that wrote it",
             where=name,
-            why=str(error),
-            help=("copy or download the file again and compare its size with the original",),
+            why="it is marked as open for writing, so what it holds may be incomplete",
+            help=("wait until that program is done", "if it has died: `h5clear --status FILE`, of the HDF5 tools"),
         )
-        raise NmapError(findings.errors) from None
+    else:
+        try:
+            return Tree(name, content, superblock.base, findings)
+        except (OSError, RuntimeError, ValueError, LookupError) as error:
+            findings.error(
+                "NM103",
+                f"`{name}` starts as an HDF5 file but is cut short or damaged",
+                where=name,
+                why=printable(str(error)),
+                help=("copy or download the file again and compare its size with the original",),
+            )
+    raise NmapError(findings.errors)
 
 
 def _not_hdf5(name: str, head: bytes, findings: Findings) -> None:
@@ -128,8 +142,7 @@ def identify(tree: Tree) -> Literal["nir", "netx"]:
 def _other(root: Group) -> str:
     names = set(root.names())
     if root.has_attribute("__type__"):
-        kind = root.attribute("__type__")
-        return "a NIRData file (recorded or input data, not a network)" if kind == "NIRGraphData" else f"a NIR object of type {kind}"
+        return "a NIRData file (recorded or input data, not a network)"
     if root.has_attribute("model_config") or root.has_attribute("keras_version") or "model_weights" in names:
         return "a Keras model"
     if "_layer_checkpoint_dependencies" in names or {"layers", "vars"} <= names:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from nmap.connectivity import Connectivity, Conv2d
+from nmap.connectivity import Array, Connectivity, Conv2d
 from nmap.diagnostics import Diagnostic, NmapError
 from nmap.mapping import Mapping
-from nmap.network import Network
+from nmap.network import Model, Network, Neuron, Projection, Resonator, SigmaDelta
 from nmap.program import Core
 from nmap.report.model import Outcome, RunResult, Samples, Verification
 from nmap.report.versions import nmap_version
@@ -71,6 +71,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     report["fits"] = outcome.fits
     report["utilization"] = _utilization(outcome)
     report["layers"] = None if network is None else _layers(network, mapping)
+    report["projections"] = None if network is None else [_projection(p) for p in network.projections]
     report["rules"] = outcome.rules
     if outcome.partition is not None:
         packing = outcome.partition.packing
@@ -141,7 +142,7 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
         # A network that is not mapped has no time of its own chip.
         "raw_time": result.raw_time and result.level != "float",
         "samples": int(result.spikes.shape[0]), "steps": int(result.spikes.shape[1]),
-        "output_spikes": int(np.count_nonzero(result.spikes)), "accuracy": _number(result.accuracy),
+        "output_spikes": result.output_spikes, "accuracy": _number(result.accuracy),
         "probes": {name: list(values.shape) for name, values in sorted(result.probes.items())},
     }
     return report
@@ -195,8 +196,8 @@ def core_label(core: Core, chips: int) -> str:
 def _empty(command: Sequence[str], status: str, exit_status: int, diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
     return {
         "schema": SCHEMA, "nmap": nmap_version(), "command": list(command), "status": status, "exit_status": exit_status,
-        "network": None, "target": None, "fits": None, "utilization": None, "layers": None, "rules": None, "partition": None,
-        "placement": None, "quantization": None, "verification": None, "samples": None, "estimate": None, "run": None,
+        "network": None, "target": None, "fits": None, "utilization": None, "layers": None, "projections": None, "rules": None,
+        "partition": None, "placement": None, "quantization": None, "verification": None, "samples": None, "estimate": None, "run": None,
         "diagnostics": [diagnostic.to_json() for diagnostic in diagnostics], "stopped_after": None, "bundle": None, "written": [],
         "timings_s": None,
     }
@@ -216,7 +217,11 @@ def _network(network: Network) -> dict[str, Any]:
     conventions = network.conventions
     return {
         "file": network.file, "format": network.format, "sha256": network.sha256, "dt": _number(conventions.dt),
-        "conventions": {"reset": conventions.reset, "decay": conventions.decay, "compare": conventions.compare},
+        "conventions": {
+            "reset": conventions.reset, "decay": conventions.decay, "compare": conventions.compare, "multiple": conventions.multiple,
+            "floor": _number(conventions.floor), "early_reset": conventions.early_reset, "lag": conventions.lag,
+            "late_bias": conventions.late_bias, "gain": conventions.gain,
+        },
         "assumptions": [{"name": a.name, "value": a.value, "source": a.source, "evidence": a.evidence} for a in network.assumptions],
         "notes": list(network.notes), "populations": sum(p.neuron is not None for p in network.populations),
         "neurons": network.neurons, "synapses": network.synapses,
@@ -235,10 +240,73 @@ def _layers(network: Network, mapping: Mapping | None) -> list[dict[str, Any]]:
         layers.append({
             "name": population.name, "kind": "+".join(dict.fromkeys(p.connectivity.kind for p in afferents)) or "none",
             "model": population.neuron.model, "shape": list(population.shape), "detail": ", ".join(kinds), "where": str(population.where),
+            "family": _family(population.neuron), "sends": _sends(population.neuron), "parameters": _parameters(population.neuron),
             "neurons": population.size, "synapses": sum(p.connectivity.synapses for p in afferents),
             **({"cores": None, "limited_by": None} if mapping is None else _layer_cores(population.name, mapping)),
         })
     return layers
+
+
+def _family(neuron: Model) -> str:
+    if isinstance(neuron, Resonator):
+        return "resonator"
+    return "sigma-delta" if isinstance(neuron, SigmaDelta) else "integrate-and-fire"
+
+
+def _sends(neuron: Model) -> str:
+    if isinstance(neuron, SigmaDelta):
+        return "sigma" if neuron.role == "sigma" else "graded spikes"
+    if not neuron.spiking:
+        # Without memory what arrives in a step is what is sent in it.
+        return "v" if isinstance(neuron, Neuron) and (neuron.alpha.any() or neuron.beta.any()) else "sum"
+    return "spikes"
+
+
+def _parameters(neuron: Model) -> dict[str, Any]:
+    values: dict[str, Array] = {}
+    if isinstance(neuron, SigmaDelta):
+        unit = 2.0 ** (neuron.spike_exp + neuron.state_exp)
+        values = {"threshold": neuron.threshold / unit} | ({"bias": neuron.bias / unit} if neuron.bias.any() else {})
+    elif isinstance(neuron, Resonator):
+        degrees = np.degrees(np.arctan2(neuron.sin, neuron.cos))
+        values = {"threshold": neuron.threshold, "decay": np.hypot(neuron.cos, neuron.sin), "degrees": degrees}
+    else:
+        values = {"threshold": neuron.threshold} if neuron.spiking else {}
+        values["v_decay"] = neuron.beta
+        if neuron.alpha.any():
+            values["i_decay"] = neuron.alpha
+        for name, value in (("drive", neuron.drive), ("v_reset", neuron.v_reset)):
+            if value.any():
+                values[name] = value
+    if not isinstance(neuron, SigmaDelta) and neuron.adaptation is not None:
+        values |= {"threshold_decay": neuron.adaptation.threshold_decay, "refractory_decay": neuron.adaptation.refractory_decay,
+                   "threshold_step": neuron.adaptation.step}
+    return {name: {"min": _number(value.min()), "max": _number(value.max())} for name, value in values.items() if value.size}
+
+
+def _projection(p: Projection) -> dict[str, Any]:
+    slowest = 0 if p.delays is None or not p.delays.size else int(p.delays.max())
+    fastest = 0 if p.delays is None or not p.delays.size else int(p.delays.min())
+    return {
+        "name": p.name, "source": p.source, "target": p.target, "kind": p.connectivity.kind, "detail": _geometry(p.connectivity),
+        "weights": list(p.connectivity.weights.shape), "synapses": p.connectivity.synapses,
+        "delay": {"min": p.delay + fastest, "max": p.delay + slowest},
+        "biases": None if p.bias is None else int(np.count_nonzero(p.bias)), "bias_from": p.bias_from, "receptor": p.receptor,
+        "where": str(p.where),
+    }
+
+
+def _geometry(connectivity: Connectivity) -> str:
+    """Return a connection's kind and sizes with all that is not usual about a convolution."""
+    text = _detail(connectivity)
+    if not isinstance(connectivity, Conv2d):
+        return text
+    for word, pair, usual in (
+        ("stride", connectivity.stride, (1, 1)), ("padding", connectivity.padding, (0, 0)), ("dilation", connectivity.dilation, (1, 1)),
+    ):
+        if pair != usual:
+            text += f", {word} {pair[0] if pair[0] == pair[1] else f'{pair[0]}×{pair[1]}'}"
+    return text if connectivity.groups == 1 else f"{text}, {connectivity.groups} groups"
 
 
 def _layer_cores(name: str, mapping: Mapping) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit
 from nmap.mapping import Mapping, Packed
@@ -194,11 +196,11 @@ class RunResult:
 
     Args:
         level: `chip` is the emulator on the mapped program, `fixed` the quantized reference, `float` the imported network.
-        spikes: (samples, time, *output shape) int32.
-        counts: (samples, outputs) int64, spikes summed over time.
+        spikes: (samples, time, *output shape) int32 of the first output; if that never fires, its membrane potential, float64.
+        counts: (samples, neurons) of the first output: int64, spikes summed over time; if it never fires, v of the last step, float64.
         probes: arrays by `POP.v`, `POP.u` or `POP.spikes`, (samples, time, *shape).
         labels: (samples,) or None.
-        accuracy: share of samples classified right, None without labels.
+        accuracy: share of samples whose label is the neuron with the largest count, None without labels.
         raw_time: True when time is the chip's own, False when realigned to the network's.
         samples: what was run.
         diagnostics: of the run.
@@ -206,6 +208,9 @@ class RunResult:
         network: name of the network's file.
         target: `name:variant`, None at level `float` of a network file.
         bundle: the bundle that was run, None for a network file.
+        outputs, scores: `spikes` and `counts` of every output by name.
+        silent: outputs that never fire.
+        scored: the output that the labels number; None without labels.
     """
 
     level: Literal["chip", "fixed", "float"]
@@ -221,3 +226,28 @@ class RunResult:
     network: str | None = None
     target: str | None = None
     bundle: Path | None = None
+    outputs: dict[str, Array] = field(default_factory=dict)
+    scores: dict[str, Array] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
+    scored: str | None = None
+
+    @property
+    def output_spikes(self) -> int | None:
+        """Number of spikes the outputs sent; None when none of them ever fires."""
+        sent = [values for name, values in self.outputs.items() if name not in self.silent] if self.outputs else [self.spikes]
+        return sum(int(np.count_nonzero(values)) for values in sent) if sent else None
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What `nmap run -o` writes: `spikes` and `counts`, with several outputs `spikes.NAME` and `counts.NAME`; and the probes.
+
+        An output that never fires has `NAME.v` instead of spikes.
+        """
+        if not self.outputs:
+            return {"spikes": self.spikes, "counts": self.counts, **self.probes}
+        alone, written = len(self.outputs) == 1, {}
+        for name, values in self.outputs.items():
+            written[f"{name}.v" if name in self.silent else "spikes" if alone else f"spikes.{name}"] = values
+        for name, values in self.scores.items():
+            written["counts" if alone else f"counts.{name}"] = values
+        return {**written, **self.probes}

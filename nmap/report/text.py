@@ -20,6 +20,12 @@ LEVELS = {
     "float": "float: the imported network in float64, not quantized",
 }
 _LEAD = 24
+_COLUMNS = {"threshold": "threshold", "v_decay": "v decay", "i_decay": "i decay", "decay": "decay", "degrees": "degrees"}
+"""Parameters with a column of their own where a population has them."""
+_UNCUT = 1 << 20
+_MOST_NOTES = 12
+_LONGEST = 40
+"""Rows of a table that are printed; a network of hundreds of layers shows its first and its last ones."""
 _FORMATS = {"nir": "NIR", "netx": "lava-dl netx"}
 
 
@@ -33,20 +39,145 @@ def to_text(report: Report) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def inspection_text(report: Report) -> str:
-    """Return what a file holds: its conventions with their evidence, ports, populations and odd places."""
+def inspection_text(report: Report, width: int = WIDTH) -> str:
+    """Return what a file holds: its conventions with their evidence, ports, populations, projections and odd places.
+
+    Args:
+        report: of `nmap inspect`.
+        width: columns, at least 80; more room for tables and texts.
+    """
+    parts = [
+        _header(report, width), _assumptions(report, width), _each_step(report, width), _ports(report), _populations(report, width),
+        _projections(report, width),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _each_step(report: Report, width: int) -> list[str]:
+    """Say in words what the conventions make a neuron do in a step; nothing where no neuron follows them."""
+    plain = [layer for layer in report["layers"] or () if layer.get("family") == "integrate-and-fire"]
+    followers = [layer for layer in plain if layer["sends"] == "spikes" and "threshold_step" not in layer["parameters"]]
+    if not plain:
+        return []
+    c, one = report["network"]["conventions"], {"min": 1.0, "max": 1.0}
+    decay = {"euler": "decays are 1 - dt/tau", "exact": "decays are exp(-dt/tau)", "steps": "decays are 12-bit integers, states truncated"}
+    reset = {"zero": "v to its reset value", "subtract": "threshold taken off v", "delayed": "threshold taken off v one step later"}
+    lag = c.get("lag", 0)
+    leaky = any(layer["parameters"].get(name, one) != one for layer in plain for name in ("v_decay", "i_decay"))
+    parts = [decay[c["decay"]] if leaky else "no decay"]
+    if leaky and c.get("gain") == "exact":
+        parts.append("gains 1 - exp(-dt/tau)")
+    if not followers:
+        return _flow("  in a step", parts, width=width)
+    parts += [f"spike where v {c['compare']} threshold", f"then {reset[c['reset']]}"]
+    if c.get("early_reset"):
+        parts.append("ahead of the comparison where v stood above it")
+    if c.get("multiple"):
+        parts.append("several spikes where v holds several thresholds")
+    if c.get("floor") is not None:
+        parts.append(f"v stops at {c['floor']:g} × threshold")
+    if lag:
+        parts.append(f"spikes leave {_plural(lag, 'step')} after the crossing")
+    if c.get("late_bias"):
+        parts.append("recurrent biases begin with the first possible spike")
+    return _flow("  in a step", parts, width=width)
+
+
+def _ports(report: Report) -> list[str]:
     network = report["network"]
-    ports = [
+    rows = [
         f"  {kind:<9} {port['name']}  {_shape(port['shape'])}"
         for kind, key in (("input", "inputs"), ("output", "outputs")) for port in (network[key] if network else ())
     ]
+    return _elided(rows, "port")
+
+
+def _populations(report: Report, width: int) -> list[str]:
+    layers = report["layers"]
+    if not layers:
+        return []
+    tags = {"v": ", silent", "sum": ", relay", "graded spikes": ", graded"}
+    places = [layer["where"].rpartition(":")[2] for layer in layers]
+    # What all places begin with is said once.
+    folder = _common_folder(places)
+    own = [name for name in _COLUMNS if any(name in layer.get("parameters", {}) for layer in layers)]
+    further = {
+        layer["name"]: ", ".join(
+            f"{name.replace('_', ' ')} {_range(ends)}" for name, ends in layer.get("parameters", {}).items() if name not in _COLUMNS
+        )
+        for layer in layers
+    }
     rows = [
-        (layer["name"], layer["model"], _shape(layer["shape"]), layer["detail"] or "–", count(layer["neurons"]), count(layer["synapses"]))
-        for layer in report["layers"] or ()
+        (
+            layer["name"], layer["model"] + tags.get(layer.get("sends"), ""), _shape(layer["shape"]), count(layer["neurons"]),
+            *(_range(layer.get("parameters", {}).get(name)) for name in own), layer["where"].rpartition(":")[2].removeprefix(folder),
+        )
+        for layer in layers
     ]
-    populations = table(("population", "model", "shape", "from", "neurons", "synapses"), rows, right={4, 5})
-    parts = [_header(report), _assumptions(report), ports, populations if rows else []]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    head = ("name", "model", "shape", "neurons", *(_COLUMNS[name] for name in own), f"in {folder}" if folder else "place")
+    right = {3, *range(4, 4 + len(own))}
+    if not any(further.values()):
+        return _elided(table(head, rows, right=right, width=width), "population", 1)
+    wide = table((*head, "further"), [(*row, further[row[0]] or "–") for row in rows], right=right, width=_UNCUT)
+    if max(map(len, wide)) <= width:
+        return _elided(wide, "population", 1)
+    # No number is cut: what has no room beside the rest stands below it.
+    below = [f"{name}: {text}" for name, text in further.items() if text]
+    hidden = len(below) - _MOST_NOTES
+    if hidden > 1:
+        below = [*below[:_MOST_NOTES], f"{count(hidden)} more in `--format json`"]
+    return [*_elided(table(head, rows, right=right, width=width), "population", 1), *_flow("  further ", below, width=width)]
+
+
+def _common_folder(places: Sequence[str]) -> str:
+    """Return the folder in which all places lie, with a slash at its end; empty for a single place or where there is none but `/`."""
+    # Any two agree at least as far as the first and the last in order.
+    first, last = min(places), max(places)
+    same = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    folder = first[: first.rfind("/", 0, same) + 1]
+    return folder if len(places) > 1 and len(folder) > 1 else ""
+
+
+def _range(ends: Report | None) -> str:
+    """Return the range of a parameter as `0.9..0.95`, or its one value."""
+    if ends is None:
+        return "–"
+    low, high = (_short(ends[key]) for key in ("min", "max"))
+    return low if low == high else f"{low}..{high}"
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.4g}"
+
+
+def _projections(report: Report, width: int) -> list[str]:
+    rows = []
+    for p in report.get("projections") or ():
+        delay = p["delay"]
+        biases = "–" if p["biases"] is None else count(p["biases"]) + (f" from step {p['bias_from']}" if p["bias_from"] else "")
+        target = p["target"] + (" (imaginary)" if p["receptor"] == "imaginary" else "")
+        rows.append((
+            p["source"], target, p["detail"], count(p["synapses"]),
+            str(delay["min"]) if delay["min"] == delay["max"] else f"{delay['min']}..{delay['max']}", biases,
+        ))
+    head = ("from", "to", "weights", "synapses", "delay", "biases")
+    return _elided(table(head, rows, right={3, 4, 5}, width=width), "projection", 1) if rows else []
+
+
+def _elided(lines: list[str], noun: str, head: int = 0) -> list[str]:
+    """Return a list's first and last lines with a count of what is left out between them; a table's head is kept.
+
+    The JSON report holds every line.
+    """
+    hidden = len(lines) - head - _LONGEST
+    # A line that says that one line is missing saves nothing.
+    if hidden < 2:
+        return lines
+    last = _LONGEST // 4
+    told = f"  … {count(hidden)} more {noun}s; `--format json` lists them all"
+    return [*lines[: len(lines) - hidden - last], told, *lines[len(lines) - last :]]
 
 
 def comparison_text(reports: Sequence[Report]) -> str:
@@ -142,15 +273,15 @@ def percent(share: float | None) -> str:
     return f"{text.removesuffix('.0')} %"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: set[int] | None = None) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: set[int] | None = None, width: int = WIDTH) -> list[str]:
     """Return a table's lines, indented by two; columns whose number is in `right` are set right.
 
-    Cells of the widest text column are cut with an ellipsis where the table would be wider than `WIDTH`.
+    Cells of the widest text column are cut with an ellipsis where the table would be wider than `width`.
     """
     body = [list(row) for row in rows]
     right = right or set()
     widths = [max(len(row[k]) for row in [list(head), *body]) for k in range(len(head))]
-    over = 2 + sum(widths) + 2 * (len(widths) - 1) - WIDTH
+    over = 2 + sum(widths) + 2 * (len(widths) - 1) - width
     texts = [k for k in range(len(head)) if k not in right]
     while over > 0 and texts:
         widest = max(texts, key=lambda k: widths[k])
@@ -160,8 +291,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: set[int] | 
         over -= 1
     lines = []
     for row in [list(head), *body]:
-        cells = [_cut(cell, width) for cell, width in zip(row, widths, strict=True)]
-        padded = (cell.rjust(width) if k in right else cell.ljust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        cells = [_cut(cell, room) for cell, room in zip(row, widths, strict=True)]
+        padded = (cell.rjust(room) if k in right else cell.ljust(room) for k, (cell, room) in enumerate(zip(cells, widths, strict=True)))
         lines.append(("  " + "  ".join(padded)).rstrip())
     return lines
 
@@ -170,11 +301,11 @@ def _cut(cell: str, width: int) -> str:
     return cell if len(cell) <= width else cell[: width - 1] + "…"
 
 
-def _hanging(lead: str, text: str) -> list[str]:
-    return wrap(lead + text, WIDTH, subsequent_indent=" " * len(lead), break_long_words=False, break_on_hyphens=False)
+def _hanging(lead: str, text: str, width: int = WIDTH) -> list[str]:
+    return wrap(lead + text, width, subsequent_indent=" " * len(lead), break_long_words=False, break_on_hyphens=False)
 
 
-def _flow(lead: str, parts: Iterable[str], tail: str = "") -> list[str]:
+def _flow(lead: str, parts: Iterable[str], tail: str = "", width: int = WIDTH) -> list[str]:
     """Join parts by a dot, breaking lines between parts; `tail` is set at the right edge of the first line.
 
     A long lead, a path most often, has a line of its own.
@@ -182,11 +313,11 @@ def _flow(lead: str, parts: Iterable[str], tail: str = "") -> list[str]:
     lines: list[str] = [lead] if len(lead) > _LEAD else []
     indent = "  " if lines else " " * (len(lead) + 2)
     line = indent if lines else lead + "  "
-    room = WIDTH - (len(tail) + 2 if tail else 0)
+    room = width - (len(tail) + 2 if tail else 0)
     empty = True
     for part in parts:
         glue = "" if empty else " · "
-        limit = room if not lines else WIDTH
+        limit = room if not lines else width
         if not empty and len(line) + len(glue) + len(part) > limit:
             lines.append(line)
             line, glue = indent, ""
@@ -198,11 +329,11 @@ def _flow(lead: str, parts: Iterable[str], tail: str = "") -> list[str]:
         empty = False
     lines.append(line)
     if tail:
-        lines[0] = lines[0].rstrip().ljust(WIDTH - len(tail)) + tail
+        lines[0] = lines[0].rstrip().ljust(width - len(tail)) + tail
     return [text.rstrip() for text in lines]
 
 
-def _network_line(report: Report) -> list[str]:
+def _network_line(report: Report, width: int = WIDTH) -> list[str]:
     network = report["network"]
     if network is None:
         return []
@@ -210,7 +341,7 @@ def _network_line(report: Report) -> list[str]:
         _FORMATS[network["format"]], _plural(network["populations"], "population"), f"{count(network['neurons'])} neurons",
         f"{count(network['synapses'])} synapses", _time_step(network),
     ]
-    return _flow(network["file"], facts)
+    return _flow(network["file"], facts, width=width)
 
 
 def _time_step(network: Report) -> str:
@@ -221,8 +352,8 @@ def _time_step(network: Report) -> str:
     return f"dt {_seconds(network['dt'])}"
 
 
-def _header(report: Report) -> list[str]:
-    lines = _network_line(report)
+def _header(report: Report, width: int = WIDTH) -> list[str]:
+    lines = _network_line(report, width)
     target = report["target"]
     if target is not None:
         facts = [] if target["title"] is None else [target["title"]]
@@ -235,12 +366,20 @@ def _header(report: Report) -> list[str]:
     return lines
 
 
-def _assumptions(report: Report) -> list[str]:
+def _assumptions(report: Report, width: int = WIDTH) -> list[str]:
     network = report["network"]
-    return [
-        line for a in (network["assumptions"] if network else ())
-        for line in _hanging("  assumed   ", f"{a['name']} = {a['value']} ({a['source']}: {a['evidence']})")
-    ] + [line for note in (network["notes"] if network else ()) for line in _hanging("  note      ", note)]
+    if network is None:
+        return []
+    assumed = [
+        _hanging("  assumed   ", f"{a['name']} = {a['value']} ({a['source']}: {a['evidence']})", width) for a in network["assumptions"]
+    ]
+    notes = [_hanging("  note      ", note, width) for note in network["notes"]]
+    hidden = max(len(notes) - _MOST_NOTES, 0)
+    if hidden < 2:
+        hidden = 0
+    shown = notes[: len(notes) - hidden]
+    more = [f"  note      … {count(hidden)} more notes; `--format json` lists them all"] if hidden else []
+    return [line for lines in (*assumed, *shown) for line in lines] + more
 
 
 def _stages(report: Report) -> list[str]:
@@ -391,7 +530,7 @@ def _layers(report: Report) -> list[str]:
     ]
     head = ("layer", "", "neurons", "synapses", "cores", "limited by")
     known = 6 if any(layer["cores"] is not None for layer in layers) else 4
-    return table(head[:known], [row[:known] for row in rows], right={2, 3, 4})
+    return _elided(table(head[:known], [row[:known] for row in rows], right={2, 3, 4}), "layer", 1)
 
 
 def _quantization(report: Report) -> list[str]:
@@ -407,7 +546,7 @@ def _quantization(report: Report) -> list[str]:
         for layer in quantization["layers"]
     ]
     head = ("weights", "bits", "scale", "exp", "SQNR", "clipped", "zeroed", "threshold err", "decay err")
-    return table(head, rows, right=set(range(1, 9)))
+    return _elided(table(head, rows, right=set(range(1, 9))), "layer", 1)
 
 
 def _estimate(report: Report) -> list[str]:

@@ -34,29 +34,37 @@ def _shift(total: Array, exponent: int) -> Array:
 
 
 def simulate(
-    network: QuantizedNetwork, kernels: Mapping[str, Kernel], inputs: Array, steps: int,
+    network: QuantizedNetwork, kernels: Mapping[str, Kernel], inputs: Array | Mapping[str, Array], steps: int,
     *, record: Sequence[str] | None = None, probes: Sequence[Probe] = (),
 ) -> SpikeTrace:
     """Run the quantized network.
 
     Args:
-        network: one input port.
+        network: the network.
         kernels: the target's neuron kernels by name; only `reference_step` is used.
-        inputs: (samples, time, input neurons) integers; column t is sent in chip step t, nothing after the last column.
+        inputs: (samples, time, *input shape) integers by input port, or of the only one; column t is sent in chip step t, nothing after
+            the last column.
         steps: chip steps to run.
         record: populations whose spikes to keep; None for the outputs.
         probes: state variables (or spikes) to keep.
 
     Returns:
         Spikes and states in chip time.
+
+    Raises:
+        ValueError: a port has no input.
     """
-    samples = inputs.shape[0]
+    given = dict(inputs) if isinstance(inputs, Mapping) else {network.inputs[0]: inputs}
+    if set(given) != set(network.inputs):
+        raise ValueError(f"the network's input ports are {', '.join(network.inputs)}")
+    samples = next(iter(given.values())).shape[0]
     kept = set(network.outputs if record is None else record) | {p.population for p in probes if p.variable == "spikes"}
     wanted = {p.key for p in probes if p.variable != "spikes"}
     spikes = {p.name: np.zeros((steps, samples, p.size), np.int32) for p in network.populations}
     state_trace: dict[str, Array] = {}
-    first, length = network.inputs[0], min(steps, inputs.shape[1])
-    spikes[first][:length] = inputs[:, :length].reshape(samples, length, -1).transpose(1, 0, 2)
+    for port, values in given.items():
+        length = min(steps, values.shape[1])
+        spikes[port][:length] = values[:, :length].reshape(samples, length, -1).transpose(1, 0, 2)
 
     neurons = [p for p in network.populations if p.kernel is not None]
     state = {

@@ -6,18 +6,22 @@ beyond this by its own tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 from math import prod
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
-from nmap.network import Conventions, Network, Neuron, Population, Projection, Provenance
+from nmap.network import Adaptation, Conventions, Model, Network, Neuron, Population, Projection, Provenance, Resonator, SigmaDelta
 
-__all__ = ["RANDOM_NETWORKS", "build", "conv", "dense", "lif", "one_to_one", "random_inputs", "recurrent", "skip", "sparse"]
+__all__ = [
+    "FOREIGN_NETWORKS", "FOREIGN_OFFENDERS", "RANDOM_NETWORKS", "build", "conv", "dense", "lif", "one_to_one", "random_inputs",
+    "random_ports", "recurrent", "skip", "sparse",
+]
 
 
 def lif(n: int, *, beta: float | Array = 0.875, threshold: float | Array = 1.0, drive: float | Array = 0.0, reset: float = 0.0) -> Neuron:
@@ -28,7 +32,7 @@ def lif(n: int, *, beta: float | Array = 0.875, threshold: float | Array = 1.0, 
 
 
 def build(
-    name: str, populations: dict[str, tuple[tuple[int, ...], Neuron | None]],
+    name: str, populations: Mapping[str, tuple[tuple[int, ...], Model | None]],
     projections: list[tuple[str, str, Connectivity, Array | None, int]], *, conventions: Conventions | None = None,
 ) -> Network:
     """Return a checked network from the least one has to say.
@@ -147,7 +151,135 @@ RANDOM_NETWORKS: Final[dict[str, Callable[[int], Network]]] = {
 """Makers of random networks by kind; the argument is the seed."""
 
 
+def _plain(n: int) -> Neuron:
+    return lif(n, beta=0.5, threshold=0.9)
+
+
+def _leaky(n: int) -> Neuron:
+    return lif(n, threshold=0.9)
+
+
+def _adaptive(n: int) -> Neuron:
+    fixed = _plain(n)
+    return replace(fixed, model="ALIF", adaptation=_adaptation(n))
+
+
+def _adaptation(n: int) -> Adaptation:
+    return Adaptation(np.full(n, 0.9), np.full(n, 0.8), np.full(n, 0.25))
+
+
+def _resonator(n: int, firing: Literal["phase", "izhikevich"] = "phase", adapts: bool = False) -> Resonator:
+    turn = 0.95 * np.exp(0.4j)
+    return Resonator(
+        "RF", np.full(n, turn.real), np.full(n, turn.imag), np.ones(n), np.zeros(n), firing,
+        adaptation=_adaptation(n) if adapts else None,
+    )
+
+
+def _sigma_delta(n: int, role: Literal["delta", "sigma_delta", "sigma"]) -> SigmaDelta:
+    return SigmaDelta("SDNN", role, np.full(n, 64.0), np.zeros(n))
+
+
+def _silent(n: int, beta: float) -> Neuron:
+    return replace(lif(n, beta=beta), spiking=False)
+
+
+def _foreign(name: str, make: Callable[[int], Model], **conventions: Any) -> Network:
+    """Return input -> first -> second, both made by `make`, with a reset to zero unless `conventions` say otherwise.
+
+    The weights are large and of both signs, so that membranes hold several thresholds and fall below a floor.
+    """
+    weights = Dense(np.array([[2.0, -2.0], [-2.0, 2.0]]))
+    return build(
+        f"{name}.nir", {"input": ((2,), None), "first": ((2,), make(2)), "second": ((2,), make(2))},
+        [("input", "first", weights, None, 0), ("first", "second", weights, None, 0)],
+        conventions=Conventions(1e-3, **conventions),
+    )
+
+
+def _complex(name: str) -> Network:
+    plain = _foreign(name, _resonator)
+    extra = tuple(replace(p, name=f"{p.name}.imaginary", receptor="imaginary") for p in plain.projections)
+    return replace(plain, projections=(*plain.projections, *extra))
+
+
+def _late_bias(name: str) -> Network:
+    plain = _foreign(name, _leaky, late_bias=True)
+    changed = tuple(replace(p, bias=np.full(2, 0.5), bias_from=8) for p in plain.projections)
+    return replace(plain, projections=changed)
+
+
+def _delayed(name: str, steps: int) -> Network:
+    plain = _foreign(name, _plain)
+    return replace(plain, projections=tuple(replace(p, delay=steps) for p in plain.projections))
+
+
+def _relay(name: str) -> Network:
+    return build(
+        f"{name}.nir",
+        {"input": ((2,), None), "first": ((2,), _silent(2, 0.0)), "second": ((2,), _silent(2, 0.0)), "output": ((2,), _plain(2))},
+        [(a, b, Dense(np.eye(2)), None, 0) for a, b in (("input", "first"), ("first", "second"), ("second", "output"))],
+    )
+
+
+def _ports(name: str) -> Network:
+    made = build(
+        f"{name}.nir", {"left": ((2,), None), "right": ((3,), None), "first": ((2,), _plain(2)), "second": ((2,), _plain(2))},
+        [
+            ("left", "first", Dense(np.array([[2.0, -2.0], [-2.0, 2.0]])), None, 0),
+            ("right", "second", Dense(np.array([[2.0, -2.0, 2.0], [-2.0, 2.0, 2.0]])), None, 0),
+            ("first", "second", Dense(np.eye(2)), None, 0),
+        ],
+    )
+    return replace(made, outputs=("first", "second"))
+
+
+def _resonators(**how: Any) -> Callable[[int], Resonator]:
+    return lambda n: _resonator(n, **how)
+
+
+def _sigma_deltas(role: Literal["delta", "sigma_delta", "sigma"]) -> Callable[[int], SigmaDelta]:
+    return lambda n: _sigma_delta(n, role)
+
+
+FOREIGN_NETWORKS: Final[dict[str, Callable[[], Network]]] = {
+    "adaptive": lambda: _foreign("adaptive", _adaptive),
+    "adaptive resonator": lambda: _foreign("adaptive-resonator", _resonators(adapts=True)),
+    "complex weights": lambda: _complex("complex"),
+    "delay of 1000": lambda: _delayed("delay", 1000),
+    "delta": lambda: _foreign("delta", _sigma_deltas("delta")),
+    "early reset": lambda: _foreign("early", _leaky, reset="subtract", early_reset=True),
+    "floor": lambda: _foreign("floor", _leaky, floor=-1.0),
+    "izhikevich": lambda: _foreign("izhikevich", _resonators(firing="izhikevich")),
+    "lag": lambda: _foreign("lag", _plain, lag=1),
+    "lag of 3": lambda: _foreign("lag3", _plain, lag=3),
+    "late bias": lambda: _late_bias("late"),
+    "multiple": lambda: _foreign("multiple", _leaky, reset="subtract", multiple=True),
+    "relay": lambda: _relay("relay"),
+    "resonator": lambda: _foreign("resonator", _resonator),
+    "several ports": lambda: _ports("ports"),
+    "sigma": lambda: _foreign("sigma", _sigma_deltas("sigma")),
+    "sigma delta": lambda: _foreign("sigma-delta", _sigma_deltas("sigma_delta")),
+    "silent": lambda: _foreign("silent", lambda n: _silent(n, 0.875)),
+    "silent and delayed": lambda: _foreign(
+        "silent-delayed", lambda n: _silent(n, 0.875), reset="delayed", lag=1, multiple=True, floor=-1.0
+    ),
+}
+"""Makers of networks with a neuron model or convention that not every chip has; two populations ask for it."""
+
+FOREIGN_OFFENDERS: Final[dict[str, tuple[str, ...]]] = {
+    name: ("input->first", "first->second") if name == "delay of 1000" else ("first", "second") for name in FOREIGN_NETWORKS
+}
+"""What a refusal must name: populations, or projections."""
+
+
 def random_inputs(network: Network, seed: int, samples: int = 3, steps: int = 24, rate: float = 0.3) -> Array:
-    """Return random binary spikes for a network's input port: (samples, steps, input neurons) int32."""
+    """Return random binary spikes for a network's first input port: (samples, steps, input neurons) int32."""
     size = network[network.inputs[0]].size
     return (np.random.default_rng([7, seed]).random((samples, steps, size)) < rate).astype(np.int32)
+
+
+def random_ports(network: Network, seed: int, samples: int = 3, steps: int = 24, rate: float = 0.3) -> dict[str, Array]:
+    """Return random binary spikes by input port: (samples, steps, *shape of the port) int32 each."""
+    rng = np.random.default_rng([7, seed])
+    return {name: (rng.random((samples, steps, *network[name].shape)) < rate).astype(np.int32) for name in network.inputs}

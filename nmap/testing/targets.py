@@ -24,17 +24,22 @@ from nmap.partition.partitioner import Partitioner
 from nmap.program import Box, Program, box_size
 from nmap.quantized import QuantizedNetwork
 from nmap.simulate.fixed import simulate
+from nmap.simulate.floating import simulate as simulate_float
 from nmap.target.backend import Target
 from nmap.target.machine import Machine, build_machine
 from nmap.target.registry import find_partitioner
 from nmap.target.spec import ChipSpec, Constant, Limit, Resource, Variant
-from nmap.testing.networks import RANDOM_NETWORKS, build, lif, random_inputs
+from nmap.testing.networks import FOREIGN_NETWORKS, FOREIGN_OFFENDERS, RANDOM_NETWORKS, build, lif, random_inputs, random_ports
 from nmap.trace import Probe
 from nmap.verify.mapping import verify_mapping
 
 __all__ = ["Compiled", "TargetConformance", "compile_network", "judge"]
 
 KINDS = sorted(RANDOM_NETWORKS)
+FOREIGN = sorted(FOREIGN_NETWORKS)
+_ALIKE = 0.95
+"""Share of places in which a target that takes a network without approximation must spike as the network does: weights are rounded."""
+REFUSALS = {"NM201", "NM202", "NM203", "NM204", "NM205"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +140,49 @@ class TargetConformance:
         """A rule keeps nothing between calls."""
         network = _all_offences()
         assert judge(target, network, self.options) == judge(target, network, self.options)
+
+    @pytest.mark.parametrize("kind", FOREIGN)
+    def test_what_a_chip_may_lack_is_taken_or_refused_by_name(self, target: Target, kind: str) -> None:
+        """A neuron model or convention is refused with NM201 to NM205 and the names of all who ask for it, or computed bit for bit.
+
+        Every approximation the target offers is tried too: without the user's word none is made, and with it the network still runs.
+        """
+        network = FOREIGN_NETWORKS[kind]()
+        network.check()
+        offenders = FOREIGN_OFFENDERS[kind]
+        for chosen in (self.options, replace(self.options, approximate=frozenset(target.spec.approximations))):
+            found = judge(target, network, chosen)
+            errors = [d for d in found if d.severity == "error"]
+            assert {d.code for d in errors} <= REFUSALS, f"{kind}: {[(d.code, d.message) for d in errors]}"
+            if errors:
+                text = " ".join(f"{d.message} {d.where}" for d in errors)
+                assert [name for name in offenders if name not in text] == [], f"{kind}: {text}"
+                assert all(d.why or d.help for d in errors), f"{kind} is refused without a reason"
+                continue
+            told = [d for d in found if d.code == "NM205"]
+            if not chosen.approximate:
+                assert not told, f"{kind} is approximated without the user's word: {told}"
+            self._computes(target, network, chosen)
+
+    def _computes(self, target: Target, network: Network, options: Options) -> None:
+        """Map the network; chip and reference must agree on every spike, and without approximations the network's own spikes come out."""
+        made = compile_network(target, network, find_partitioner(options.partitioner), options)
+        inputs = random_ports(network, 0)
+        length = inputs[network.inputs[0]].shape[1]
+        steps = length + max(p.latency for p in made.quantized.populations)
+        names = [p.name for p in made.quantized.populations]
+        fixed = simulate(made.quantized, target.kernels, inputs, steps, record=names)
+        chip = emulate(made.program, target.kernels, inputs, steps, record=names)
+        for name in names:
+            np.testing.assert_array_equal(chip.spikes[name], fixed.spikes[name], err_msg=name)
+        if options.approximate:
+            return
+        sending = [p.name for p in network.populations if p.neuron is not None and not p.silent]
+        real = simulate_float(network, inputs, record=sending).spikes
+        for name in sending:
+            late = made.quantized[name].latency
+            same = float(np.mean(chip.spikes[name][:, late : late + length] == real[name]))
+            assert same >= _ALIKE, f"{network.file}: {same:.0%} of the spikes of `{name}` are the network's own"
 
     def test_takes_some_random_network(self, target: Target) -> None:
         """The rest of the suite would otherwise test nothing."""

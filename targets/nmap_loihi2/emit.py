@@ -35,7 +35,8 @@ Lava program of a spiking network mapped by nmap to {target} ({cores} cores).
   python network.py --input S.npz --output OUT.npz     run on Lava's fixed-point (bit-accurate) models on the CPU
   python network.py --help                             all options; --hardware needs Intel's lava-loihi extension
 
-S.npz holds `inputs` (samples, time, {input_shape}), integers. OUT.npz holds `spikes` (samples, steps, {outputs}) in the chip's own time:
+S.npz holds {given}, integers.
+OUT.npz holds {sent} in the chip's own time:
 input column t is sent in step t, and a spike of step t acts in step t + 1. The output runs {latency} steps behind the input.
 """
 
@@ -169,9 +170,13 @@ def emit(network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
         signed=any(p["process"] != "Conv" for p in projections), unrolled=any(p["unrolled"] for p in projections),
         message_bits=max((p.format.message_bits for p in network.projections), default=0),
     )
-    readme = _README.format(
-        target=target, cores=len(program.cores), input_shape=", ".join(map(str, shape)), outputs=n_out, latency=network.latency
-    )
+    given = f"`inputs` (samples, time, {', '.join(map(str, shape))})"
+    if len(inputs) > 1:
+        given = ", ".join(f"`inputs.{name}` (samples, time, {', '.join(map(str, network[name].shape))})" for name in network.inputs)
+    sent = f"`spikes` (samples, steps, {n_out})"
+    if len(network.outputs) > 1:
+        sent = ", ".join(f"`spikes.{name}` (samples, steps, {network[name].size})" for name in network.outputs)
+    readme = _README.format(target=target, cores=len(program.cores), given=given, sent=sent, latency=network.latency)
     core_map = json.dumps(_core_map(program), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return {
         "network.py": text.encode(), "weights.npz": _npz(arrays), "core_map.json": core_map.encode(), "README.txt": readme.encode(),

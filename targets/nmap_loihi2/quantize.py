@@ -14,13 +14,13 @@ import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.diagnostics import Findings
-from nmap.network import Network, Neuron, Population, Projection
+from nmap.network import Model, Network, Neuron, Population, Projection
 from nmap.options import Options
-from nmap.quantize.timing import realise_delays
+from nmap.quantize.timing import Timing, realise_delays
 from nmap.quantized import LayerLoss, QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.target.spec import ChipSpec
 
-__all__ = ["quantize"]
+__all__ = ["quantize", "realise_time"]
 
 _STATE_MAX = (1 << 23) - 1
 _SPARSE_BELOW = 0.5
@@ -89,16 +89,43 @@ class _Membrane:
     Args:
         gain: weight to v, (n,).
         bias: constant into v per step, (n,).
-        current: constant into a leaky synaptic current per step, in units of v, (n,).
+        fed: constants that must arrive as spikes, in units of v per step, (n,) each, by the network's step in which they begin: those
+            that build up in a leaky synaptic current, and those that begin later than step 0.
         threshold: (n,).
         start: v before the first step, (n,).
     """
 
     gain: Array
     bias: Array
-    current: Array
+    fed: dict[int, Array]
     threshold: Array
     start: Array
+
+    @property
+    def current(self) -> Array:
+        """The sum of the constants that arrive as spikes at its farthest from 0 while one after the other begins, (n,)."""
+        if not self.fed:
+            return np.zeros_like(self.gain)
+        total = np.cumsum([self.fed[first] for first in sorted(self.fed)], axis=0)
+        peak: Array = np.take_along_axis(total, np.abs(total).argmax(0)[None], 0)[0]
+        return peak
+
+
+def realise_time(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> Timing:
+    """Return latencies and delays in chip steps; what cannot line up is recorded (NM204, or NM205 under `--approximate delay`)."""
+    # A bias that arrives as a spike needs a step before the network's first one in which that spike is sent.
+    fed = {p.target for p in network.projections if p.bias is not None and _fed(network[p.target].neuron, p.bias, p.bias_from).any()}
+    return realise_delays(
+        network, findings, max_delay=spec.limits["delay"].max, allow_longer="delay" in options.approximate, earliest=dict.fromkeys(fed, 1)
+    )
+
+
+def _fed(neuron: Model | None, bias: Array, first: int) -> Array:
+    """Return which of a projection's biases must arrive as spikes, (n,) bool."""
+    if not isinstance(neuron, Neuron):
+        return np.zeros(bias.shape, bool)
+    wanted: Array = (bias != 0) & ((neuron.alpha > 0) | (first > 0))
+    return wanted
 
 
 def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> QuantizedNetwork:
@@ -110,40 +137,54 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
         options: `bits` (default 8) and allowed approximations.
         findings: receives every loss and every range that is not proved.
     """
-    timing = realise_delays(
-        network, findings, max_delay=spec.limits["delay"].max, allow_longer="delay" in options.approximate
-    )
+    timing = realise_time(network, spec, options, findings)
     populations, projections, losses = [], [], []
     quantized: dict[str, QuantizedProjection] = {}
     for population in network.populations:
-        latency = timing.latency[population.name]
-        if population.neuron is None:
-            populations.append(
-                QuantizedPopulation(population.name, population.shape, None, {}, population.where, latency=latency)
-            )
+        neuron = population.neuron
+        if neuron is None:
+            populations.append(QuantizedPopulation(
+                population.name, population.shape, None, {}, population.where, latency=timing.spikes[population.name]
+            ))
             continue
+        if not isinstance(neuron, Neuron):
+            raise TypeError(f"{population.name} is a {type(neuron).__name__}, which the rules refuse")
         afferents = [p for p in network.projections if p.target == population.name]
-        delays = {p.name: timing.delay[p.name] for p in afferents}
-        out, into, loss = _quantize_population(network, population, population.neuron, afferents, delays, latency, spec, options, findings)
+        out, into, loss = _quantize_population(network, population, neuron, afferents, timing, spec, options, findings)
         populations.extend(out)
         quantized.update(into)
         losses.append(loss)
+    _tell_lag(network, findings)
     order = {p.name: k for k, p in enumerate(network.projections)}
     projections = sorted(quantized.values(), key=lambda p: order.get(p.name, len(order)))
     return QuantizedNetwork(tuple(populations), tuple(projections), network.inputs, network.outputs, tuple(losses))
+
+
+def _tell_lag(network: Network, findings: Findings) -> None:
+    lag = network.conventions.lag
+    late = [p for p in network.populations if p.neuron is not None and not p.silent]
+    if lag and late:
+        steps = f"{lag} step{'' if lag == 1 else 's'}"
+        findings.note(
+            "NM204", f"spikes leave {steps} after the crossing of their threshold, which synaptic delays realise", where=str(late[0].where),
+            why=f"States recorded on the chip (`--probe`) stand {steps} late beside the network's own.",
+        )
 
 
 def _membrane(neuron: Neuron, afferents: list[Projection], reset: str) -> _Membrane:
     gain = neuron.gain_in * neuron.gain_v
     # A subtracting reset does not use the file's reset value, so its approximation by a reset to zero does not either.
     floor = neuron.v_reset if reset == "zero" else np.zeros_like(gain)
-    through = np.zeros_like(gain)
+    bias = neuron.drive + (neuron.beta - 1) * floor
+    fed: dict[int, Array] = {}
     for p in afferents:
         if p.bias is not None:
-            through = through + p.bias
-    through = gain * through
-    bias = neuron.drive + (neuron.beta - 1) * floor + np.where(neuron.alpha > 0, 0, through)
-    return _Membrane(gain, bias, np.where(neuron.alpha > 0, through, 0), neuron.threshold - floor, -floor)
+            through = gain * p.bias
+            as_spikes = _fed(neuron, p.bias, p.bias_from)
+            bias = bias + np.where(as_spikes, 0, through)
+            if as_spikes.any():
+                fed[p.bias_from] = fed.get(p.bias_from, 0) + np.where(as_spikes, through, 0)
+    return _Membrane(gain, bias, fed, neuron.threshold - floor, -floor)
 
 
 def _level(membrane: _Membrane, afferents: list[Projection]) -> Array:
@@ -176,9 +217,10 @@ def _scaled(connectivity: Connectivity, factor: Array) -> Array:
 
 
 def _quantize_population(
-    network: Network, population: Population, neuron: Neuron, afferents: list[Projection], delays: dict[str, int], latency: int,
-    spec: ChipSpec, options: Options, findings: Findings,
+    network: Network, population: Population, neuron: Neuron, afferents: list[Projection], timing: Timing, spec: ChipSpec,
+    options: Options, findings: Findings,
 ) -> tuple[list[QuantizedPopulation], dict[str, QuantizedProjection], LayerLoss]:
+    latency, delays = timing.latency[population.name], timing.delay
     where, bits = str(population.where), options.bits or spec.limits["weight_bits"].max
     membrane = _membrane(neuron, afferents, network.conventions.reset)
     level = _level(membrane, afferents)
@@ -234,12 +276,13 @@ def _quantize_population(
     state_unit = unit * 2.0**exponent
     vth, threshold_error = _threshold(network, neuron, membrane, state_unit, where, population.name, spec, findings)
     mantissa, bias_exp, bias_error = _bias(membrane, state_unit, integer, where, population.name, spec, findings)
-    if membrane.current.any():
-        taken = {p.name for p in network.populations}
-        clock, carriers, current_error = _bias_neuron(population, membrane.current * unit * 2.0**exponent, latency, taken, findings)
+    taken = {p.name for p in network.populations}
+    for first, current in sorted(membrane.fed.items()):
+        clock, carriers, error = _bias_neuron(population, current * unit * 2.0**exponent, latency + first, taken, findings)
+        taken.add(clock.name)
         populations.append(clock)
         projections.update((p.name, p) for p in carriers)
-        bias_error = max(bias_error, current_error)
+        bias_error = max(bias_error, error)
     _report_fields(neuron, du, dv, vth, where, population.name, findings)
     params = {"du": du, "dv": dv, "vth": vth, "bias_mant": mantissa, "bias_exp": np.full(population.size, bias_exp)}
     start = np.rint(membrane.start * state_unit * 64).astype(np.int64)
@@ -254,7 +297,7 @@ def _quantize_population(
     )
     out = QuantizedPopulation(
         population.name, population.shape, "loihi2.lif", params, population.where, {"v": initial} if initial.any() else {},
-        64 * state_unit, latency,
+        64 * state_unit, timing.spikes[population.name],
     )
     return [*populations, out], projections, loss
 
@@ -280,23 +323,24 @@ def _report_weights(tally: _Tally, step: float, bits: int, integer: bool, where:
 
 
 def _bias_neuron(
-    population: Population, current: Array, latency: int, taken: set[str], findings: Findings
+    population: Population, current: Array, first: int, taken: set[str], findings: Findings
 ) -> tuple[QuantizedPopulation, list[QuantizedProjection], float]:
     """Return a neuron that spikes in every step, the synapses through which it feeds biases into synaptic currents, and their error.
 
-    The chip adds biases to the membrane, so one that must build up in the current first has to arrive as spikes. The neuron gains one
-    state unit per step and fires above 0; it starts so low that its first spike arrives in the network's first step. Its synapses are
-    eight bits wide whatever the weights are; a second matrix, and a third, carry what the first leaves over.
+    The chip adds biases to the membrane from its first step on, so one that must build up in the current first, or begins later, has to
+    arrive as spikes. The neuron gains one state unit per step and fires above 0; it starts so low that its first spike arrives when the
+    bias begins. Its synapses are eight bits wide whatever the weights are; a second matrix, and a third, carry what the first leaves over.
 
     Args:
         current: whole dendritic units per step, (n,).
+        first: chip step in which the first spike arrives.
         taken: names of populations.
     """
     name = f"{population.name}.bias"
     while name in taken:
         name += "_"
     params = {"du": 4095, "dv": 0, "vth": 0, "bias_mant": 1, "bias_exp": 0}
-    start = max(latency - 1, 0)
+    start = max(first - 1, 0)
     clock = QuantizedPopulation(
         name, (1,), "loihi2.lif", {key: np.array(value) for key, value in params.items()}, population.where,
         {"v": np.array(-start)} if start else {}, 64 * np.ones(1), start,

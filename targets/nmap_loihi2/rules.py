@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Final
+
 import numpy as np
 
 from nmap.connectivity import Conv2d
 from nmap.diagnostics import Findings
-from nmap.network import Network, Population
+from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
 from nmap.options import Options
+from nmap.rules import meets_floor
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
+from nmap_loihi2.quantize import realise_time
 
 __all__ = ["RULES"]
 
-
-def _names(populations: list[Population]) -> str:
-    shown = ", ".join(f"`{p.name}`" for p in populations[:6])
-    return shown if len(populations) <= 6 else f"{shown} and {len(populations) - 6} more"
+_MEASURED = "and measures what that costs on --input"
 
 
-def _where(populations: list[Population]) -> str:
-    return ", ".join([str(populations[0].where), *(p.where.path for p in populations[1:6])])
+def _names(things: list[Population] | list[Projection]) -> str:
+    shown = ", ".join(f"`{p.name}`" for p in things[:6])
+    return shown if len(things) <= 6 else f"{shown} and {len(things) - 6} more"
+
+
+def _where(things: list[Population] | list[Projection]) -> str:
+    return ", ".join([str(things[0].where), *(p.where.path for p in things[1:6])])
+
+
+def _count(things: list[Population] | list[Projection], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}: {_names(things)}"
+
+
+def _integrators(network: Network) -> Iterator[tuple[Population, Neuron]]:
+    """Populations of `Neuron`s; the other models have rules of their own."""
+    return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
+
+
+def _resetting(network: Network) -> list[Population]:
+    """Populations to which the network's reset, floor and number of spikes apply."""
+    return [p for p, neuron in _integrators(network) if neuron.spiking and neuron.adaptation is None]
 
 
 def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
@@ -31,25 +52,78 @@ def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Fi
         findings.error("NM004", f"--bits {options.bits}: Loihi 2 stores {limit.min} to {limit.max} bits per weight", why=limit.source)
 
 
-def spiking_neurons(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
-    """Every population spikes: a non-spiking integrator has no output the chip could send."""
+_FLOAT: Final = "nmap run NET --level float --input SAMPLES runs the network as it is, without a chip"
+
+_FOREIGN: Final[dict[str, tuple[str, str, Callable[[Model], bool]]]] = {
+    "resonator": (
+        "resonate-and-fire neuron", "train with leaky integrate-and-fire neurons (lava-dl: `cuba`)", lambda n: isinstance(n, Resonator),
+    ),
+    "sigma_delta": (
+        "sigma-delta neuron", "train with leaky integrate-and-fire neurons (lava-dl: `cuba`)", lambda n: isinstance(n, SigmaDelta),
+    ),
+    "adaptive_threshold": (
+        "adaptive threshold", "train with fixed thresholds (lava-dl: `cuba` instead of `alif`)",
+        lambda n: not isinstance(n, SigmaDelta) and n.adaptation is not None,
+    ),
+}
+"""By feature: what the chip lacks, how to do without, and which neurons ask for it."""
+
+
+def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Neurons are Lava's LIF: a current and a membrane that leak, and a fixed threshold."""
     del options
-    silent = [p for p in network.populations if p.neuron is not None and not p.neuron.spiking]
-    if silent:
+    for feature, (what, remedy, asks) in _FOREIGN.items():
+        found = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
+        if found:
+            findings.error(
+                "NM201", f"loihi2 takes no {what} ({_count(found, 'population')})", where=_where(found), why=spec.features[feature].note,
+                help=(remedy, _FLOAT), data={"feature": feature},
+            )
+
+
+def _is_relay(neuron: Neuron) -> bool:
+    return not (neuron.alpha.any() or neuron.beta.any())
+
+
+def spiking_neurons(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Every population spikes: what a non-spiking one sends is a real number, and the chip sends spikes."""
+    del options
+    silent = [(p, neuron) for p, neuron in _integrators(network) if not neuron.spiking]
+    readouts = [p for p, neuron in silent if not _is_relay(neuron)]
+    relays = [p for p, neuron in silent if _is_relay(neuron)]
+    if readouts:
         findings.error(
-            "NM201", f"loihi2 has no non-spiking neuron whose state can be sent ({len(silent)} populations: {_names(silent)})",
-            where=_where(silent), why=spec.features["li"].note,
-            help=("end the network in a spiking population (`LIF`, `CubaLIF`, `IF`) and count its spikes",),
+            "NM201", f"loihi2 has no non-spiking neuron whose state can be sent ({_count(readouts, 'population')})",
+            where=_where(readouts), why=spec.features["li"].note,
+            help=("end the network in a spiking population (`LIF`, `CubaLIF`, `IF`) and count its spikes",), data={"feature": "li"},
+        )
+    if relays:
+        findings.error(
+            "NM201", f"loihi2 has no stage that passes sums on without a neuron ({_count(relays, 'population')})", where=_where(relays),
+            why=spec.features["relay"].note,
+            help=(
+                "fold the stage into the weights behind it, or put a spiking population in its place",
+                "at the end of a network: end in a spiking population and count its spikes",
+            ), data={"feature": "relay"},
+        )
+
+
+def complex_weights(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Synapses lead to one input: there is no imaginary part to add to."""
+    del options
+    found = [p for p in network.projections if p.receptor == "imaginary"]
+    if found:
+        findings.error(
+            "NM203", f"loihi2 has no complex weights ({_count(found, 'projection')})", where=_where(found),
+            why=spec.features["complex_weights"].note, data={"feature": "complex_weights"},
         )
 
 
 def decay_factors(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Decay factors lie between 0 and 1: a time step longer than a time constant has no stable equation."""
     del spec, options
-    for p in network.populations:
-        if p.neuron is None:
-            continue
-        for label, factor in (("membrane", p.neuron.beta), ("synaptic current", p.neuron.alpha)):
+    for p, neuron in _integrators(network):
+        for label, factor in (("membrane", neuron.beta), ("synaptic current", neuron.alpha)):
             bad = int(np.count_nonzero((factor < 0) | (factor > 1)))
             if bad:
                 findings.error(
@@ -61,32 +135,87 @@ def decay_factors(network: Network, spec: ChipSpec, options: Options, findings: 
 
 def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Resets set the membrane to a value; taking the threshold off is not in the chip's documented neuron models."""
-    spiking = [p for p in network.populations if p.neuron is not None and p.neuron.spiking]
-    if network.conventions.reset == "zero" or not spiking:
+    spiking, reset = _resetting(network), network.conventions.reset
+    if reset == "zero" or not spiking:
         return
-    what = "reset by subtraction" if network.conventions.reset == "subtract" else "delayed reset by subtraction"
     if "reset" in options.approximate:
+        what = "reset by subtraction" if reset == "subtract" else "delayed reset by subtraction"
         findings.warning(
-            "NM205", f"{what} of {len(spiking)} populations is approximated by a reset to zero: {_names(spiking)}", where=_where(spiking),
+            "NM205", f"{what} is approximated by a reset to zero ({_count(spiking, 'population')})", where=_where(spiking),
             why="The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
+        feature = f"reset_{reset}"
+        how = "subtraction" if reset == "subtract" else "delayed subtraction"
+        early = f" {spec.features['early_reset'].note}" if network.conventions.early_reset else ""
         findings.error(
-            "NM202", f"loihi2's neurons reset to zero, the network's reset by {'subtraction' if what[0] == 'r' else 'delayed subtraction'}"
-            f" ({len(spiking)} populations: {_names(spiking)})", where=_where(spiking), why=spec.features["reset_subtract"].note,
+            "NM202", f"loihi2's neurons reset to zero, the network's reset by {how}"
+            f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features[feature].note + early,
             help=(
-                "--approximate reset maps it to a reset to zero and measures what that costs on --input",
+                f"--approximate reset maps it to a reset to zero {_MEASURED}",
                 "train with a reset to zero (snnTorch: reset_mechanism='zero', reset_delay=False)",
                 "if the file was trained with a reset to zero, say so: --reset zero",
-            ),
+            ), data={"approximate": "reset", "feature": feature},
         )
+
+
+def one_spike(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A neuron sends at most one spike in a step."""
+    spiking = _resetting(network)
+    if not network.conventions.multiple or not spiking:
+        return
+    if "multiple" in options.approximate:
+        findings.warning(
+            "NM205", f"neurons that may send several spikes in a step send one ({_count(spiking, 'population')})",
+            where=_where(spiking), why="The cost is what `chip_vs_float` measures on the given samples.",
+        )
+    else:
+        findings.error(
+            "NM202", f"loihi2's neurons send at most one spike in a step, the network's one for every threshold in the membrane"
+            f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features["multiple_spikes"].note,
+            help=(
+                f"--approximate multiple sends one {_MEASURED}",
+                "train with at most one spike per step (Sinabs: spike_fn=SingleSpike)",
+            ), data={"approximate": "multiple", "feature": "multiple_spikes"},
+        )
+
+
+def no_floor(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A membrane has no lower bound but the end of its range."""
+    spiking, floor = meets_floor(network, options), network.conventions.floor
+    if floor is None or not spiking:
+        return
+    if "floor" in options.approximate:
+        findings.warning(
+            "NM205", f"the membranes' lower bound is left out ({_count(spiking, 'population')})",
+            where=_where(spiking),
+            why=f"The network stops them at {floor:g} times the threshold. The cost is what `chip_vs_float` measures on the given samples.",
+        )
+    else:
+        findings.error(
+            "NM202", f"loihi2's membranes have no lower bound, the network's stop at {floor:g} times the threshold"
+            f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features["voltage_floor"].note,
+            help=(
+                f"--approximate floor leaves the bound out {_MEASURED}",
+                "train without a lower bound (Sinabs: min_v_mem=None)",
+            ), data={"approximate": "floor", "feature": "voltage_floor"},
+        )
+
+
+def delays(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Hops fit into the delays of every loop, and delays into their field."""
+    found = Findings()
+    realise_time(network, spec, options, found)
+    # Quantization realises the delays again and tells what was approximated.
+    findings.extend(found.errors)
 
 
 def lossless_bias(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """A bias into a synaptic current that never decays grows without bound."""
     del spec, options
+    neurons = {p.name: neuron for p, neuron in _integrators(network)}
     for p in network.projections:
-        neuron = network[p.target].neuron
+        neuron = neurons.get(p.target)
         if p.bias is not None and neuron is not None and ((neuron.alpha >= 1) & (p.bias != 0)).any():
             count = int(np.count_nonzero((neuron.alpha >= 1) & (p.bias != 0)))
             findings.error("NM203", f"{count} neurons of `{p.target}` have a bias into a current that never decays", where=str(p.where))
@@ -95,8 +224,9 @@ def lossless_bias(network: Network, spec: ChipSpec, options: Options, findings: 
 def shared_kernels(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Neurons of one output channel share their kernel row, so they must share their input gain."""
     del spec, options
+    neurons = {p.name: neuron for p, neuron in _integrators(network)}
     for p in network.projections:
-        neuron = network[p.target].neuron
+        neuron = neurons.get(p.target)
         if not isinstance(p.connectivity, Conv2d) or neuron is None:
             continue
         gain = (neuron.gain_in * neuron.gain_v).reshape(p.connectivity.out_shape[0], -1)
@@ -118,5 +248,6 @@ def delayed_convolutions(network: Network, spec: ChipSpec, options: Options, fin
 
 
 RULES: tuple[Rule, ...] = (
-    weight_bits, spiking_neurons, decay_factors, reset_to_zero, lossless_bias, shared_kernels, delayed_convolutions,
+    weight_bits, neuron_models, spiking_neurons, complex_weights, decay_factors, reset_to_zero, one_spike, no_floor, delays, lossless_bias,
+    shared_kernels, delayed_convolutions,
 )

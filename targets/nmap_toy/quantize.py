@@ -63,9 +63,11 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
         if neuron is None:
             populations.append(QuantizedPopulation(population.name, population.shape, None, {}, population.where))
             continue
+        if not isinstance(neuron, Neuron):
+            raise TypeError(f"{population.name} is a {type(neuron).__name__}, which the rules refuse")
         scales[population.name] = _scale(network, population, neuron, spec, bits)
         quantized, loss = _population(
-            network, population, neuron, scales[population.name], time.latency[population.name], spec, bits, findings
+            network, population, neuron, scales[population.name], time, spec, bits, findings
         )
         populations.append(quantized)
         losses.append(loss)
@@ -100,9 +102,9 @@ def _scale(network: Network, population: Population, neuron: Neuron, spec: ChipS
 
 
 def _population(
-    network: Network, population: Population, neuron: Neuron, scale: float, latency: int, spec: ChipSpec, bits: int, findings: Findings,
+    network: Network, population: Population, neuron: Neuron, scale: float, time: Timing, spec: ChipSpec, bits: int, findings: Findings,
 ) -> tuple[QuantizedPopulation, LayerLoss]:
-    name, where = population.name, str(population.where)
+    name, where, latency = population.name, str(population.where), time.latency[population.name]
     leak, factor = nearest_leak(neuron.beta, spec)
     real_threshold = neuron.threshold / gain(neuron) * scale
     threshold = np.floor(real_threshold) + 1 if network.conventions.compare == ">" else np.ceil(real_threshold)
@@ -140,7 +142,7 @@ def _population(
         )
     quantized = QuantizedPopulation(
         name, population.shape, LIF.name, {"leak": leak, "bias": bias, "threshold": threshold}, population.where, {"v": start},
-        scale / gain(neuron), latency,
+        scale / gain(neuron), time.spikes[name],
     )
     # The exact integer threshold of `>` lies between two states, so the nearest of them is what it is compared with.
     threshold_error = np.abs(threshold - (network.conventions.compare == ">") - real_threshold) / np.maximum(real_threshold, 1.0)

@@ -8,13 +8,14 @@ import numpy as np
 
 from nmap.connectivity import Conv2d
 from nmap.diagnostics import Findings
-from nmap.network import Network, Neuron, Population
+from nmap.network import Model, Network, Neuron, Population, Resonator, SigmaDelta
 from nmap.options import Options
+from nmap.rules import meets_floor
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_toy.quantize import gain, nearest_leak, timing
 
-__all__ = ["RULES", "decay", "delays", "gains", "graded", "model", "reset", "thresholds", "weight_bits"]
+__all__ = ["RULES", "conventions", "decay", "delays", "gains", "graded", "model", "reset", "thresholds", "weight_bits"]
 
 
 def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
@@ -25,17 +26,26 @@ def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Fi
 
 
 def model(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
-    """Neurons fire, and have no synaptic current."""
+    """Neurons integrate, fire at a fixed threshold, and have no synaptic current."""
+    for population in network.populations:
+        foreign = _foreign(population.neuron)
+        if foreign is not None:
+            feature, what = foreign
+            findings.error(
+                "NM201", f"`{population.name}` has {what}; the toy chip has none", where=str(population.where),
+                why=spec.features[feature].note, data={"feature": feature},
+            )
     for population, neuron in _neurons(network):
         if not neuron.spiking:
             findings.error(
                 "NM201", f"`{population.name}` ({neuron.model}) never fires; every neuron of the toy chip does",
-                where=str(population.where), why=spec.features["li"].note,
+                where=str(population.where), why=spec.features["li"].note, data={"feature": "li"},
             )
         if neuron.alpha.any():
             findings.error(
                 "NM201", f"`{population.name}` ({neuron.model}) has a synaptic current; the toy chip's neuron has none",
                 where=str(population.where), why=f"Synaptic decay factors reach {neuron.alpha.max():.4g}, and only 0 is possible.",
+                data={"feature": "cubalif"},
             )
 
 
@@ -47,11 +57,34 @@ def reset(network: Network, spec: ChipSpec, options: Options, findings: Findings
             findings.error(
                 "NM202", f"`{population.name}` resets by `{mode}`; the toy chip resets to zero", where=str(population.where),
                 why=spec.features[f"reset_{mode}"].note, help=("`--reset zero`, if the network was trained that way",),
+                data={"feature": f"reset_{mode}"},
             )
         elif neuron.v_reset.any():
             findings.error(
                 "NM202", f"`{population.name}` resets to values other than 0", where=str(population.where),
                 why=f"v_reset reaches {neuron.v_reset[np.abs(neuron.v_reset).argmax()]:.4g}.",
+            )
+
+
+def conventions(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A neuron sends one spike in a step, its membrane has no floor, and its bias acts from the first step on."""
+    spiking = [population for population, neuron in _neurons(network) if neuron.spiking]
+    several = spiking if network.conventions.multiple else []
+    for feature, asking, what in (
+        ("multiple_spikes", several, "may send several spikes in a step; the toy chip's neurons send one"),
+        ("voltage_floor", meets_floor(network, options), "may fall to the floor under their membrane; the toy chip's have none"),
+    ):
+        if asking:
+            findings.error(
+                "NM202", f"the neurons of {', '.join(f'`{p.name}`' for p in asking)} {what}",
+                where=", ".join([str(asking[0].where), *(p.where.path for p in asking[1:])]), why=spec.features[feature].note,
+                data={"feature": feature},
+            )
+    for p in network.projections:
+        if p.bias_from and p.bias is not None and p.bias.any():
+            findings.error(
+                "NM203", f"the bias of `{p.name}` begins in step {p.bias_from}; the toy chip's act from its first step on",
+                where=str(p.where), why=spec.features["late_bias"].note, data={"feature": "late_bias"},
             )
 
 
@@ -76,7 +109,8 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
                 f"{count} decay factors of `{population.name}` are not 1 - 2^-k" + (" and are rounded to it" if allowed else ""),
                 where=str(population.where), why=f"The worst is {neuron.beta[worst]:.6g}, realised as {factor[worst]:.6g}.",
                 help=() if allowed else ("`--approximate leak` takes the nearest and reports the error",),
-                data={"population": population.name, "neurons": count, "error": float(error[worst])},
+                data={"population": population.name, "neurons": count, "error": float(error[worst])}
+                | ({} if allowed else {"approximate": "leak"}),
             )
 
 
@@ -101,8 +135,13 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
 
 
 def delays(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
-    """Hops fit into the delays of every loop, and delays into their field."""
+    """Hops fit into the delays of every loop, delays into their field, and projections lead to the one input."""
     for p in network.projections:
+        if p.receptor == "imaginary":
+            findings.error(
+                "NM203", f"`{p.name}` carries complex weights; the toy chip's synapses have one input to lead to", where=str(p.where),
+                why=spec.features["complex_weights"].note, data={"feature": "complex_weights"},
+            )
         if p.delays is not None and isinstance(p.connectivity, Conv2d):
             findings.error(
                 "NM204", f"the convolution `{p.name}` has a delay per synapse; the toy chip takes one for all of them", where=str(p.where)
@@ -117,12 +156,24 @@ def graded(network: Network, spec: ChipSpec, options: Options, findings: Finding
     if options.message_bits:
         findings.error(
             "NM203", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; the toy chip's spikes are binary",
-            where=str(network[network.inputs[0]].where), why=spec.features["graded"].note,
+            where=", ".join(str(network[name].where) for name in network.inputs), why=spec.features["graded"].note,
+            data={"feature": "graded"},
         )
 
 
 def _neurons(network: Network) -> Iterator[tuple[Population, Neuron]]:
-    return ((p, p.neuron) for p in network.populations if p.neuron is not None)
+    return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
 
 
-RULES: tuple[Rule, ...] = (weight_bits, model, reset, decay, gains, thresholds, delays, graded)
+def _foreign(neuron: Model | None) -> tuple[str, str] | None:
+    """Return the feature and the words for a model that is not integrate-and-fire with a fixed threshold, else None."""
+    if isinstance(neuron, Resonator):
+        return "resonator", f"resonate-and-fire neurons ({neuron.model})"
+    if isinstance(neuron, SigmaDelta):
+        return "sigma_delta", f"sigma-delta neurons ({neuron.model})"
+    if neuron is not None and neuron.adaptation is not None:
+        return "adaptive_threshold", f"adaptive thresholds ({neuron.model})"
+    return None
+
+
+RULES: tuple[Rule, ...] = (weight_bits, model, reset, conventions, decay, gains, thresholds, delays, graded)

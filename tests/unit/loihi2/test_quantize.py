@@ -419,3 +419,145 @@ def test_a_delayed_convolution_is_listed():
     x = (rng.random((3, 60)) < 0.3).astype(float)
     scaled = conv.with_weights(np.rint(conv.weights * q.losses[1].scale / 2) * 2)
     np.testing.assert_array_equal(listed.connectivity.apply(x), scaled.apply(x))
+
+
+def crossings(net, x, *, late=0):
+    """Membranes in plain Python: one layer after the other, all on integers; returns {name: (steps, n) spikes as the network sends them}.
+
+    Written from the docstrings of `nmap.network` alone. `late` is the number of steps between a crossing and its spike.
+    """
+    steps = len(x)
+    sent = {"in": np.array(x)}
+    order = [p.name for p in net.populations if p.neuron is not None]
+    for name in order:
+        sent[name] = np.zeros((steps + late, net[name].size), int)
+    state = {name: (np.zeros(net[name].size), np.zeros(net[name].size)) for name in order}
+    for t in range(steps):
+        for name in order:
+            total = np.zeros(net[name].size)
+            for p in net.projections:
+                if p.target != name:
+                    continue
+                if p.bias is not None and t >= p.bias_from:
+                    total += p.bias
+                if t >= p.delay:
+                    total += p.connectivity.weights @ sent[p.source][t - p.delay]
+            n = net[name].neuron
+            i, v = state[name]
+            i = n.alpha * i + total
+            v = n.beta * v + i
+            fired = v > n.threshold
+            sent[name][t + late] = fired
+            state[name] = (i, np.where(fired, 0, v))
+    return {name: values[:steps] for name, values in sent.items()}
+
+
+def integers(rng, shape, high=127):
+    """Whole even weights that lie on the chip's grid as they are: the largest is 254 and the scale 1."""
+    w = 2 * rng.integers(-high, high + 1, shape).astype(float)
+    w.flat[0] = 254.0
+    return w
+
+
+def realigned(quantized, x):
+    """Run the quantized network and return every population's spikes in the network's own time."""
+    steps = x.shape[0] + max(p.latency for p in quantized.populations)
+    trace = simulate(quantized, TARGET.kernels, x[None], steps, record=[p.name for p in quantized.populations])
+    return {p.name: trace.spikes[p.name][0, p.latency : p.latency + x.shape[0]] for p in quantized.populations}
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2, 5])
+@pytest.mark.parametrize("loop", [False, True])
+def test_spikes_that_lag_are_exact(lag, loop):
+    """A lag is a delay of every projection out of a population: skips, self-loops and longer loops keep the network's time."""
+    rng = np.random.default_rng([11, lag])
+    projections = [
+        project("in", "a", Dense(integers(rng, (6, 8)))), project("a", "b", Dense(integers(rng, (5, 6)))),
+        project("in", "b", Dense(integers(rng, (5, 8)))), project("a", "a", Dense(integers(rng, (6, 6))), delay=1),
+    ]
+    if loop:
+        # One step of delay is too short for a loop of two hops, and long enough together with the lag.
+        projections.append(project("b", "a", Dense(integers(rng, (6, 5))), delay=1 if lag else 2))
+    net = network((8,), [("a", (6,), neuron(6, beta=1.0, threshold=401.0)), ("b", (5,), neuron(5, beta=1.0, threshold=301.0))],
+                  projections, lag=lag)
+    q, findings = quantize(net)
+    assert codes(findings) == (["NM204"] if lag else [])
+    assert all(d.severity == "note" for d in findings)
+    assert {d.threshold_error for d in q.losses} == {0.0}
+    x = (rng.random((120, 8)) < 0.3).astype(np.int64)
+    wanted, got = crossings(net, x, late=lag), realigned(q, x)
+    for name in ("a", "b"):
+        assert wanted[name].sum() > 20
+        np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
+        # An oracle that ignores the lag must not pass.
+        assert not lag or (got[name] != crossings(net, x)[name]).any()
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, 200])
+def test_a_bias_that_begins_later_is_exact(first):
+    """Norse: the bias of a recurrent edge acts from the step in which its first spike can arrive."""
+    rng = np.random.default_rng([12, first])
+    small = [2.0 * rng.integers(-20, 21, (6, n)) for n in (8, 6)]
+    net = network(
+        (8,), [("a", (6,), neuron(6, beta=1.0, threshold=401.0)), ("b", (6,), neuron(6, beta=1.0, threshold=999.0))],
+        [
+            project("in", "a", Dense(integers(rng, (6, 8)))), project("in", "b", Dense(small[0])),
+            project("a", "b", Dense(integers(rng, (6, 6)))),
+            Projection("b>b", "b", "b", Dense(small[1]), np.array([6.0, 0.0, 20.0, 254.0, 2.0, 0.0]), 1, W, bias_from=first),
+        ], late_bias=first > 0,
+    )
+    q, findings = quantize(net)
+    assert codes(findings) == []
+    assert ("b.bias" in [p.name for p in q.populations]) == (first > 0)
+    x = (rng.random((260, 8)) < 0.1).astype(np.int64)
+    got, wanted = realigned(q, x), crossings(net, x)
+    for name in ("a", "b"):
+        assert wanted[name].sum() > 20
+        np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
+
+
+@pytest.mark.parametrize("first", [0, 1, 7])
+def test_a_bias_that_begins_later_and_passes_a_current_is_exact(first):
+    bias = np.array([100.0, -50.0])
+    net = network(
+        (2,), [("a", (2,), neuron(2, beta=1.0, threshold=1000.0)), ("b", (2,), neuron(2, alpha=0.5, beta=1.0, threshold=60000.0))],
+        [
+            project("in", "a", Dense(np.array([[254.0, -2.0], [2.0, 254.0]]))),
+            project("a", "b", Dense(np.array([[254.0, -2.0], [2.0, 8.0]]))),
+            Projection("b>b", "b", "b", Dense(np.array([[2.0, -4.0], [0.0, 2.0]])), bias, 1, W, bias_from=first),
+        ], late_bias=first > 0,
+    )
+    q, findings = quantize(net)
+    assert codes(findings) == []
+    trace = simulate(q, TARGET.kernels, np.zeros((1, 12, 2), np.int64), 14, probes=[Probe("b", "u")]).state["b.u"][0]
+    u = np.zeros(2)
+    assert not trace[:2].any()
+    for t in range(12):
+        u = np.trunc(u / 2) + (64 * bias if t >= first else 0)
+        np.testing.assert_array_equal(trace[2 + t], u)
+
+
+def test_a_bias_through_a_current_waits_for_a_population_without_latency():
+    """A delayed edge would leave no step in which the bias could be sent before the network's first one."""
+    net = network((2,), [("a", (2,), neuron(2, alpha=0.5, beta=1.0, threshold=1000.0))],
+                  [project("in", "a", Dense(np.array([[254.0, 2.0], [2.0, 254.0]])), bias=np.array([100.0, 50.0]), delay=3)])
+    q, _ = quantize(net)
+    assert q["a"].latency == 1
+    trace = simulate(q, TARGET.kernels, np.zeros((1, 4, 2), np.int64), 5, probes=[Probe("a", "u")]).state["a.u"][0]
+    # u = u / 2 + bias from the network's step 0, which is chip step 1; 64 units to a weight.
+    unit = q["a"].scale[0]
+    np.testing.assert_allclose(trace[:4, 0] / unit, [0, 100, 150, 175], rtol=0.02)
+
+
+def test_biases_that_begin_one_after_the_other_have_a_neuron_each():
+    eye = Dense(np.array([[254.0, -2.0], [-2.0, 254.0]]))
+    projections = [
+        Projection(f"{k}", "in", "a", eye, np.array([float(b), 0.0]), 0, W, bias_from=k) for k, b in ((0, 2), (1, 4), (4, -254))
+    ]
+    net = network((2,), [("a", (2,), neuron(2, beta=1.0, threshold=60000.0))], projections)
+    q, _ = quantize(net)
+    assert [p.name for p in q.populations] == ["in", "a.bias", "a.bias_", "a"]
+    v = simulate(q, TARGET.kernels, np.zeros((1, 8, 2), np.int64), 9, probes=[Probe("a", "v")]).state["a.v"][0, 1:, 0]
+    per_step = [2, 6, 6, 6, -248, -248, -248, -248]
+    assert q["a"].scale[0] == 64
+    np.testing.assert_array_equal(v, np.cumsum(per_step) * 64)

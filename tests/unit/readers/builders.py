@@ -66,6 +66,24 @@ def conv(
     return node if bias is None else {**node, "bias": np.asarray(bias)}
 
 
+def conv1d(
+    weight: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: Any = None, **more: Any
+) -> dict[str, Any]:
+    return {**conv(weight, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, **more), "type": "Conv1d"}
+
+
+def delay(values: Any) -> dict[str, Any]:
+    return {"type": "Delay", "delay": np.asarray(values, np.float64)}
+
+
+def scale(values: Any) -> dict[str, Any]:
+    return {"type": "Scale", "scale": np.asarray(values)}
+
+
+def li(n: int | tuple[int, ...] = 1, *, tau: float = 1e-3, r: float = 10.0, v_leak: float = 0.0) -> dict[str, Any]:
+    return {"type": "LI", "tau": np.full(n, tau), "r": np.full(n, r), "v_leak": np.full(n, v_leak)}
+
+
 def pool(kind: str, kernel: Any, stride: Any, padding: Any = 0) -> dict[str, Any]:
     return {"type": f"{kind}Pool2d", "kernel_size": kernel, "stride": stride, "padding": padding}
 
@@ -103,6 +121,49 @@ def write_nir(path: Path, nodes: Nodes, edges: Edges, metadata: dict[str, Any] |
     with h5py.File(path, "w") as file:
         file.create_dataset("version", data="1.0.8", dtype=h5py.string_dtype())
         write_graph(file.create_group("node"), nodes, edges, metadata)
+    return path
+
+
+VERSIONS = ("0.0.6", "0.1", "0.1.1", "0.2.0", "1.0.1", "1.0.4", "1.0.5", "1.0.6", "1.0.8")
+"""Versions of the `nir` package between which the layout of its files changed."""
+
+
+def write_historic(path: Path, version: str, nodes: Nodes, edges: Edges) -> Path:
+    """Write a graph as `nir.write` of a version did, as read in that package's history.
+
+    0.0.6 numbered the nodes and listed edges by index, and an Output had no shape; 0.1 wrote no version; `input_type` of a Flatten came
+    with 0.2.0, `w_in` and the `input_shape` of convolutions with 1.0, `v_reset` with 1.0.6, compression with 1.0.8.
+    """
+    at = VERSIONS.index(version)
+
+    def since(first: str) -> bool:
+        return at >= VERSIONS.index(first)
+
+    dropped = {
+        *(() if since("0.2.0") else ("input_type",)),
+        *(() if since("1.0.1") else ("w_in", "input_shape")),
+        *(() if since("1.0.6") else ("v_reset",)),
+    }
+    names = {name: str(k) if version == "0.0.6" else name for k, name in enumerate(nodes)}
+    with h5py.File(path, "w") as file:
+        if since("0.1.1"):
+            file.create_dataset("version", data="1.0.1" if version == "1.0.1" else version)
+        root = file.create_group("node")
+        root.create_dataset("type", data="NIRGraph", dtype=h5py.string_dtype())
+        if version == "0.0.6":
+            root.create_dataset("edges", data=[(int(names[a]), int(names[b])) for a, b in edges])
+        else:
+            root.create_dataset("edges", data=edges)
+        for name, fields in nodes.items():
+            group = root.require_group("nodes").create_group(names[name])
+            for entry, value in fields.items():
+                if entry in dropped or (version == "0.0.6" and (fields["type"], entry) == ("Output", "shape")):
+                    continue
+                if isinstance(value, str):
+                    group.create_dataset(entry, data=value, dtype=h5py.string_dtype())
+                else:
+                    packed = since("1.0.8") and isinstance(value, np.ndarray) and value.ndim
+                    group.create_dataset(entry, data=value, compression="gzip" if packed else None)
     return path
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmap.network import Network
+from nmap.network import Conventions, Network, Neuron
 from nmap.readers import read
 from tests.unit.readers.builders import Nodes, chain, if_, lif, linear, port, refused, sink, write_nir
 
@@ -150,6 +150,7 @@ def test_nodes_whose_metadata_contradict_the_graph(tmp_path: Path) -> None:
         ("rockpool", (1e-3, "subtract", "exact", ">=")),
         ("spikingjelly", (1e-4, "zero", "euler", ">=")),
         ("lava", (1e-4, "zero", "euler", ">")),
+        ("spyx", (1e-4, "delayed", "euler", ">")),
     ],
 )
 def test_presets(tmp_path: Path, source: str, expected: tuple[Any, ...]) -> None:
@@ -174,7 +175,147 @@ def test_a_time_constant_below_the_step_is_reported_with_norses_remedy(tmp_path:
     assert read(path, dt=1e-6).conventions.dt == 1e-6
 
 
-def test_infinite_time_constants_are_refused_with_the_reason(tmp_path: Path) -> None:
-    with refused("NM107") as found:
-        read(_net(tmp_path, lif(2, tau=float("inf"))))
-    assert "beta = 1" in str(found[0].why)
+def _further(network: Network) -> dict[str, Any]:
+    """Return the conventions beside dt, reset, decay and comparison that are not the default."""
+    names = ("multiple", "floor", "early_reset", "lag", "late_bias", "gain")
+    return {
+        name: getattr(network.conventions, name) for name in names if getattr(network.conventions, name) != getattr(Conventions(None), name)
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "node", "expected"),
+    [
+        ("snntorch", lif(2), {}),
+        ("norse", lif(2, tau=1e-2), {"late_bias": True}),
+        ("sinabs", if_(2), {"floor": -1.0}),
+        ("sinabs", lif(2, tau=20.0, r=1.0), {"gain": "exact"}),
+        ("sinabs-multispike", if_(2), {"floor": -1.0, "multiple": True}),
+        ("rockpool", lif(2), {"multiple": True}),
+        ("spikingjelly", lif(2), {}),
+        ("lava", lif(2), {}),
+        ("spyx", lif(2), {"lag": 1}),
+    ],
+)
+def test_further_conventions_of_the_presets(tmp_path: Path, source: str, node: dict[str, Any], expected: dict[str, Any]) -> None:
+    network = read(_net(tmp_path, node), source=source)
+    assert _further(network) == expected
+    told = {a.name: a for a in network.assumptions if a.name not in ("dt", "reset", "decay", "comparison")}
+    assert len(told) == len(expected)
+    assert all(a.source == "command line" and a.evidence.endswith(f"--source {source}") for a in told.values())
+
+
+def test_the_lines_that_state_further_conventions(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, if_(2)), source="sinabs-multispike")
+    lines = [str(a) for a in network.assumptions]
+    assert "reset = subtract (command line: Sinabs' own: --source sinabs-multispike)" in lines
+    assert any(
+        line.startswith("several spikes a step = yes (command line: Sinabs' own, which sends trunc(v / threshold)") for line in lines
+    )
+    assert any(line.startswith("floor = -1 (command line: Sinabs' own, whose importer") for line in lines)
+
+
+def test_snntorch_resets_early_where_it_subtracts_in_the_same_step(tmp_path: Path) -> None:
+    path = _net(tmp_path, lif(2))
+    assert _further(read(path, source="snntorch", reset="subtract")) == {"early_reset": True}
+    assert _further(read(path, source="snntorch", reset="zero")) == {}
+    assert _further(read(path, reset="subtract")) == {}
+    stated = {"exporter": "snntorch 1.0.0", "reset_mechanism": "subtract", "reset_delay": 0}
+    assert _further(read(_net(tmp_path, lif(2), metadata=stated))) == {"early_reset": True}
+
+
+def test_an_early_reset_that_contradicts_the_files_own(tmp_path: Path) -> None:
+    path = _net(tmp_path, lif(2), metadata={"nmap": {"early_reset": 1, "reset": "delayed"}})
+    with refused("NM111") as found:
+        read(path)
+    assert "/nmap/early_reset" in str(found[0].where)
+    assert _further(read(path, reset="zero")) == {}
+    assert _further(read(path, reset="subtract")) == {"early_reset": True}
+
+
+def test_norse_writes_time_constants_times_its_step(tmp_path: Path) -> None:
+    """A membrane of 10 ms is written as 1e-5 s: 1 - 1e-6/1e-5 is the 1 - 1e-3/1e-2 of Norse."""
+    network = read(_net(tmp_path, lif(2, tau=1e-5, r=1.0)), source="norse")
+    assert network.conventions.dt == 1e-6
+    neuron = network["a"].neuron
+    assert isinstance(neuron, Neuron)
+    np.testing.assert_allclose(neuron.beta, 0.9, rtol=1e-12)
+    np.testing.assert_allclose(neuron.gain_v, 0.1, rtol=1e-12)
+    assert _settled(network)["dt"] == ("1e-06 s", "inferred")
+    assert "times its dt of 1e-3" in next(a.evidence for a in network.assumptions if a.name == "dt")
+    assert read(_net(tmp_path, lif(2, tau=1e-5, r=1.0)), source="norse", dt=1e-5).conventions.dt == 1e-5
+
+
+def test_norse_on_files_it_did_not_write(tmp_path: Path) -> None:
+    assert read(_net(tmp_path, lif(2, tau=5e-4, r=5.0)), source="norse").conventions.dt == 1e-4
+    assert read(_net(tmp_path, lif(2, tau=1e-2, r=1.0)), source="norse").conventions.dt == 1e-3
+
+
+def test_an_if_neuron_of_norse_adds_its_input_without_dt(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, if_(2)), source="norse")
+    neuron = network["a"].neuron
+    assert isinstance(neuron, Neuron)
+    assert neuron.gain_v.tolist() == [1.0, 1.0]
+
+
+def test_spyx_has_no_time_step_of_its_own(tmp_path: Path) -> None:
+    assert _settled(read(_net(tmp_path, lif(2, tau=1e-2, r=1.0)), source="spyx"))["dt"] == ("0.0001 s", "default")
+
+
+def test_spyx_resets_by_model(tmp_path: Path) -> None:
+    cuba = _cuba(2, 5e-4, 1e-2, 2e-3)
+    network = read(_net(tmp_path, cuba), source="spyx")
+    assert (network.conventions.reset, network.conventions.dt) == ("subtract", 5e-4)
+    assert any("twice" in note for note in network.notes)
+    mixed = read(_net(tmp_path, cuba, lif(2, tau=1e-2, r=20.0)), source="spyx")
+    assert mixed.conventions.reset == "delayed"
+    assert any("before the decay" in note for note in mixed.notes)
+
+
+def test_sinabs_notes_its_spike_function_and_its_floor(tmp_path: Path) -> None:
+    assert any("sinabs-multispike" in note for note in read(_net(tmp_path, if_(2))).notes)
+    mixed = read(_net(tmp_path, if_(2), lif(2, tau=20.0, r=1.0)))
+    assert mixed.conventions.floor == -1.0
+    assert any("IF neurons only" in note for note in mixed.notes)
+    assert read(_net(tmp_path, lif(2, tau=20.0, r=1.0))).conventions.floor is None
+
+
+def test_the_longest_name_of_an_exporter_counts(tmp_path: Path) -> None:
+    assert read(_net(tmp_path, if_(2), metadata={"exporter": "sinabs-multispike"})).conventions.multiple
+    assert not read(_net(tmp_path, if_(2), metadata={"exporter": "sinabs 3.1.3"})).conventions.multiple
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("multiple", 1, "several spikes a step = yes"),
+        ("floor", -0.5, "floor = -0.5"),
+        ("lag", 2, "lag = 2"),
+        ("late_bias", 1, "late recurrent bias = yes"),
+        ("early_reset", 1, "early reset = yes"),
+    ],
+)
+def test_further_conventions_of_the_metadata(tmp_path: Path, key: str, value: Any, line: str) -> None:
+    """They come before the preset, and a file that states one of them states them all."""
+    metadata = {"nmap": {key: value, "reset": "subtract"}, "exporter": "sinabs"}
+    network = read(_net(tmp_path, if_(2), metadata=metadata))
+    assert _further(network) == {key: value}
+    assert any(str(a).startswith(f"{line} (file: metadata at /node/metadata/nmap/{key})") for a in network.assumptions)
+
+
+def test_further_conventions_that_are_stated_as_the_default(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, if_(2), metadata={"nmap": {"multiple": 0}}), source="sinabs-multispike")
+    assert _further(network) == {}
+    assert _settled(network)["several spikes a step"] == ("no", "file")
+
+
+def test_infinite_time_constants_do_not_hide_the_time_step(tmp_path: Path) -> None:
+    """snnTorch writes an infinite tau for beta = 1; the other neurons of the layer tell dt."""
+    node = lif(2) | {"tau": np.array([5e-3, np.inf]), "r": np.array([5e-3 / 2e-4, np.inf])}
+    network = read(_net(tmp_path, node))
+    assert network.conventions.dt == 2e-4
+    neuron = network["a"].neuron
+    assert isinstance(neuron, Neuron)
+    np.testing.assert_allclose(neuron.beta, [1 - 2e-4 / 5e-3, 1.0])
+    without = lif(2) | {"tau": np.full(2, np.inf), "r": np.full(2, np.inf)}
+    assert read(_net(tmp_path, without, lif(2, tau=1e-2, r=50.0))).conventions.dt == 2e-4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmap.connectivity import Conv2d, Dense, Sparse
-from nmap.readers.linear import Diagonal, Pool, Stage, compose, padded_same
+from nmap.readers.linear import Diagonal, Pool, Stage, compose, joined, padded_same, reduced
 
 _RNG = np.random.default_rng(0)
 
@@ -89,6 +89,41 @@ def test_a_large_chain_without_closed_form_is_given_up() -> None:
     first = Conv2d(np.ones((4, 1, 3, 3)), (1, 128, 128), padding=(1, 1))
     second = Conv2d(np.ones((4, 4, 3, 3)), (4, 128, 128), padding=(1, 1))
     assert compose([first, second], first.in_size) is None
+
+
+def test_what_is_left_of_a_chain_says_how_far_each_part_goes() -> None:
+    stages: list[Stage] = [
+        Diagonal(_CHANNELS),
+        _image_conv(4, 4, 8, 3, padding=1),
+        _POOL,
+        _image_conv(4, 2, 4, 3, padding=1),
+        Diagonal(_RNG.normal(size=(2, 4, 4))),
+    ]
+    chain, ends = reduced(stages)
+    assert ends == [2, 4, 5]
+    x = _RNG.normal(size=256)
+    parts = [joined([stage], stage.in_size) for stage in chain]
+    found = x
+    for part in parts:
+        assert part is not None
+        found = part.apply(found)
+    np.testing.assert_allclose(found, _naive(stages, x), rtol=1e-9, atol=1e-9)
+
+
+def test_matrices_whose_product_is_beyond_memory_stay_two() -> None:
+    narrow: list[Stage] = [Dense(np.ones((1, 2**14))), Dense(np.ones((2**14, 1)))]
+    assert reduced(narrow)[1] == [1, 2]
+    assert compose(narrow, 2**14) is None
+
+
+def test_a_line_is_merged_as_an_image_of_height_one() -> None:
+    line = Conv2d(_RNG.normal(size=(3, 2, 1, 3)), (2, 1, 9), (1, 2))
+    after = Conv2d(_RNG.normal(size=(2, 3, 1, 2)), (3, 1, 4), dilation=(1, 2))
+    composed = compose([line, after], 18)
+    assert isinstance(composed, Conv2d)
+    assert composed.weights.shape == (2, 2, 1, 7)
+    x = _RNG.normal(size=18)
+    np.testing.assert_allclose(composed.apply(x), after.apply(line.apply(x)), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("kernel", "dilation"), [((3, 3), (1, 1)), ((2, 3), (1, 1)), ((4, 2), (1, 3)), ((2, 2), (2, 1)), ((1, 4), (1, 2))])

@@ -8,20 +8,29 @@ import numpy as np
 import pytest
 
 from nmap.connectivity import Conv2d, Dense, Sparse
+from nmap.diagnostics import NmapError
 from nmap.network import Network
 from nmap.readers import read
+from nmap.readers.linear import MAX_EXPANDED, MAX_UNROLLED
+from nmap.simulate.floating import simulate
 from tests.unit.readers.builders import (
+    VERSIONS,
     affine,
     chain,
     conv,
+    conv1d,
+    delay,
     flatten,
     if_,
+    li,
     lif,
     linear,
     pool,
     port,
     refused,
+    scale,
     sink,
+    write_historic,
     write_nir,
 )
 
@@ -50,6 +59,11 @@ def _correlate(
                         for b in range(kw):
                             out[o, i, j] += w[o, c, a, b] * x[first + c, i * stride[0] + a * dilation[0], j * stride[1] + b * dilation[1]]
     return out
+
+
+def _cuba(n: int) -> dict[str, Any]:
+    fields = {"tau_syn": 2e-4, "tau_mem": 1e-3, "r": 10.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0, "w_in": 2.0}
+    return {"type": "CubaLIF", **{name: np.full(n, value) for name, value in fields.items()}}
 
 
 def _only(network: Network) -> Any:
@@ -358,16 +372,43 @@ def test_shapes_are_inferred_where_ports_do_not_state_them(tmp_path: Path) -> No
         ({"in": port(2), "n": lif(2, tau=0.0), "out": sink(2)}, "in n out", "NM107", ("time constant",)),
         ({"in": port(2), "n": lif(2, r=float("inf")), "out": sink(2)}, "in n out", "NM107", ("`r`", "inf")),
         ({"in": port(2), "w": linear([[1, np.nan], [0, 0]]), "n": if_(2), "out": sink(2)}, "in w n out", "NM107", ("nan",)),
-        ({"in": port(2), "w": linear(np.ones((2, 2))), "out": sink(2)}, "in w out", "NM104", ("not by a neuron",)),
         ({"in": port(2), "out": sink(2)}, "in out", "NM104", ("no neuron",)),
         ({"in": port(2), "n": if_(2)}, "in n", "NM108", ("Output",)),
         ({"n": if_(2), "out": sink(2)}, "n out", "NM108", ("Input",)),
+        ({"in": port(2), "f": flatten(), "out": sink(2)}, "in f out", "NM104", ("no neuron",)),
+        ({"in": port(2), "d": delay([1e-4, -1e-4]), "n": if_(2), "out": sink(2)}, "in d n out", "NM107", ("`d`", "-0.0001", "negative")),
+        ({"in": port(2), "d": delay(np.inf), "n": if_(2), "out": sink(2)}, "in d n out", "NM107", ("`d`", "inf")),
+        ({"in": port(2), "d": delay(1e9), "n": lif(2), "out": sink(2)}, "in d n out", "NM110", ("`d`", "1e+13 steps")),
+        ({"in": port(2), "d": delay([1e-4] * 3), "n": if_(3), "out": sink(3)}, "in d n out", "NM106", ("(2,)", "(3,)")),
         (
-            {"in": port(2), "a": {"type": "LI", "tau": 1e-3, "r": 1.0, "v_leak": 0.0}, "n": if_(2), "out": sink(2)},
-            "in a n out",
-            "NM104",
-            ("never fires",),
+            {"in": port(2, 7), "c": conv1d(np.ones((4, 3, 3))), "n": if_(), "out": sink(4, 5)},
+            "in c n out",
+            "NM106",
+            ("3 channels", "2 arrive"),
         ),
+        ({"in": port(2, 3), "c": conv1d(np.ones((4, 2, 5))), "n": if_(), "out": sink(4, 1)}, "in c n out", "NM106", ("larger",)),
+        (
+            {"in": port(2, 7), "c": conv1d(np.ones((4, 2, 3)), input_shape=8), "n": if_(), "out": sink(4, 5)},
+            "in c n out",
+            "NM106",
+            ("(8,)", "(7,)"),
+        ),
+        ({"in": port(2, 7), "c": conv1d(np.ones((4, 2, 3, 1))), "n": if_(), "out": sink(4, 5)}, "in c n out", "NM106", ("width)",)),
+        ({"in": port(2), "n": lif(2) | {"tau": np.array([1e-3, -np.inf])}, "out": sink(2)}, "in n out", "NM107", ("`tau`", "-inf")),
+        ({"in": port(2), "n": lif(2) | {"r": np.array([1.0, np.inf])}, "out": sink(2)}, "in n out", "NM107", ("`r`", "inf")),
+        (
+            {"in": port(2), "n": _cuba(2) | {"tau_syn": np.array([1e-3, np.inf])}, "out": sink(2)},
+            "in n out",
+            "NM107",
+            ("`tau_syn`", "inf"),
+        ),
+        ({"in": port(0), "n": if_(2), "out": sink(2)}, "in n out", "NM106", ("`shape` of `in`",)),
+        ({"in": port(2), "w": linear(np.ones((3, 0))), "n": if_(3), "out": sink(3)}, "in w n out", "NM106", ("`w` is empty",)),
+        ({"in": port(2), "w": affine(np.ones((0, 2)), np.ones(0)), "n": if_(3), "out": sink(3)}, "in w n out", "NM106", ("`w` is empty",)),
+        ({"in": port(2), "w": affine(np.ones((3, 2)), np.ones(0)), "n": if_(3), "out": sink(3)}, "in w n out", "NM106", ("bias of `w`",)),
+        ({"in": port(2), "n": if_(0), "out": sink(2)}, "in n out", "NM106", ("`r`, `v_threshold` of `n` are empty",)),
+        ({"in": port(2), "s": scale(np.ones(0)), "n": if_(2), "out": sink(2)}, "in s n out", "NM106", ("`scale` of `s` is empty",)),
+        ({"in": port(2), "d": delay(np.ones(0)), "n": if_(2), "out": sink(2)}, "in d n out", "NM106", ("`delay` of `d` is empty",)),
     ],
 )
 def test_refusals(tmp_path: Path, nodes: dict[str, Any], names: str, code: str, words: tuple[str, ...]) -> None:
@@ -393,19 +434,6 @@ def test_dead_ends_are_left_out_with_a_note(tmp_path: Path) -> None:
     network = read(write_nir(tmp_path / "net.nir", nodes, [("in", "n"), ("n", "out"), ("n", "w"), ("w", "v")]))
     assert [p.name for p in network.projections] == ["in->n"]
     assert sum("leads to no output; left out" in note for note in network.notes) == 2
-
-
-def test_a_chain_that_cannot_be_one_connection_is_refused(tmp_path: Path) -> None:
-    nodes = {
-        "in": port(1, 128, 128),
-        "a": conv(np.ones((4, 1, 3, 3)), padding=1),
-        "b": conv(np.ones((4, 4, 3, 3)), padding=1),
-        "n": if_(),
-        "out": sink(4, 128, 128),
-    }
-    with refused("NM106") as found:
-        read(write_nir(tmp_path / "net.nir", nodes, chain("in", "a", "b", "n", "out")))
-    assert "`a` (Conv2d) -> `b` (Conv2d)" in found[0].message
 
 
 def test_all_edges_that_dangle_are_named(tmp_path: Path) -> None:
@@ -457,13 +485,456 @@ def test_sizes_beyond_the_limit_are_called_too_large(tmp_path: Path) -> None:
     assert str(2**40) in found[0].message
 
 
-@pytest.mark.parametrize(("node", "word"), [
-    (linear(np.zeros((0, 64))), "weight of `w` is empty; a matrix"),
-    (conv(np.zeros((0, 1, 3, 3))), "weight of `w` is empty; a kernel"),
-])
+@pytest.mark.parametrize(
+    ("node", "word"),
+    [
+        (linear(np.zeros((0, 64))), "weight of `w` is empty; a matrix"),
+        (conv(np.zeros((0, 1, 3, 3))), "weight of `w` is empty; a kernel"),
+    ],
+)
 def test_empty_weights_are_called_empty(tmp_path: Path, node: dict[str, Any], word: str) -> None:
     nodes = {"input": port(64), "w": node, "n": if_(2), "output": sink(2)}
     write_nir(tmp_path / "a.nir", nodes, chain(*nodes))
     with refused("NM106") as found:
         read(tmp_path / "a.nir")
     assert found[0].message.startswith(word)
+
+
+# Conv1d
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "groups", "kernel", "sides"),
+    [
+        (1, 0, 1, 1, 3, (0, 0)),
+        (2, 2, 1, 1, 5, (2, 2)),
+        (1, "valid", 2, 2, 3, (0, 0)),
+        (1, "same", 1, 4, 4, (1, 2)),
+        (3, 1, 2, 1, 2, (1, 1)),
+    ],
+)
+def test_convolutions_over_one_dimension(
+    tmp_path: Path, stride: int, padding: Any, dilation: int, groups: int, kernel: int, sides: tuple[int, int]
+) -> None:
+    weight, bias, x = _weights(4, 4 // groups, kernel), _weights(4), _RNG.normal(size=(4, 11))
+    padded = np.pad(x, ((0, 0), sides))
+    length = (padded.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
+    expected = np.zeros((4, length))
+    for o in range(4):
+        for t in range(length):
+            for c in range(4 // groups):
+                for k in range(kernel):
+                    first = o // (4 // groups) * (4 // groups)
+                    expected[o, t] += weight[o, c, k] * padded[first + c, t * stride + k * dilation]
+    nodes = {
+        "in": port(4, 11),
+        "c": conv1d(weight, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias, input_shape=11),
+        "n": if_((4, length)),
+        "out": sink(4, length),
+    }
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain("in", "c", "n", "out")))
+    projection = _only(network)
+    assert isinstance(projection.connectivity, Conv2d)
+    assert (network["in"].shape, network["n"].shape, projection.connectivity.in_shape) == ((4, 11), (4, length), (4, 1, 11))
+    np.testing.assert_allclose(projection.connectivity.apply(x.ravel()), expected.ravel(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(projection.bias, np.repeat(bias, length))
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (1, 1, 7)])
+def test_one_channel_of_a_line(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    nodes = {
+        "in": port(*shape),
+        "c": conv1d(_weights(2, 1, 3)),
+        "n": if_((2, 5)),
+        "f": flatten(),
+        "w": linear(_weights(3, 10)),
+        "m": if_(3),
+    }
+    nodes["out"] = sink(3)
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain("in", "c", "n", "f", "w", "m", "out")))
+    assert (network["n"].shape, [p.name for p in network.projections]) == ((2, 5), ["c", "w"])
+
+
+def test_a_matrix_for_each_block(tmp_path: Path) -> None:
+    weight, bias, x = _weights(3, 2, 4), _weights(3, 2), _RNG.normal(size=(3, 4))
+    nodes = {"in": port(3, 4), "w": affine(weight, bias), "n": if_((3, 2)), "out": sink(3, 2)}
+    projection = _only(read(write_nir(tmp_path / "net.nir", nodes, chain("in", "w", "n", "out"))))
+    expected = np.array([[weight[b, o] @ x[b] for o in range(2)] for b in range(3)])
+    np.testing.assert_allclose(projection.connectivity.apply(x.ravel()), expected.ravel(), rtol=1e-5)
+    np.testing.assert_array_equal(projection.bias, bias.ravel())
+
+
+# What no chip takes, and a network has
+
+
+def _wide_chain() -> dict[str, dict[str, Any]]:
+    """Two padded convolutions in a row, too large to list their synapses."""
+    assert MAX_EXPANDED < (128 * 128) * (4 * 128 * 128)
+    return {
+        "in": port(1, 128, 128),
+        "a": conv(_weights(4, 1, 3, 3), padding=1, bias=np.array([0.5, 0.25, 0.0, 1.0])),
+        "b": conv(_weights(2, 4, 3, 3), padding=1, bias=np.array([1.0, 2.0])),
+        "n": if_(),
+        "out": sink(2, 128, 128),
+    }
+
+
+def test_a_chain_that_cannot_be_one_connection_goes_through_a_relay(tmp_path: Path) -> None:
+    nodes = _wide_chain()
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
+    assert [(p.name, p.shape, p.silent) for p in network.populations] == [
+        ("in", (1, 128, 128), False),
+        ("a", (4, 128, 128), True),
+        ("n", (2, 128, 128), False),
+    ]
+    assert [(p.name, p.source, p.target, p.delay) for p in network.projections] == [("a", "in", "a", 0), ("b", "a", "n", 0)]
+    for projection, node in zip(network.projections, ("a", "b"), strict=True):
+        np.testing.assert_array_equal(projection.connectivity.weights, nodes[node]["weight"])
+        np.testing.assert_array_equal(projection.bias, np.repeat(nodes[node]["bias"], 128 * 128))
+    relay = network["a"].neuron
+    assert relay is not None
+    assert (relay.alpha[0], relay.gain_in[0], relay.gain_v[0], relay.beta[0], relay.drive[0]) == (0, 1, 1, 0, 0)
+    assert any("`a` (Conv2d) was read as a population `a` that passes its input on" in note for note in network.notes)
+
+
+def test_a_loop_through_a_relay_delays_the_spikes_and_not_the_bias(tmp_path: Path) -> None:
+    nodes = _wide_chain() | {"c": conv(_weights(1, 2, 1, 1))}
+    edges = [("in", "a"), ("a", "b"), ("b", "n"), ("n", "c"), ("c", "a"), ("n", "out")]
+    network = read(write_nir(tmp_path / "net.nir", nodes, edges))
+    assert {(p.source, p.target, p.delay) for p in network.projections} == {("in", "a", 0), ("n", "c", 1), ("c", "a", 0), ("a", "n", 0)}
+
+
+def test_an_output_without_a_neuron_is_a_readout(tmp_path: Path) -> None:
+    weight, bias = _weights(3, 2), _weights(3)
+    nodes = {"in": port(2), "n": if_(2), "w": affine(weight, bias), "a": sink(3), "b": sink(3)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, [("in", "n"), ("n", "w"), ("w", "a"), ("w", "b")]), dt=1.0, reset="zero")
+    assert (network.outputs, network["w"].silent) == (("w",), True)
+    spikes = np.array([[[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]])
+    run = simulate(network, spikes)
+    np.testing.assert_allclose(run.v["w"][0], (spikes[0] / 2) @ weight.T.astype(float) + bias, rtol=1e-6)
+    assert any("an Output reads it, with no neuron between them" in note for note in network.notes)
+
+
+def test_an_output_that_sums(tmp_path: Path) -> None:
+    weight = _weights(2, 2)
+    nodes = {"in": port(2), "n": if_(2), "w": linear(weight), "out": sink(2)}
+    network = read(write_nir(tmp_path / "a.nir", nodes, [("in", "n"), ("n", "w"), ("w", "out"), ("n", "out")]), dt=1.0)
+    assert network.outputs == ("out",)
+    run = simulate(network, np.array([[[2.0, 0.0]]]))
+    np.testing.assert_allclose(run.v["out"][0, 0], [1 + weight[0, 0], weight[1, 0]], rtol=1e-6)
+    nodes = {"in": port(2), "a": if_(2), "b": if_(2), "out": sink(2)}
+    network = read(write_nir(tmp_path / "b.nir", nodes, [("in", "a"), ("in", "b"), ("a", "out"), ("b", "out")]))
+    assert network.outputs == ("a", "b")
+    assert any("sums `a`, `b`" in note for note in network.notes)
+
+
+def test_integrators_feed_others_with_their_potential(tmp_path: Path) -> None:
+    nodes = {"in": port(1), "a": li(1, tau=2.0, r=1.0), "n": if_(1, th=0.6), "out": sink(1)}
+    stated = {"nmap": {"dt": 1.0, "reset": "zero", "decay": "euler", "compare": ">", "gain": "euler"}}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes), stated))
+    assert any("`a` (LI) never fires; what it sends to others is its membrane potential" in note for note in network.notes)
+    run = simulate(network, np.array([[[1.0], [0.0], [0.0], [0.0]]]), record=["a", "n"])
+    # v of a: 1/2, 1/4, 1/8, 1/16; their sums 1/2, 3/4 (fires and starts again), 1/8, 3/16
+    np.testing.assert_array_equal(run.v["a"][0, :, 0], [0.5, 0.25, 0.125, 0.0625])
+    np.testing.assert_array_equal(run.spikes["n"][0, :, 0], [0, 1, 0, 0])
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    nodes = {"a": port(2), "b": port(3), "v": linear(_weights(2, 3)), "n": if_(2), "m": if_(2), "x": sink(2), "y": sink(2), "z": sink(2)}
+    edges = [("a", "n"), ("b", "v"), ("v", "n"), ("n", "m"), ("n", "x"), ("n", "y"), ("m", "z")]
+    network = read(write_nir(tmp_path / "net.nir", nodes, edges))
+    assert (network.inputs, network.outputs) == (("a", "b"), ("n", "m"))
+    assert {(p.source, p.target) for p in network.projections} == {("a", "n"), ("b", "n"), ("n", "m")}
+
+
+# Delays
+
+
+@pytest.mark.parametrize(("values", "dt"), [(3e-4, 1e-4), (np.float32(3e-4), 1e-4), ([3e-4, 3e-4], 1e-4), (3.0, 1.0)])
+def test_a_uniform_delay_counts_steps(tmp_path: Path, values: Any, dt: float) -> None:
+    weight, bias = _weights(2, 2), _weights(2)
+    nodes = {"in": port(2), "w": affine(weight, bias), "d": delay(values), "n": if_(2), "out": sink(2)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)), dt=dt)
+    projection = _only(network)
+    assert (projection.name, projection.delay, projection.delays, projection.bias_from) == ("w+d", 3, None, 3)
+    assert not network.diagnostics
+
+
+def test_a_delay_before_the_weights_leaves_their_bias_alone(tmp_path: Path) -> None:
+    nodes = {"in": port(2), "d": delay(2e-4), "w": affine(np.eye(2), np.ones(2)), "n": lif(2), "out": sink(2)}
+    projection = _only(read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)), dt=1e-4))
+    assert (projection.delay, projection.bias_from) == (2, 0)
+
+
+def test_delays_of_sources_and_of_targets(tmp_path: Path) -> None:
+    weight = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    nodes = {"in": port(3), "a": delay([0.0, 1.0, 4.0]), "w": linear(weight), "b": delay([0.0, 2.0]), "n": if_(2), "out": sink(2)}
+    projection = _only(read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)), dt=1.0))
+    assert (projection.connectivity.kind, projection.delay) == ("dense", 0)
+    np.testing.assert_array_equal(projection.delays, [[0, 1, 4], [2, 3, 6]])
+
+
+def test_delays_of_a_convolution_list_its_synapses(tmp_path: Path) -> None:
+    weight = np.arange(1.0, 4.0).reshape(1, 1, 3)
+    nodes = {"in": port(1, 4), "d": delay([[0.0, 1.0, 2.0, 3.0]]), "c": conv1d(weight), "n": if_((1, 2)), "out": sink(1, 2)}
+    projection = _only(read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)), dt=1.0))
+    assert isinstance(projection.connectivity, Sparse)
+    np.testing.assert_array_equal(projection.connectivity.weights, [1, 2, 3, 1, 2, 3])
+    np.testing.assert_array_equal(projection.delays, [0, 1, 2, 1, 2, 3])
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_delays_beside_a_large_convolution_stand_apart(tmp_path: Path, behind: bool) -> None:
+    weight = np.ones((32, 1, 5, 5))
+    assert weight.size * 80 * 80 > MAX_UNROLLED
+    steps = _RNG.integers(0, 3, (32, 80, 80) if behind else (1, 84, 84)).astype(float)
+    inner = {"c": conv(weight), "d": delay(steps)} if behind else {"d": delay(steps), "c": conv(weight)}
+    nodes = {"in": port(1, 84, 84), **inner, "n": if_(), "out": sink(32, 80, 80)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)), dt=1.0)
+    relay = "c" if behind else "d"
+    assert [(p.name, p.silent) for p in network.populations] == [("in", False), (relay, True), ("n", False)]
+    delayed = next(p for p in network.projections if p.delays is not None)
+    assert delayed.connectivity.kind == "sparse"
+    np.testing.assert_array_equal(delayed.delays, steps.ravel())
+
+
+def test_delays_between_weights_behind_a_bias_and_between_biases_need_a_relay(tmp_path: Path) -> None:
+    w, b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 1.0])
+    cases = {
+        "between": ({"v": linear(w), "d": delay([0.0, 2.0]), "w": linear(w)}, "d"),
+        "biased": ({"v": affine(w, b), "d": delay([0.0, 2.0])}, "v"),
+        "twice": ({"v": affine(w, b), "d": delay([2.0, 2.0]), "w": affine(w, b)}, "d"),
+    }
+    for name, (inner, relay) in cases.items():
+        nodes = {"in": port(2), **inner, "n": {"type": "I", "r": np.ones(2)}, "out": sink(2)}
+        network = read(write_nir(tmp_path / f"{name}.nir", nodes, chain(*nodes)), dt=1.0)
+        assert [p.name for p in network.populations] == ["in", relay, "n"], name
+        assert any(f"`{relay}`" in note and "passes its input on" in note for note in network.notes)
+
+
+def test_delays_that_are_no_whole_number_of_steps_are_rounded_with_a_warning(tmp_path: Path) -> None:
+    nodes = {"in": port(3), "d": delay([1e-4, 2.6e-4, 3.1e-4]), "n": lif(3), "out": sink(3)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)), dt=1e-4)
+    np.testing.assert_array_equal(_only(network).delays, [1, 3, 3])
+    (found,) = network.diagnostics
+    assert (found.code, found.severity, found.data["count"]) == ("NM112", "warning", 2)
+    assert found.data["worst"] == pytest.approx(0.4)
+    assert "2 of 3 delays of `d`" in found.message
+    assert str(found.where).endswith("/node/nodes/d/delay")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [(3.0, (3, None)), (1.0, (1, None)), (0.0, (1, None)), ([0.0, 2.0], (0, [[1, 1], [2, 2]]))]
+)
+def test_a_delay_closes_a_loop(tmp_path: Path, values: Any, expected: tuple[int, Any]) -> None:
+    nodes = {"in": port(2), "n": if_(2), "w": affine(np.eye(2), np.ones(2)), "d": delay(values), "out": sink(2)}
+    order = ("n", "w", "d", "n") if np.ndim(values) == 0 else ("n", "w2", "d", "n")
+    if np.ndim(values):
+        nodes["w2"] = linear(np.eye(2))
+        del nodes["w"]
+    network = read(write_nir(tmp_path / "net.nir", nodes, [("in", "n"), *chain(*order), ("n", "out")]), dt=1.0)
+    back = next(p for p in network.projections if p.source == "n")
+    assert back.delay == expected[0]
+    np.testing.assert_array_equal(back.delays, expected[1])
+    (timing,) = [a for a in network.assumptions if a.name == "timing"]
+    assert timing.source == ("file" if np.ndim(values) == 0 and values >= 1 else "default")
+    assert "`n` -> `n`" in timing.evidence
+
+
+def test_a_loop_is_closed_where_its_delay_is(tmp_path: Path) -> None:
+    nodes = {"in": port(2), "a": if_(2), "d": delay(2.0), "b": if_(2), "w": linear(np.eye(2)), "out": sink(2)}
+    edges = [("in", "a"), ("a", "d"), ("d", "b"), ("b", "w"), ("w", "a"), ("b", "out")]
+    network = read(write_nir(tmp_path / "net.nir", nodes, edges), dt=1.0)
+    assert {(p.source, p.target): p.delay for p in network.projections} == {("in", "a"): 0, ("a", "b"): 2, ("b", "a"): 0}
+    # What acts in the same step is computed first.
+    assert [p.name for p in network.populations] == ["in", "b", "a"]
+
+
+def test_a_loop_of_weights_with_a_delay_is_a_filter(tmp_path: Path) -> None:
+    nodes = {"in": port(1), "s": scale([0.5]), "d": delay([1.0]), "n": {"type": "I", "r": np.ones(1)}, "out": sink(1)}
+    edges = [("in", "s"), ("s", "d"), ("d", "s"), ("s", "n"), ("n", "out")]
+    network = read(write_nir(tmp_path / "net.nir", nodes, edges), dt=1.0)
+    run = simulate(network, np.array([[[8.0], [0.0], [0.0]]]))
+    # s sends 4, 2, 1
+    np.testing.assert_array_equal(run.v["n"][0, :, 0], [4, 6, 7])
+
+
+def test_a_late_bias_waits_for_the_first_spike(tmp_path: Path) -> None:
+    nodes = {"in": port(2), "n": if_(2), "w": affine(np.eye(2), np.ones(2)), "v": affine(np.eye(2), np.ones(2)), "out": sink(2)}
+    edges = [("in", "v"), ("v", "n"), ("n", "w"), ("w", "n"), ("n", "out")]
+    network = read(write_nir(tmp_path / "net.nir", nodes, edges, {"nmap": {"late_bias": True}}))
+    assert {p.name: (p.delay, p.bias_from) for p in network.projections} == {"v": (0, 0), "w": (1, 1)}
+
+
+# Membranes without leak
+
+
+def test_infinite_time_constants_are_no_leak(tmp_path: Path) -> None:
+    node = lif(3) | {"tau": np.array([1e-3, np.inf, np.inf]), "r": np.array([10.0, np.inf, 3.0])}
+    network = read(write_nir(tmp_path / "net.nir", {"in": port(3), "n": node, "out": sink(3)}, chain("in", "n", "out")), dt=1e-4)
+    neuron = network["n"].neuron
+    assert neuron is not None
+    np.testing.assert_allclose(neuron.beta, [0.9, 1, 1])
+    np.testing.assert_allclose(neuron.gain_v, [1, 1, 3e-4])
+    np.testing.assert_array_equal(neuron.drive, np.zeros(3))
+    assert any("infinite in 2 of 3 neurons: a membrane without leak" in note for note in network.notes)
+
+
+def test_infinite_time_constants_do_not_hide_the_time_step(tmp_path: Path) -> None:
+    """snnTorch writes tau = dt / (1 - beta) and r = tau / dt, and the same for its synapse."""
+    endless = lif(2, tau=np.inf, r=np.inf)
+    syn = _cuba(2) | {"tau_syn": np.full(2, np.inf), "w_in": np.full(2, np.inf)}
+    nodes = {"in": port(2), "a": endless, "b": lif(2, tau=2e-3, r=20.0), "c": syn, "out": sink(2)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
+    assert network.conventions.dt == pytest.approx(1e-4)
+    neuron = network["c"].neuron
+    assert neuron is not None
+    np.testing.assert_array_equal((neuron.alpha, neuron.gain_in), np.ones((2, 2)))
+
+
+def test_a_gain_for_inputs_held_over_a_step(tmp_path: Path) -> None:
+    node = _cuba(2) | {"r": np.array([3.0, 3.0])}
+    stated = {"nmap": {"dt": 1e-3, "decay": "exact", "gain": "exact"}}
+    network = read(write_nir(tmp_path / "net.nir", {"in": port(2), "n": node, "out": sink(2)}, chain("in", "n", "out"), stated))
+    neuron = network["n"].neuron
+    assert neuron is not None
+    np.testing.assert_allclose(neuron.gain_v, np.full(2, 3 * (1 - 0.36787944117144233)))
+    np.testing.assert_allclose(neuron.gain_in, np.full(2, 2 * (1 - 0.006737946999085467)))
+    with refused("NM104") as found:
+        read(write_nir(tmp_path / "b.nir", {"in": port(2), "n": node, "out": sink(2)}, chain("in", "n", "out"), {"nmap": {"gain": "half"}}))
+    assert "`half`" in found[0].message
+
+
+# Names, ports, versions, metadata
+
+
+def test_a_name_without_a_node_that_can_mean_only_one(tmp_path: Path) -> None:
+    nodes = {"in": port(2), "lif1": if_(2), "out": sink(2)}
+    network = read(write_nir(tmp_path / "a.nir", nodes, [("in", "lif"), ("lif", "out")]))
+    (found,) = network.diagnostics
+    assert (found.code, found.severity) == ("NM112", "warning")
+    assert "`lif`" in found.message
+    assert "`lif1`" in found.message
+    assert [(p.source, p.target) for p in network.projections] == [("in", "lif1")]
+
+
+@pytest.mark.parametrize(
+    ("more", "codes"),
+    [
+        ({"lif2": if_(2)}, ("NM105", "NM105")),
+        ({"lif1": if_(3)}, ("NM105", "NM106", "NM106")),
+        ({"lif1": None, "zzz": if_(2)}, ("NM105", "NM105")),
+    ],
+)
+def test_a_name_without_a_node_that_may_mean_others_is_refused(tmp_path: Path, more: dict[str, Any], codes: tuple[str, ...]) -> None:
+    nodes = {k: v for k, v in ({"in": port(2), "lif1": if_(2), "out": sink(2)} | more).items() if v is not None}
+    with refused(*codes) as found:
+        read(write_nir(tmp_path / "a.nir", nodes, [("in", "lif"), ("lif", "out")]))
+    assert all("`lif`" in d.message for d in found if d.code == "NM105")
+
+
+def test_a_nested_graphs_port_declares_a_wrong_shape(tmp_path: Path) -> None:
+    cell = {"type": "NIRGraph", "nodes": {"input": port(12), "lif": if_(38), "output": sink(38)}, "edges": chain("input", "lif", "output")}
+    nodes = {"in": port(12), "w": linear(_weights(38, 12)), "cell": cell, "out": sink(38)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
+    assert network["cell.lif"].shape == (38,)
+    assert any("port `cell.input` declares (12,)" in note and "(38,)" in note for note in network.notes)
+
+
+def test_a_nested_graph_without_the_port_that_an_edge_needs(tmp_path: Path) -> None:
+    cell = {"type": "NIRGraph", "nodes": {"input": port(2), "n": if_(2)}, "edges": [("input", "n")]}
+    with refused("NM108", "NM108") as found:
+        read(write_nir(tmp_path / "net.nir", {"in": port(2), "cell": cell, "out": sink(2)}, chain("in", "cell", "out")))
+    assert "graph `cell`, which has no Output node" in found[0].message
+
+
+def test_a_batch_is_stripped_in_front_of_images(tmp_path: Path) -> None:
+    nodes = {
+        "in": port(8, 1, 5, 5),
+        "c": conv(_weights(2, 1, 3, 3)),
+        "n": {"type": "IF", "r": 1.0, "v_threshold": 1.0},
+        "out": sink(8, 2, 3, 3),
+    }
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
+    assert (network["in"].shape, network["n"].shape) == ((1, 5, 5), (2, 3, 3))
+    assert any("batch of 8" in note for note in network.notes)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_layout_that_nir_wrote(tmp_path: Path, version: str) -> None:
+    w, v, th = _weights(3, 2, 3, 3), _weights(2, 108), 0.75
+    nodes = {
+        "input": port(2, 6, 6),
+        "conv": conv(
+            w, padding=np.array([1, 1]), stride=np.array([1, 1]), dilation=np.array([1, 1]), bias=_weights(3), input_shape=np.array([6, 6])
+        ),
+        "if": if_((3, 6, 6), th=th),
+        "flat": flatten() | {"input_type": np.array([3, 6, 6])},
+        "fc": affine(v, _weights(2)),
+        "cuba": _cuba(2) | {"w_in": np.ones(2)},
+        "output": sink(2),
+    }
+    if version == "0.0.6":
+        del nodes["flat"]
+    network = read(write_historic(tmp_path / "net.nir", version, nodes, chain(*nodes)), dt=1e-4)
+    new = read(write_nir(tmp_path / "new.nir", nodes, chain(*nodes)), dt=1e-4)
+    assert [p.shape for p in network.populations] == [(2, 6, 6), (3, 6, 6), (2,)]
+    for p, q in zip(network.projections, new.projections, strict=True):
+        np.testing.assert_array_equal(p.connectivity.weights, q.connectivity.weights)
+        np.testing.assert_array_equal(p.bias, q.bias)
+    for a, b in zip(network.populations[1:], new.populations[1:], strict=True):
+        for name in ("alpha", "gain_in", "gain_v", "beta", "drive", "threshold", "v_reset"):
+            np.testing.assert_array_equal(getattr(a.neuron, name), getattr(b.neuron, name), err_msg=name)
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "net.nir"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("node/type", data="NIRGraph", dtype=h5py.string_dtype())
+        file.create_dataset("node/edges", data=np.array([[b"in", b"n\xff"], [b"n\xff", b"out"]], object), dtype=h5py.string_dtype("ascii"))
+        nodes = file.create_group("node/nodes")
+        for name, fields in ((b"in", port(2)), (b"n\xff", if_(2)), (b"out", sink(2))):
+            group = nodes.create_group(name)
+            group.create_dataset("type", data=fields["type"], dtype=h5py.string_dtype())
+            for entry, value in fields.items():
+                if entry != "type":
+                    group.create_dataset(entry, data=value)
+    network = read(path)
+    assert [p.name.isprintable() for p in network.populations] == [True, True]
+    network.populations[1].name.encode()
+    with h5py.File(path, "a") as file:
+        file.copy(file[b"node/nodes/n\xff"], file["node/nodes"], b"n\xfe")
+    with pytest.raises(NmapError) as caught:
+        read(path)
+    str(caught.value).encode()
+    assert {d.code for d in caught.value.diagnostics} <= {"NM103", "NM105", "NM108"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "field", "value"),
+    [
+        ({"multiple": True}, "multiple", True),
+        ({"floor": -1.0}, "floor", -1.0),
+        ({"lag": 1}, "lag", 1),
+        ({"early_reset": np.bool_(True)}, "early_reset", True),
+    ],
+)
+def test_the_fine_points_of_nmaps_own_metadata(tmp_path: Path, stated: dict[str, Any], field: str, value: Any) -> None:
+    nodes = {"in": port(2), "n": if_(2), "out": sink(2)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes), {"nmap": {"reset": "subtract", **stated}}))
+    assert getattr(network.conventions, field) == value
+
+
+@pytest.mark.parametrize("stated", [{"lag": -1}, {"lag": 1.5}, {"lag": "late"}, {"floor": float("nan")}, {"floor": np.ones(2)}])
+def test_fine_points_out_of_range(tmp_path: Path, stated: dict[str, Any]) -> None:
+    nodes = {"in": port(2), "n": if_(2), "out": sink(2)}
+    with refused("NM107") as found:
+        read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes), {"nmap": stated}))
+    assert f"`{next(iter(stated))}` in the metadata" in found[0].message
+
+
+def test_a_product_beyond_memory_is_kept_as_two_matrices(tmp_path: Path) -> None:
+    wide = 2**14
+    nodes = {"in": port(wide), "a": linear(np.ones((1, wide))), "b": linear(np.ones((wide, 1))), "n": if_(), "out": sink(wide)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
+    assert [p.synapses for p in (q.connectivity for q in network.projections)] == [wide, wide]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from nmap.report.json import (
     to_json,
 )
 from nmap.report.model import Estimate, Outcome, RunResult, Samples, VendorCheck, Verification
-from nmap.report.text import run_text
+from nmap.report.text import inspection_text, run_text
 from nmap.target.machine import build_machine
-from tests.unit.report.outcomes import conv_network, mapping, misfit, network, outcome, spec
+from nmap.testing.networks import FOREIGN_NETWORKS
+from tests.unit.report.outcomes import conv_network, mapping, misfit, network, neuron, outcome, spec
 from tests.unit.report.schema_check import problems
 
 BARE = Outcome("error", Exit.USAGE)
@@ -190,3 +192,99 @@ def test_run_report_names_the_target_and_its_own_time_only_where_there_is_one() 
     report = run_to_json(replace(RUN, level="float", raw_time=True), ["nmap"], None)
     assert (report["target"], report["run"]["raw_time"]) == (None, False)
     assert "raw" not in run_text(report)
+
+
+def test_conventions_are_told_in_full() -> None:
+    plain = to_json(outcome())["network"]["conventions"]
+    assert plain == {
+        "reset": "zero", "decay": "euler", "compare": ">", "multiple": False, "floor": None, "early_reset": False, "lag": 0,
+        "late_bias": False, "gain": "euler",
+    }
+    odd = Conventions(None, "subtract", "exact", ">=", multiple=True, floor=-1.0, early_reset=True, lag=2, late_bias=True, gain="exact")
+    told = to_json(outcome(network=replace(network(), conventions=odd)))
+    assert told["network"]["conventions"] == {
+        "reset": "subtract", "decay": "exact", "compare": ">=", "multiple": True, "floor": -1.0, "early_reset": True, "lag": 2,
+        "late_bias": True, "gain": "exact",
+    }
+    assert problems(told, schema(), closed=True) == []
+
+
+def test_reports_of_before_these_keys_still_follow_the_schema() -> None:
+    """A bundle written earlier holds a report without them."""
+    old = to_json(outcome())
+    for key in ("multiple", "floor", "early_reset", "lag", "late_bias", "gain"):
+        del old["network"]["conventions"][key]
+    del old["projections"]
+    for layer in old["layers"]:
+        for key in ("family", "sends", "parameters"):
+            del layer[key]
+    assert problems(old, schema()) == []
+    assert inspection_text(old).startswith("net.h5")
+
+
+@pytest.mark.parametrize("kind", sorted(FOREIGN_NETWORKS))
+def test_reports_of_every_model_and_convention_follow_the_schema(kind: str) -> None:
+    report = to_json(outcome(network=FOREIGN_NETWORKS[kind](), mapping=None, quantized=None))
+    assert problems(report, schema(), closed=True) == []
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+@pytest.mark.parametrize(("kind", "family", "sends"), [
+    ("lag", "integrate-and-fire", "spikes"), ("silent", "integrate-and-fire", "v"), ("relay", "integrate-and-fire", "sum"),
+    ("adaptive", "integrate-and-fire", "spikes"), ("resonator", "resonator", "spikes"), ("delta", "sigma-delta", "graded spikes"),
+    ("sigma delta", "sigma-delta", "graded spikes"), ("sigma", "sigma-delta", "sigma"),
+])
+def test_layers_say_what_their_neurons_are_and_send(kind: str, family: str, sends: str) -> None:
+    first = to_json(outcome(network=FOREIGN_NETWORKS[kind](), mapping=None))["layers"][0]
+    assert (first["family"], first["sends"]) == (family, sends)
+
+
+def test_parameters_are_ranges_in_the_units_of_the_file() -> None:
+    def first(kind: str) -> dict[str, dict[str, float]]:
+        return dict(to_json(outcome(network=FOREIGN_NETWORKS[kind](), mapping=None))["layers"][0]["parameters"])
+
+    turn = first("resonator")
+    # A decay of 0.95 and 0.4 rad per step, which is 22.918 degrees.
+    assert turn["decay"]["min"] == pytest.approx(0.95)
+    assert turn["degrees"]["max"] == pytest.approx(22.918, abs=1e-3)
+    # 64 in units of the state, of which 2^12 make one of the file's.
+    assert first("sigma")["threshold"] == {"min": 1 / 64, "max": 1 / 64}
+    assert "threshold" not in first("silent")
+    assert first("adaptive")["threshold_step"] == {"min": 0.25, "max": 0.25}
+    mixed = replace(neuron(3), threshold=np.array([1.0, 2.0, 4.0]), alpha=np.array([0.0, 0.5, 0.75]), drive=np.array([0, -1, 0]))
+    populations = network().populations
+    made = replace(network(), populations=(populations[0], replace(populations[1], neuron=mixed), populations[2]))
+    assert to_json(outcome(network=made))["layers"][0]["parameters"] == {
+        "threshold": {"min": 1.0, "max": 4.0}, "v_decay": {"min": 0.0, "max": 0.0}, "i_decay": {"min": 0.0, "max": 0.75},
+        "drive": {"min": -1.0, "max": 0.0},
+    }
+
+
+def test_projections_are_told_with_delays_biases_and_receptors() -> None:
+    hidden, loop, output = to_json(outcome())["projections"]
+    assert hidden == {
+        "name": "a", "source": "input", "target": "hidden", "kind": "dense", "detail": "dense 4→3", "weights": [3, 4], "synapses": 12,
+        "delay": {"min": 0, "max": 0}, "biases": None, "bias_from": 0, "receptor": "input", "where": "net.h5:/a",
+    }
+    assert (loop["delay"], output["target"]) == ({"min": 1, "max": 1}, "output")
+    base = network()
+    slow = np.arange(12).reshape(3, 4)
+    first = replace(base.projections[0], delays=slow, delay=2, bias=np.array([0.0, 1.0, -1.0]), bias_from=3)
+    told = to_json(outcome(network=replace(base, projections=(first, *base.projections[1:]))))["projections"][0]
+    assert (told["delay"], told["biases"], told["bias_from"]) == ({"min": 2, "max": 13}, 2, 3)
+    receptors = [p["receptor"] for p in to_json(outcome(network=FOREIGN_NETWORKS["complex weights"](), mapping=None))["projections"]]
+    assert receptors == ["input", "input", "imaginary", "imaginary"]
+
+
+@pytest.mark.parametrize(("change", "detail"), [
+    ({}, "conv 5×5 2→12"), ({"stride": (2, 2)}, "conv 5×5 2→12, stride 2"),
+    ({"padding": (2, 1), "dilation": (1, 2)}, "conv 5×5 2→12, padding 2×1, dilation 1×2"),
+    ({"weights": np.ones((12, 1, 3, 1)), "groups": 2}, "conv 3×1 2→12, 2 groups"),
+])
+def test_convolutions_tell_what_is_not_usual(change: dict[str, Any], detail: str) -> None:
+    base = conv_network()
+    conv = replace(base.projections[0].connectivity, **change)
+    out = replace(base.populations[1], shape=conv.out_shape, neuron=neuron(conv.out_size))
+    made = replace(base, populations=(base.populations[0], out), projections=(replace(base.projections[0], connectivity=conv),))
+    made.check()
+    assert to_json(outcome(network=made, mapping=None))["projections"][0]["detail"] == detail

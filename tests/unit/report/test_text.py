@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from nmap.cli.replies import inspection_reply
+from nmap.connectivity import Dense
 from nmap.diagnostics import Exit
-from nmap.network import Assumption, Conventions
+from nmap.network import Assumption, Conventions, Network
 from nmap.place.problem import PlacementSolution
 from nmap.report.json import portable_report, run_to_json, to_json
 from nmap.report.model import ChipVsFixed, Estimate, Outcome, RunResult, Samples, VendorCheck, Verification
 from nmap.report.text import comparison_text, count, inspection_text, next_step, percent, run_text, table, to_text, verdict
 from nmap.target.machine import build_machine
+from nmap.testing.networks import FOREIGN_NETWORKS, build, lif
 from tests.unit.report.outcomes import conv_network, mapping, misfit, network, outcome, spec
 
 LONG = "/a/very/long/folder/name/that/does/not/fit/beside/anything/else/network.nir"
@@ -174,11 +178,120 @@ def test_comparison_has_one_row_per_target_and_the_reasons() -> None:
     assert "NM402 the network needs 5 cores, `tiny:two` has 3" in text
 
 
-def test_inspection_lists_ports_populations_and_notes() -> None:
-    text = inspection_text(to_json(outcome(target=None, machine=None, spec=None)))
+def inspected(made: Network, width: int = 80) -> list[str]:
+    return inspection_text(to_json(Outcome("ok", Exit.OK, ("nmap", "inspect", "net.h5"), made)), width).splitlines()
+
+
+def test_inspection_lists_ports_populations_projections_and_notes() -> None:
+    text = "\n".join(inspected(network()))
     assert "  input     input  4\n  output    output  2\n" in text
     assert "  note      a pool was fused" in text
-    assert [row.split()[:3] for row in text.splitlines() if row.startswith("  hidden")] == [["hidden", "LIF", "3"]]
+    assert "  in a step  decays are 1 - dt/tau · spike where v > threshold" in text
+    rows = [squeezed(row) for row in inspected(network())]
+    assert "name model shape neurons threshold v decay place" in rows
+    assert "hidden LIF 3 3 1 0 /hidden" in rows
+    assert "from to weights synapses delay biases" in rows
+    assert "hidden hidden dense 3→3 9 1 –" in rows
+
+
+def test_places_in_one_folder_name_it_once() -> None:
+    made = network()
+    moved = tuple(replace(p, where=replace(p.where, path=f"/node/nodes{p.where.path}")) for p in made.populations)
+    rows = [squeezed(row) for row in inspected(replace(made, populations=moved))]
+    assert "name model shape neurons threshold v decay in /node/nodes/" in rows
+    assert "hidden LIF 3 3 1 0 hidden" in rows
+
+
+@pytest.mark.parametrize(("conventions", "words"), [
+    (Conventions(None, "subtract", "exact", ">=", multiple=True, floor=-1.0),
+     "spike where v >= threshold then threshold taken off v · several spikes where v holds several thresholds v stops at -1 × threshold"),
+    (Conventions(1e-3, decay="exact", gain="exact"), "decays are exp(-dt/tau) · gains 1 - exp(-dt/tau)"),
+    (Conventions(1e-3, "delayed"), "then threshold taken off v one step later"),
+    (Conventions(1e-3, "subtract", early_reset=True), "ahead of the comparison where v stood above it"),
+    (Conventions(1e-3, "subtract", lag=1), "spikes leave 1 step after the crossing"),
+    (Conventions(1e-3, lag=2), "spikes leave 2 steps after the crossing"),
+    (Conventions(1e-3, late_bias=True), "recurrent biases begin with the first possible spike"),
+])
+def test_a_step_is_told_in_words(conventions: Conventions, words: str) -> None:
+    told = squeezed("\n".join(inspected(replace(network(), conventions=conventions))))
+    # Lines break between parts, where a dot would stand otherwise.
+    assert words.replace(" ·", "") in told.replace(" ·", "")
+
+
+def test_a_step_is_not_told_of_neurons_that_do_not_follow_it() -> None:
+    for kind in ("resonator", "sigma delta"):
+        assert not [row for row in inspected(FOREIGN_NETWORKS[kind]()) if "in a step" in row]
+    (silent,) = [row for row in inspected(FOREIGN_NETWORKS["silent"]()) if "in a step" in row]
+    assert "spike" not in silent
+    assert not [row for row in inspected(FOREIGN_NETWORKS["adaptive"]()) if "reset" in row]
+
+
+@pytest.mark.parametrize(("kind", "row"), [
+    ("silent", "first LIF, silent 2 2 0.875 /first"), ("relay", "first LIF, relay 2 2 – 0 /first"),
+    ("resonator", "first RF 2 2 1 0.95 22.92 /first"), ("sigma delta", "first SDNN, graded 2 2 0.01562 /first"),
+    ("late bias", "input first dense 2→2 4 0 2 from step 8"), ("complex weights", "input first (imaginary) dense 2→2 4 0 –"),
+    ("delay of 1000", "input first dense 2→2 4 1000 –"), ("several ports", "output second 2"), ("several ports", "input right 3"),
+    ("adaptive", "first: threshold decay 0.9, refractory decay 0.8, threshold step"),
+])
+def test_every_model_and_projection_has_its_words(kind: str, row: str) -> None:
+    assert any(row in squeezed(text) for text in inspected(FOREIGN_NETWORKS[kind]()))
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("kind", sorted(FOREIGN_NETWORKS))
+def test_inspections_keep_the_width_and_cut_no_number(kind: str, width: int) -> None:
+    made = FOREIGN_NETWORKS[kind]()
+    rows = inspected(made, width)
+    assert max(map(len, rows)) <= width
+    assert not [row for row in rows if "…" in row]
+
+
+def deep(layers: int) -> Network:
+    populations = {"input": ((4,), None), **{f"layer{k}": ((4,), lif(4, drive=k / 1000)) for k in range(layers)}}
+    names = list(populations)
+    made = build("deep.nir", populations, [(a, b, Dense(np.eye(4)), None, 0) for a, b in pairwise(names)])
+    return replace(made, notes=tuple(f"note {k}" for k in range(layers)))
+
+
+def test_a_network_of_500_layers_shows_its_ends() -> None:
+    rows = inspected(deep(500))
+    assert len(rows) < 120
+    assert max(map(len, rows)) <= 80
+    text = "\n".join(rows)
+    # 40 of 500 are printed: the first 30 and the last 10.
+    assert text.count("460 more") == 2
+    assert "… 488 more notes" in text
+    for name in ("layer0", "layer29", "layer490", "layer499"):
+        assert any(row.startswith(f"  {name} ") for row in rows)
+    assert not any(row.startswith("  layer30 ") for row in rows)
+    assert len(to_json(Outcome("ok", Exit.OK, (), deep(500)))["layers"]) == 500
+
+
+@pytest.mark.parametrize("layers", [11, 40, 41, 42])
+def test_nothing_is_left_out_of_a_list_that_is_hardly_too_long(layers: int) -> None:
+    shown = sum(row.startswith("  layer") and "dense" not in row for row in inspected(deep(layers)))
+    assert shown == (layers if layers < 42 else 40)
+
+
+def test_a_deployment_of_500_layers_is_readable_too() -> None:
+    text = to_text(to_json(outcome(network=deep(500), mapping=None, quantized=None)))
+    assert "… 460 more layers; `--format json` lists them all" in text
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(60, 80), (80, 80), (120, 120), (300, 140)])
+def test_the_screen_s_width_is_used_as_far_as_lines_stay_readable(
+    columns: int, widest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = Assumption("dt", "1 ms", "default", "word " * 100)
+    made = Outcome("ok", Exit.OK, ("nmap", "inspect"), replace(network(), assumptions=(evidence,)))
+
+    def reach() -> int:
+        return max(map(len, inspection_reply(made).text.splitlines()))
+
+    assert reach() <= 80  # not a screen
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert widest - 6 < reach() <= widest
 
 
 @pytest.mark.parametrize(("level", "words"), [

@@ -6,45 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmap.connectivity import Connectivity, Conv2d, Dense, Sparse
+from nmap.connectivity import Conv2d, Dense, Sparse
 from nmap.diagnostics import NmapError
-from nmap.network import Conventions, Network, Neuron, Population, Projection, Provenance
+from nmap.network import Network
 from nmap.simulate import floating
 from nmap.simulate.floating import simulate
+from tests.unit.simulate.builders import edge, network, neuron, single, trace
 
-_HERE = Provenance("net.nir", "/")
 _RNG = np.random.default_rng(3)
-
-
-def _neuron(n: int = 1, **values: Any) -> Neuron:
-    fields: dict[str, Any] = {"alpha": 0.0, "gain_in": 1.0, "gain_v": 1.0, "beta": 1.0, "drive": 0.0, "threshold": 1.0, "v_reset": 0.0}
-    flags = {k: values.pop(k) for k in ("spiking", "quantum") if k in values}
-    fields |= values
-    return Neuron("LIF", **{k: np.broadcast_to(np.asarray(v, float), n) for k, v in fields.items()}, **flags)
-
-
-def _network(
-    populations: dict[str, tuple[tuple[int, ...], Neuron | None]], edges: list[Projection], reset: Any = "zero", compare: Any = ">"
-) -> Network:
-    made = tuple(Population(name, shape, neuron, _HERE) for name, (shape, neuron) in populations.items())
-    network = Network(
-        "net.nir", "nir", "", made, tuple(edges), (made[0].name,), (made[-1].name,), Conventions(1.0, reset, "euler", compare)
-    )
-    network.check()
-    return network
-
-
-def _edge(source: str, target: str, connectivity: Connectivity, delay: int = 0, bias: Any = None, delays: Any = None) -> Projection:
-    return Projection(f"{source}->{target}", source, target, connectivity, bias, delay, _HERE, delays)
-
-
-def _single(neuron: Neuron, reset: Any = "zero", compare: Any = ">", **edge: Any) -> Network:
-    return _network({"in": ((1,), None), "n": ((1,), neuron)}, [_edge("in", "n", Dense(np.ones((1, 1))), **edge)], reset, compare)
-
-
-def _trace(network: Network, inputs: list[float]) -> tuple[list[int], list[float]]:
-    run = simulate(network, np.array(inputs).reshape(1, -1, 1), record=["n", "n:v"])
-    return run.spikes["n"][0, :, 0].tolist(), run.v["n"][0, :, 0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -57,21 +26,21 @@ def _trace(network: Network, inputs: list[float]) -> tuple[list[int], list[float
 )
 def test_resets_by_hand(reset: str, spikes: list[int], potentials: list[float]) -> None:
     inputs = [0.75, 0.75, 0.75, 1.0] if reset == "delayed" else [0.75] * 4
-    assert _trace(_single(_neuron(beta=0.5), reset), inputs) == (spikes, potentials)
+    assert trace(single(neuron(beta=0.5), conventions={"reset": reset}), inputs) == (spikes, potentials)
 
 
 def test_the_comparison() -> None:
-    assert _trace(_single(_neuron()), [1.0, 0.5])[0] == [0, 1]
-    assert _trace(_single(_neuron(), compare=">="), [1.0, 0.5])[0] == [1, 0]
+    assert trace(single(neuron()), [1.0, 0.5])[0] == [0, 1]
+    assert trace(single(neuron(), conventions={"compare": ">="}), [1.0, 0.5])[0] == [1, 0]
 
 
 def test_reset_value_and_drive() -> None:
-    assert _trace(_single(_neuron(beta=0.5, drive=0.25, v_reset=-1.0)), [1.0, 0.0]) == ([1, 0], [-1.0, -0.25])
+    assert trace(single(neuron(beta=0.5, drive=0.25, v_reset=-1.0)), [1.0, 0.0]) == ([1, 0], [-1.0, -0.25])
 
 
 def test_the_current_is_updated_before_the_potential_and_acts_in_the_same_step() -> None:
     run = simulate(
-        _single(_neuron(alpha=0.5, gain_in=2.0, gain_v=0.25, beta=0.5, threshold=9.0)),
+        single(neuron(alpha=0.5, gain_in=2.0, gain_v=0.25, beta=0.5, threshold=9.0)),
         np.array([[[1.0], [0.0], [0.0]]]),
         record=["n:u", "n:v"],
     )
@@ -81,72 +50,72 @@ def test_the_current_is_updated_before_the_potential_and_acts_in_the_same_step()
 
 
 def test_states_are_truncated_toward_zero() -> None:
-    neuron = _neuron(alpha=0.5, beta=0.75, threshold=99.0, quantum=1 / 4)
-    run = simulate(_single(neuron), np.array([[[-1.25], [0.0], [0.0]]]), record=["n:u", "n:v"])
+    model = neuron(alpha=0.5, beta=0.75, threshold=99.0, quantum=1 / 4)
+    run = simulate(single(model), np.array([[[-1.25], [0.0], [0.0]]]), record=["n:u", "n:v"])
     assert run.u["n"][0, :, 0].tolist() == [-1.25, -0.5, -0.25]
     assert run.v["n"][0, :, 0].tolist() == [-1.25, -1.25, -1.0]
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3])
 def test_a_delay_shifts_the_effect(delay: int) -> None:
-    spikes, _ = _trace(_single(_neuron(threshold=0.5), delay=delay), [1.0, 0.0, 0.0, 0.0, 0.0])
+    spikes, _ = trace(single(neuron(threshold=0.5), delay=delay), [1.0, 0.0, 0.0, 0.0, 0.0])
     assert spikes == [int(t == delay) for t in range(5)]
 
 
 def test_a_delay_beyond_the_run_has_no_effect() -> None:
-    assert _trace(_single(_neuron(threshold=0.5), delay=9), [1.0, 1.0])[0] == [0, 0]
+    assert trace(single(neuron(threshold=0.5), delay=9), [1.0, 1.0])[0] == [0, 0]
 
 
 def test_delays_per_synapse_add_to_the_projections() -> None:
-    edge = _edge("in", "n", Dense(np.array([[1.0, 2.0, 4.0]])), delay=1, delays=np.array([[0, 2, 1]]))
-    network = _network({"in": ((3,), None), "n": ((1,), _neuron(beta=0.0, threshold=99.0))}, [edge])
+    connection = edge("in", "n", Dense(np.array([[1.0, 2.0, 4.0]])), delay=1, delays=np.array([[0, 2, 1]]))
+    net = network({"in": ((3,), None), "n": ((1,), neuron(beta=0.0, threshold=99.0))}, [connection])
     inputs = np.zeros((1, 6, 3), int)
     inputs[0, 0] = 1
-    assert simulate(network, inputs, record=["n:v"]).v["n"][0, :, 0].tolist() == [0, 1, 4, 2, 0, 0]
+    assert simulate(net, inputs, record=["n:v"]).v["n"][0, :, 0].tolist() == [0, 1, 4, 2, 0, 0]
 
 
 def test_biases_act_from_the_first_step() -> None:
-    network = _single(_neuron(beta=0.0, threshold=99.0), bias=np.array([0.5]), delay=2)
-    assert _trace(network, [1.0, 0.0, 0.0])[1] == [0.5, 0.5, 1.5]
+    net = single(neuron(beta=0.0, threshold=99.0), bias=np.array([0.5]), delay=2)
+    assert trace(net, [1.0, 0.0, 0.0])[1] == [0.5, 0.5, 1.5]
 
 
 def test_recurrent_projections_take_the_previous_step() -> None:
     """A spike travels once around a ring of three, one step per edge with delay 1."""
-    ring = {name: ((1,), _neuron(beta=0.0, threshold=0.5)) for name in "abc"}
+    ring = {name: ((1,), neuron(beta=0.0, threshold=0.5)) for name in "abc"}
     one = Dense(np.ones((1, 1)))
-    edges = [_edge("in", "a", one), _edge("a", "b", one), _edge("b", "c", one), _edge("c", "a", one, delay=1)]
-    network = _network({"in": ((1,), None), **ring}, edges)
+    edges = [edge("in", "a", one), edge("a", "b", one), edge("b", "c", one), edge("c", "a", one, delay=1)]
+    net = network({"in": ((1,), None), **ring}, edges)
     inputs = np.zeros((1, 4, 1), int)
     inputs[0, 0] = 1
-    run = simulate(network, inputs, record=["a", "b", "c"])
+    run = simulate(net, inputs, record=["a", "b", "c"])
     assert {k: v[0, :, 0].tolist() for k, v in run.spikes.items()} == {name: [1, 1, 1, 1] for name in "abc"}
-    late = _network({"in": ((1,), None), **ring}, [edges[0], _edge("a", "b", one, delay=1), edges[2], edges[3]])
+    late = network({"in": ((1,), None), **ring}, [edges[0], edge("a", "b", one, delay=1), edges[2], edges[3]])
     assert simulate(late, inputs, record=["b"]).spikes["b"][0, :, 0].tolist() == [0, 1, 0, 1]
 
 
 def test_delays_per_synapse_inside_a_loop() -> None:
-    loop = _edge("n", "n", Dense(np.array([[0.0, 1.0], [1.0, 0.0]])), delay=1, delays=np.array([[0, 1], [0, 0]]))
-    network = _network({"in": ((2,), None), "n": ((2,), _neuron(2, beta=0.0, threshold=0.5))}, [_edge("in", "n", Dense(np.eye(2))), loop])
+    loop = edge("n", "n", Dense(np.array([[0.0, 1.0], [1.0, 0.0]])), delay=1, delays=np.array([[0, 1], [0, 0]]))
+    net = network({"in": ((2,), None), "n": ((2,), neuron(2, beta=0.0, threshold=0.5))}, [edge("in", "n", Dense(np.eye(2))), loop])
     inputs = np.zeros((1, 6, 2), int)
     inputs[0, 0, 0] = 1
-    assert simulate(network, inputs).spikes["n"][0].tolist() == [[1, 0], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0]]
+    assert simulate(net, inputs).spikes["n"][0].tolist() == [[1, 0], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0]]
 
 
-def _reference(network: Network, inputs: np.ndarray) -> dict[str, np.ndarray]:
+def _reference(net: Network, inputs: np.ndarray) -> dict[str, np.ndarray]:
     """The same equations, one neuron, one step and one synapse matrix at a time."""
     steps = inputs.shape[0]
-    sent = {p.name: np.zeros((steps, p.size)) for p in network.populations}
-    sent[network.inputs[0]] = inputs.reshape(steps, -1).astype(float)
-    matrices = {p.name: p.connectivity.apply(np.eye(p.connectivity.in_size)).T for p in network.projections}
-    state = {p.name: np.zeros(p.size) for p in network.populations}
+    sent = {p.name: np.zeros((steps, p.size)) for p in net.populations}
+    sent[net.inputs[0]] = inputs.reshape(steps, -1).astype(float)
+    matrices = {p.name: p.connectivity.apply(np.eye(p.connectivity.in_size)).T for p in net.projections}
+    state = {p.name: np.zeros(p.size) for p in net.populations}
     for t in range(steps):
-        for population in network.populations:
+        for population in net.populations:
             n = population.neuron
             if n is None:
                 continue
             for k in range(population.size):
                 x = 0.0
-                for p in network.projections:
+                for p in net.projections:
                     if p.target == population.name:
                         x += (0 if p.bias is None else p.bias[k]) + (
                             matrices[p.name][k] @ sent[p.source][t - p.delay] if t >= p.delay else 0
@@ -160,23 +129,23 @@ def _reference(network: Network, inputs: np.ndarray) -> dict[str, np.ndarray]:
 
 def test_a_mixed_network_equals_the_equations_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     conv = Conv2d(_RNG.normal(size=(2, 1, 2, 2)), (1, 4, 4), (1, 1), (1, 0))
-    hidden, out = _neuron(conv.out_size, beta=0.8, threshold=0.9), _neuron(5, beta=0.9, drive=0.01, threshold=0.7)
+    hidden, out = neuron(conv.out_size, beta=0.8, threshold=0.9), neuron(5, beta=0.9, drive=0.01, threshold=0.7)
     sparse = _RNG.normal(size=(5, 5)) * (_RNG.random((5, 5)) < 0.4)
     sparse[2] = 0
     edges = [
-        _edge("in", "hidden", conv, bias=_RNG.normal(size=conv.out_size) * 0.1),
-        _edge("hidden", "out", Dense(_RNG.normal(size=(5, conv.out_size)))),
-        _edge("out", "out", Sparse.from_dense(sparse), delay=1),
-        _edge("in", "out", Sparse.from_dense(_RNG.normal(size=(5, 16)) * (_RNG.random((5, 16)) < 0.2)), delay=2),
+        edge("in", "hidden", conv, bias=_RNG.normal(size=conv.out_size) * 0.1),
+        edge("hidden", "out", Dense(_RNG.normal(size=(5, conv.out_size)))),
+        edge("out", "out", Sparse.from_dense(sparse), delay=1),
+        edge("in", "out", Sparse.from_dense(_RNG.normal(size=(5, 16)) * (_RNG.random((5, 16)) < 0.2)), delay=2),
     ]
-    network = _network({"in": ((1, 4, 4), None), "hidden": (conv.out_shape, hidden), "out": ((5,), out)}, edges)
+    net = network({"in": ((1, 4, 4), None), "hidden": (conv.out_shape, hidden), "out": ((5,), out)}, edges)
     inputs = (_RNG.random((7, 12, 1, 4, 4)) < 0.3).astype(np.uint8)
     monkeypatch.setattr(floating, "_CHUNK_BYTES", 8 * 12 * conv.out_size * 3)
     calls: list[tuple[int, int]] = []
-    run = simulate(network, inputs, record=["in", "hidden", "out"], progress=lambda done, total: calls.append((done, total)))
+    run = simulate(net, inputs, record=["in", "hidden", "out"], progress=lambda done, total: calls.append((done, total)))
     assert calls == [(3, 7), (6, 7), (7, 7)]
     for sample in range(7):
-        expected = _reference(network, inputs[sample])
+        expected = _reference(net, inputs[sample])
         for name, spikes in run.spikes.items():
             np.testing.assert_array_equal(spikes[sample], expected[name], err_msg=name)
     assert run.spikes["hidden"].sum() > 0
@@ -184,16 +153,16 @@ def test_a_mixed_network_equals_the_equations_written_out(monkeypatch: pytest.Mo
 
 
 def test_steps_cut_or_continue_the_input() -> None:
-    network = _single(_neuron(threshold=0.5))
+    net = single(neuron(threshold=0.5))
     inputs = np.ones((1, 3, 1), int)
-    assert simulate(network, inputs, steps=2).spikes["n"][0, :, 0].tolist() == [1, 1]
-    assert simulate(network, inputs, steps=5).spikes["n"][0, :, 0].tolist() == [1, 1, 1, 0, 0]
-    assert simulate(network, inputs, steps=0).spikes["n"].shape == (1, 0, 1)
+    assert simulate(net, inputs, steps=2).spikes["n"][0, :, 0].tolist() == [1, 1]
+    assert simulate(net, inputs, steps=5).spikes["n"][0, :, 0].tolist() == [1, 1, 1, 0, 0]
+    assert simulate(net, inputs, steps=0).spikes["n"].shape == (1, 0, 1)
 
 
 def test_an_output_that_does_not_spike_gives_its_potential() -> None:
-    network = _network({"in": ((1,), None), "n": ((2,), _neuron(2, spiking=False))}, [_edge("in", "n", Dense(np.array([[1.0], [-1.0]])))])
-    run = simulate(network, np.ones((3, 4, 1), int))
+    net = network({"in": ((1,), None), "n": ((2,), neuron(2, spiking=False))}, [edge("in", "n", Dense(np.array([[1.0], [-1.0]])))])
+    run = simulate(net, np.ones((3, 4, 1), int))
     assert run.spikes == {}
     assert run.v["n"][0].tolist() == [[1, -1], [2, -2], [3, -3], [4, -4]]
     assert run.counts().tolist() == [[4, -4]] * 3
@@ -201,9 +170,9 @@ def test_an_output_that_does_not_spike_gives_its_potential() -> None:
 
 
 def test_counts_and_accuracy_of_spikes() -> None:
-    network = _network({"in": ((2,), None), "n": ((2,), _neuron(2, threshold=0.5))}, [_edge("in", "n", Dense(np.eye(2)))])
+    net = network({"in": ((2,), None), "n": ((2,), neuron(2, threshold=0.5))}, [edge("in", "n", Dense(np.eye(2)))])
     inputs = np.array([[[1, 0], [1, 1]], [[0, 1], [0, 0]], [[1, 0], [0, 1]]])
-    run = simulate(network, inputs)
+    run = simulate(net, inputs)
     assert run.counts("n").tolist() == [[2, 1], [0, 1], [1, 1]]
     assert run.accuracy(np.array([0, 1, 0])) == 1.0
     assert run.accuracy(np.array([0, 1, 1])) == pytest.approx(2 / 3)
@@ -215,6 +184,7 @@ def test_counts_and_accuracy_of_spikes() -> None:
         (np.ones((1, 3, 2)), {}, "NM802", "(1, 3, 2)"),
         (np.ones(3), {}, "NM802", "samples, time"),
         (np.array([[["a"]]]), {}, "NM802", "numbers"),
+        (np.array([[[0.0], [np.nan]]]), {}, "NM802", "finite"),
         (np.ones((1, 3, 1)), {"record": ["m"]}, "NM004", "`m`"),
         (np.ones((1, 3, 1)), {"record": ["n:w"]}, "NM004", "n:w"),
         (np.ones((1, 3, 1)), {"record": ["in:v"]}, "NM004", "in:v"),
@@ -223,5 +193,77 @@ def test_counts_and_accuracy_of_spikes() -> None:
 )
 def test_wrong_use_is_a_diagnostic(inputs: np.ndarray, more: dict[str, Any], code: str, word: str) -> None:
     with pytest.raises(NmapError, match=re.escape(word)) as caught:
-        simulate(_single(_neuron()), inputs, **more)
+        simulate(single(neuron()), inputs, **more)
     assert [d.code for d in caught.value.diagnostics] == [code]
+
+
+def _two_ports() -> Network:
+    edges = [edge("left", "n", Dense(np.array([[1.0, 10.0]]))), edge("right", "n", Dense(np.array([[100.0]])))]
+    return network({"left": ((2,), None), "right": ((1,), None), "n": ((1,), neuron(beta=0.0, threshold=999.0))}, edges)
+
+
+def test_several_inputs_are_given_by_name() -> None:
+    left, right = np.array([[[1, 0], [1, 1]]]), np.array([[[0.5], [0.0]]])
+    run = simulate(_two_ports(), {"right": right, "left": left}, steps=3, record=["n:v", "left", "right"])
+    assert run.v["n"][0, :, 0].tolist() == [51.0, 11.0, 0.0]
+    assert run.spikes["left"].tolist() == [[[1, 0], [1, 1], [0, 0]]]
+    assert run.spikes["left"].dtype == np.int64
+    assert run.spikes["right"].ravel().tolist() == [0.5, 0.0, 0.0]
+    assert run.counts("right").tolist() == [[0.5]]
+
+
+def test_one_input_may_be_given_by_name_too() -> None:
+    assert simulate(single(neuron(threshold=0.5)), {"in": np.ones((1, 2, 1), int)}).spikes["n"].ravel().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (np.ones((1, 3, 2)), ["2 inputs (`left`, `right`)"]),
+        ({"left": np.ones((1, 3, 2))}, ["lack the input `right`"]),
+        ({}, ["lack the inputs `left`, `right`"]),
+        ({"left": np.ones((1, 3, 2)), "rigth": np.ones((1, 3, 1))}, ["`rigth`", "lack the input `right`"]),
+        ({"left": np.ones((1, 3, 2)), "right": np.ones((1, 4, 1))}, ["different numbers"]),
+        ({"left": np.ones((1, 3, 1)), "right": np.ones((1, 3, 2))}, ["inputs of `left`", "inputs of `right`"]),
+    ],
+)
+def test_inputs_that_do_not_fit_several_ports(inputs: Any, words: list[str]) -> None:
+    with pytest.raises(NmapError) as caught:
+        simulate(_two_ports(), inputs)
+    found = caught.value.diagnostics
+    assert [d.code for d in found] == ["NM802"] * len(words)
+    assert all(word in d.message for word, d in zip(words, found, strict=True))
+
+
+def test_an_unknown_input_is_told_the_nearest_name() -> None:
+    with pytest.raises(NmapError) as caught:
+        simulate(_two_ports(), {"left": np.ones((1, 1, 2)), "rigth": np.ones((1, 1, 1))})
+    assert caught.value.diagnostics[0].help == ("nearest name: `right`",)
+
+
+def test_delays_per_synapse_of_a_sparse_projection() -> None:
+    weights = Sparse.from_dense(np.array([[1.0, 0.0, 4.0], [0.0, 2.0, 0.0]]))
+    net = network(
+        {"in": ((3,), None), "n": ((2,), neuron(2, beta=0.0, threshold=99.0))}, [edge("in", "n", weights, delays=np.array([0, 3, 1]))]
+    )
+    inputs = np.zeros((1, 5, 3), int)
+    inputs[0, 0] = 1
+    assert simulate(net, inputs, record=["n:v"]).v["n"][0].tolist() == [[1, 0], [0, 2], [0, 0], [4, 0], [0, 0]]
+
+
+def test_silent_neurons_send_their_potential() -> None:
+    """An integrator (v = 0.5 v + x) feeds a neuron in the same step, and a loop one step later."""
+    net = network(
+        {"in": ((1,), None), "li": ((1,), neuron(beta=0.5, spiking=False)), "n": ((1,), neuron(beta=0.0, threshold=1.4))},
+        [edge("in", "li", Dense(np.ones((1, 1)))), edge("li", "n", Dense(np.array([[0.5]])))],
+    )
+    inputs = np.array([[[2.0], [2.0], [0.0]]])
+    run = simulate(net, inputs, record=["li", "li:spikes", "n", "n:v"])
+    assert run.v["li"].ravel().tolist() == [2.0, 3.0, 1.5]
+    assert run.spikes["li"].ravel().tolist() == [0, 0, 0]
+    assert run.spikes["n"].ravel().tolist() == [0, 1, 0]
+    back = network(
+        {"in": ((1,), None), "n": ((1,), neuron(beta=0.0, spiking=False))},
+        [edge("in", "n", Dense(np.ones((1, 1)))), edge("n", "n", Dense(np.array([[-0.5]])), delay=1)],
+    )
+    assert simulate(back, inputs).v["n"].ravel().tolist() == [2.0, 1.0, -0.5]

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmap.diagnostics import NmapError
+from nmap.diagnostics import Findings, NmapError
+from nmap.network import Conventions, Network
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingProblem, PackingSolution, check_packing
 from nmap.place.problem import PlacementProblem, PlacementSolution, placement_cost
+from nmap.simulate.floating import simulate
 from nmap.target.registry import find_partitioner
 from nmap.testing import PartitionerConformance, TargetConformance
-from nmap.testing.networks import RANDOM_NETWORKS, random_inputs
+from nmap.testing.networks import FOREIGN_NETWORKS, FOREIGN_OFFENDERS, RANDOM_NETWORKS, random_inputs, random_ports
 from nmap.testing.problems import best_placement, overfull_packing, packing, placement
 from nmap_toy import Toy
 from nmap_toy.kernels import LifKernel
@@ -85,6 +87,45 @@ class Undocumented(Toy):
         return (lambda network, spec, options, findings: None,)
 
 
+class IgnoresLags(Toy):
+    def quantize(self, network: Any, options: Any, findings: Any) -> Any:
+        return super().quantize(replace(network, conventions=replace(network.conventions, lag=0)), options, findings)
+
+
+class NoModelRule(Toy):
+    @property
+    def rules(self) -> Any:
+        return tuple(rule for rule in super().rules if rule.__name__ != "model")
+
+
+class NamesTheFirst(Toy):
+    @property
+    def rules(self) -> Any:
+        def first_error(rule: Any) -> Any:
+            def checked(network: Any, spec: Any, options: Any, findings: Any) -> None:
+                found = Findings()
+                rule(network, spec, options, found)
+                findings.extend(tuple(found)[:1])
+            return checked
+        return tuple(first_error(rule) for rule in super().rules)
+
+
+class ApproximatesUnasked(Toy):
+    @property
+    def rules(self) -> Any:
+        def told(network: Any, spec: Any, options: Any, findings: Any) -> None:
+            findings.warning("NM205", "several spikes become one")
+        return (*super().rules, told)
+
+
+class TakesEveryConvention(Toy):
+    """Drops what the rules on conventions would refuse."""
+
+    @property
+    def rules(self) -> Any:
+        return tuple(rule for rule in super().rules if rule.__name__ not in ("conventions", "reset", "decay"))
+
+
 def test_the_toy_itself_passes() -> None:
     toy = Toy()
     SUITE.test_is_a_target(toy)
@@ -113,6 +154,47 @@ def test_rules_that_stop_at_the_first_offence_are_found() -> None:
         SUITE.test_rules_name_every_offender_at_once(StopsAtTheFirst())
     with pytest.raises(AssertionError):
         SUITE.test_rules_explain_themselves(Undocumented())
+
+
+@pytest.mark.parametrize(("broken", "kind"), [
+    (IgnoresLags, "lag"), (IgnoresLags, "lag of 3"), (NamesTheFirst, "resonator"), (NamesTheFirst, "silent"), (NamesTheFirst, "delta"),
+    (ApproximatesUnasked, "lag"), (TakesEveryConvention, "floor"), (TakesEveryConvention, "multiple"),
+    (TakesEveryConvention, "early reset"), (TakesEveryConvention, "late bias"),
+])
+def test_foreign_models_that_are_not_refused_properly_are_found(broken: type[Toy], kind: str) -> None:
+    SUITE.test_what_a_chip_may_lack_is_taken_or_refused_by_name(Toy(), kind)
+    with pytest.raises(AssertionError):
+        SUITE.test_what_a_chip_may_lack_is_taken_or_refused_by_name(broken(), kind)
+
+
+@pytest.mark.parametrize("kind", ["resonator", "sigma delta", "izhikevich"])
+def test_a_target_that_forgets_foreign_models_does_not_pass(kind: str) -> None:
+    with pytest.raises(TypeError, match="which the rules refuse"):
+        SUITE.test_what_a_chip_may_lack_is_taken_or_refused_by_name(NoModelRule(), kind)
+
+
+def without(network: Network, kind: str) -> Network:
+    """Return the network as a target would compute it that does not know the convention."""
+    if kind == "late bias":
+        return replace(network, projections=tuple(replace(p, bias_from=0) for p in network.projections))
+    return replace(network, conventions=Conventions(network.conventions.dt, network.conventions.reset))
+
+
+@pytest.mark.parametrize("kind", ["early reset", "floor", "lag", "lag of 3", "late bias", "multiple"])
+def test_the_networks_of_a_convention_show_it(kind: str) -> None:
+    """Whoever ignored the convention would spike elsewhere, so often that the suite's comparison fails."""
+    network = FOREIGN_NETWORKS[kind]()
+    inputs, names = random_ports(network, 0), ["first", "second"]
+    as_stated, ignored = (simulate(made, inputs, record=names).spikes for made in (network, without(network, kind)))
+    assert min(float(np.mean(as_stated[name] == ignored[name])) for name in names) < 0.92
+
+
+@pytest.mark.parametrize("kind", sorted(FOREIGN_NETWORKS))
+def test_foreign_networks_keep_the_contract_and_name_their_offenders(kind: str) -> None:
+    network = FOREIGN_NETWORKS[kind]()
+    network.check()
+    known = {p.name for p in network.populations} | {p.name for p in network.projections}
+    assert set(FOREIGN_OFFENDERS[kind]) <= known
 
 
 def test_what_changes_from_call_to_call_is_found() -> None:

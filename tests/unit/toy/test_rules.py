@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from nmap.connectivity import Conv2d, Dense
-from nmap.diagnostics import Diagnostic, Findings
-from nmap.network import Conventions, Network, Neuron, Projection, Provenance
+from nmap.diagnostics import Diagnostic, Findings, NmapError
+from nmap.network import Conventions, Model, Network, Neuron, Projection, Provenance, Resonator
 from nmap.options import Options
-from nmap.testing.networks import RANDOM_NETWORKS, build, lif
+from nmap.rules import run_rules
+from nmap.simulate.fixed import simulate
+from nmap.testing.networks import FOREIGN_NETWORKS, RANDOM_NETWORKS, build, lif
 from nmap_toy import TARGET
 
 
@@ -22,7 +25,7 @@ def neuron(alpha=0.0, gain_in=1.0, gain_v=1.0, beta=0.5, threshold=1.0, v_reset=
     return Neuron("N", *(np.array([x]) for x in values), spiking=spiking)
 
 
-def chain(*neurons: Neuron, conventions: Conventions | None = None, delays: tuple[int, ...] = ()) -> Network:
+def chain(*neurons: Model, conventions: Conventions | None = None, delays: tuple[int, ...] = ()) -> Network:
     names = ["input", *(f"p{k}" for k in range(len(neurons)))]
     populations = {"input": ((1,), None)} | {f"p{k}": ((1,), n) for k, n in enumerate(neurons)}
     projections = [
@@ -90,3 +93,66 @@ def test_a_convolution_has_one_delay() -> None:
     delayed = Projection("c", "input", "a", Conv2d(np.ones((1, 1, 1, 1)), (1, 2, 2)), None, 0, Provenance("conv.nir", "/c"), np.ones(4))
     found = judge(Network(net.file, net.format, net.sha256, net.populations, (delayed,), net.inputs, net.outputs, net.conventions))
     assert [d.code for d in found] == ["NM204"]
+
+
+def test_foreign_models_are_refused_by_population_beside_everything_else() -> None:
+    for kind, feature in (("resonator", "resonate-and-fire"), ("izhikevich", "resonate-and-fire"), ("sigma delta", "sigma-delta"),
+                          ("adaptive", "adaptive thresholds")):
+        network = FOREIGN_NETWORKS[kind]()
+        found = [d for d in judge(network) if d.code == "NM201"]
+        assert [d.where for d in found] == [f"{network.file}:/first", f"{network.file}:/second"]
+        assert all(feature in d.message and d.why for d in found)
+    both = judge(chain(neuron(alpha=0.5), Resonator("RF", *(np.array([x]) for x in (0.9, 0.1, 1.0, 0.0)), firing="phase")))
+    assert [(d.code, d.where) for d in both] == [("NM201", "chain.nir:/p1"), ("NM201", "chain.nir:/p0")]
+
+
+@pytest.mark.parametrize(("kind", "code", "words"), [
+    ("multiple", "NM202", "`first`, `second` may send several spikes"), ("floor", "NM202", "`first`, `second` may fall to the floor"),
+    ("late bias", "NM203", "`first->second` begins in step 8"), ("complex weights", "NM203", "carries complex weights"),
+    ("early reset", "NM202", "resets by `subtract`"), ("delay of 1000", "NM204", "999 steps"), ("relay", "NM201", "never fires"),
+])
+def test_conventions_that_the_toy_has_not_are_refused(kind: str, code: str, words: str) -> None:
+    found = judge(FOREIGN_NETWORKS[kind]())
+    assert any(d.code == code and d.severity == "error" and words in d.message for d in found), found
+
+
+def test_a_loop_s_and_a_leak_s_remedies_become_one_command() -> None:
+    one = Dense(np.ones((1, 1)))
+    loop = build(
+        "loop.nir", {"input": ((1,), None), "a": ((1,), lif(1, beta=0.9)), "b": ((1,), lif(1))},
+        [("input", "a", one, None, 0), ("a", "b", one, None, 0), ("b", "a", one, None, 1)],
+    )
+    with pytest.raises(NmapError) as caught:
+        run_rules(loop, TARGET, Options(), Findings())
+    assert [(d.code, d.help[0].split(" takes")[0]) for d in caught.value.diagnostics] == [
+        ("NM205", "--approximate delay,leak"), ("NM204", "--approximate delay,leak"),
+    ]
+    run_rules(loop, TARGET, Options(approximate=frozenset({"delay", "leak"})), Findings())
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_spikes_that_lag_are_exact(lag: int) -> None:
+    """Integer weights and no leak, computed by hand in a loop; the edge into `p1` and the loop of `p1` are lag steps slower."""
+    made = build(
+        "lag.nir", {"input": ((2,), None), "p0": ((2,), lif(2, beta=1.0, threshold=9.0)), "p1": ((1,), lif(1, beta=1.0, threshold=12.0))},
+        [
+            ("input", "p0", Dense(np.array([[7.0, -2.0], [1.0, 5.0]])), None, 0), ("p0", "p1", Dense(np.array([[7.0, 4.0]])), None, 0),
+            ("p1", "p1", Dense(np.array([[-3.0]])), None, 1),
+        ], conventions=Conventions(1e-3, lag=lag),
+    )
+    x = (np.random.default_rng(lag).random((80, 2)) < 0.5).astype(np.int64)
+    v, w = np.zeros(2), 0.0
+    sent, out = np.zeros((80 + lag, 2), int), np.zeros(80 + lag, int)
+    for t in range(80):
+        v = v + made.projections[0].connectivity.weights @ x[t]
+        w += made.projections[1].connectivity.weights[0] @ sent[t] - (3 * out[t - 1] if t else 0)
+        sent[t + lag], out[t + lag] = v > 9, w > 12
+        v, w = np.where(v > 9, 0, v), 0.0 if w > 12 else w
+    assert judge(made) == []
+    quantized = TARGET.quantize(made, Options(), Findings())
+    trace = simulate(quantized, TARGET.kernels, x[None], 80 + quantized.latency, record=["p0", "p1"])
+    for name, wanted in (("p0", sent[:80]), ("p1", out[:80, None])):
+        late = quantized[name].latency
+        assert late >= 0
+        assert wanted.sum() > 5
+        np.testing.assert_array_equal(trace.spikes[name][0, late : late + 80], wanted)

@@ -1,0 +1,258 @@
+"""Careful access to a NumPy `.npz` file that nobody vouches for.
+
+Nothing in it is executed (no pickles), sizes are checked before memory is asked for, and an array can be read in order, piece by piece,
+so that it need not fit in memory.
+"""
+
+from __future__ import annotations
+
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmap.connectivity import Array
+from nmap.diagnostics import Diagnostic, Findings, NmapError
+
+__all__ = ["MAX_WHOLE_BYTES", "READ_ERRORS", "Archive", "Member", "Reader", "check_stamp", "damaged", "stamp"]
+
+MAX_WHOLE_BYTES = 2**28
+"""Largest size of an array that is read whole (labels, offsets), in bytes."""
+MAX_TURNED_BYTES = 2**30
+"""Largest size of an array in Fortran order, which has to be read whole, in bytes."""
+HELD_BYTES = 2**26
+"""Arrays up to this size, in bytes, are kept in memory after they were read once."""
+# Deflate cannot exceed 1032:1; anything beyond is a declaration without storage behind it.
+_MAX_RATIO = 1100
+_SLACK = 2**12
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+)
+"""What zipfile, NumPy's header parser and h5py raise for damaged content."""
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_stamp(path: Path, mark: tuple[int, ...]) -> None:
+    """Check that a file is still the one that was checked before.
+
+    Raises:
+        NmapError: NM801, it is not.
+    """
+    with damaged(path):
+        if stamp(path) != mark:
+            raise NmapError(Diagnostic("NM801", "error", f"`{path}` was changed while it was being read", where=str(path)))
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise for damaged content into NM801."""
+    try:
+        yield
+    except READ_ERRORS as error:
+        raise NmapError(Diagnostic(
+            "NM801", "error", f"`{path}` cannot be read", where=str(path), why=str(error) or type(error).__name__
+        )) from error
+
+
+class Archive:
+    """An `.npz` file's members; only headers are read until a member is asked for its data.
+
+    Args:
+        path: the file; `zipfile.is_zipfile` holds.
+        findings: receives the diagnostics.
+
+    Raises:
+        any of `READ_ERRORS`: the archive's directory is damaged.
+    """
+
+    def __init__(self, path: Path, findings: Findings) -> None:
+        self.path, self.findings, self.mark = path, findings, stamp(path)
+        self._size = self.mark[2]
+        self._members: dict[str, Member | None] = {}
+        with zipfile.ZipFile(path) as archive:
+            self._entries = {info.filename: info for info in archive.infolist()}
+
+    def __contains__(self, key: str) -> bool:
+        return f"{key}.npy" in self._entries
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of all members, arrays without their ending."""
+        return tuple(sorted(name.removesuffix(".npy") for name in self._entries))
+
+    def holds_file(self, name: str) -> bool:
+        """Return whether a member of exactly that file name exists."""
+        return name in self._entries
+
+    def member(self, key: str) -> Member | None:
+        """Return an array that is really stored; None (with NM801 unless it is absent) otherwise."""
+        if key not in self._members:
+            self._members[key] = self._checked(key) if key in self else None
+        return self._members[key]
+
+    def whole(self, key: str) -> Array | None:
+        """Return a small array; None (with NM801 unless it is absent) otherwise."""
+        member = self.member(key)
+        if member is None:
+            return None
+        if member.bytes > MAX_WHOLE_BYTES:
+            self.findings.error(
+                "NM801", f"`{key}` of shape {member.shape} is beyond the limit of {MAX_WHOLE_BYTES} bytes", where=f"{self.path}:{key}",
+                help=("run the samples in several files",),
+            )
+            return None
+        try:
+            with member.open() as reader:
+                values = reader.take(prod(member.shape))
+        except NmapError as error:
+            self.findings.extend(error.diagnostics)
+            return None
+        return values.reshape(member.shape)
+
+    def _checked(self, key: str) -> Member | None:
+        info, where, findings = self._entries[f"{key}.npy"], f"{self.path}:{key}", self.findings
+        if info.flag_bits & 1:
+            findings.error("NM801", f"`{key}` is encrypted", where=where)
+            return None
+        try:
+            with damaged(self.path), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
+                shape, dtype, fortran_order = _header(stream)
+        except NmapError as error:
+            findings.extend(replace(d, where=where) for d in error.diagnostics)
+            return None
+        if dtype.hasobject:
+            findings.error(
+                "NM801",
+                f"`{key}` is pickled Python objects, which are not loaded from a file",
+                where=where,
+                why="unpickling runs code that the file contains",
+                help=("store a plain integer array",),
+            )
+            return None
+        declared = prod(shape) * dtype.itemsize
+        if info.compress_size > self._size or declared > info.compress_size * _MAX_RATIO + _SLACK or declared > info.file_size:
+            findings.error(
+                "NM801",
+                f"`{key}` declares {declared} bytes that the file does not hold",
+                where=where,
+                why=f"{info.compress_size} bytes are stored",
+            )
+            return None
+        if fortran_order and len(shape) > 1 and declared > MAX_TURNED_BYTES:
+            findings.error(
+                "NM801",
+                f"`{key}` of {declared} bytes is stored in Fortran order, which cannot be read piece by piece",
+                where=where,
+                why=f"the limit for such arrays is {MAX_TURNED_BYTES} bytes",
+                help=(f"store `np.ascontiguousarray({key})`",),
+            )
+            return None
+        return Member(self, key, info, shape, dtype, fortran_order)
+
+
+class Member:
+    """One stored array.
+
+    Args:
+        archive: where it is stored.
+        key: its name.
+        info: its entry in the archive.
+        shape, dtype, fortran_order: from its header.
+    """
+
+    def __init__(
+        self, archive: Archive, key: str, info: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype[Any], fortran_order: bool
+    ) -> None:
+        self.key, self.shape, self.dtype = key, shape, dtype
+        self.fortran_order = fortran_order and len(shape) > 1
+        self.where = f"{archive.path}:{key}"
+        self._path, self._mark, self._info = archive.path, archive.mark, info
+        self._held: Array | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of the array in memory."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @contextmanager
+    def open(self) -> Iterator[Reader]:
+        """Give the elements in C order.
+
+        Raises:
+            NmapError: NM801, the file was changed or is damaged; also from the reader.
+        """
+        with ExitStack() as stack:
+            if self._held is None:
+                check_stamp(self._path, self._mark)
+                with damaged(self._path):
+                    stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(self._path)).open(self._info))
+                    _header(stream)
+                reader = Reader(self._path, self.dtype, stream, None)
+                if self.bytes > HELD_BYTES and not self.fortran_order:
+                    yield reader
+                    return
+                whole = reader.take(prod(self.shape))
+                self._held = whole.reshape(self.shape, order="F").ravel(order="C") if self.fortran_order else whole
+        yield Reader(self._path, self.dtype, None, self._held)
+
+
+class Reader:
+    """Elements of an array, one after the other."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], stream: Any, held: Array | None) -> None:
+        self._path, self._stream, self._dtype, self._held, self._done = path, stream, dtype, held, 0
+
+    def take(self, count: int) -> Array:
+        """Return the next `count` elements, (count,), read-only.
+
+        Raises:
+            NmapError: NM801, the data is damaged or ends early.
+        """
+        if self._held is not None:
+            self._done += count
+            return self._held[self._done - count : self._done]
+        with damaged(self._path):
+            content = self._stream.read(count * self._dtype.itemsize)
+            if len(content) != count * self._dtype.itemsize:
+                raise ValueError("the data of an array ends early")
+            return np.frombuffer(content, self._dtype, count)
+
+
+def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    version = np.lib.format.read_magic(stream)
+    with warnings.catch_warnings():
+        # NumPy warns about headers written by Python 2, which it reads all the same.
+        warnings.simplefilter("ignore", UserWarning)
+        if version == (1, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+        else:
+            raise ValueError(f"version {version[0]}.{version[1]} of the .npy format holds no plain integers")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"the header declares the shape {shape}")
+    return tuple(int(n) for n in shape), dtype, fortran_order

@@ -1,0 +1,188 @@
+"""Samples as commands see them: how many, how long, their values' range, and their content in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from nmap.connectivity import Array, frozen_array
+from nmap.diagnostics import Diagnostic
+
+__all__ = ["CHUNK_BYTES", "MAX_SAMPLE_BYTES", "Found", "Samples", "Source", "Tally", "fitted", "in_memory"]
+
+CHUNK_BYTES = 2**26
+"""Samples are handed out in chunks of at most this size in bytes, or one by one where a single one is larger."""
+MAX_SAMPLE_BYTES = 2**30
+"""Largest size of one sample of one input as a dense 32-bit array, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the samples of one input hold.
+
+    Args:
+        low, high: range of the values, 0 included.
+        events: number of events; None where the file holds a value for every time step.
+        merged: events that share their neuron and time step with another one.
+    """
+
+    low: int
+    high: int
+    events: int | None = None
+    merged: int = 0
+
+
+class Source(Protocol):
+    """What one input of the network receives."""
+
+    def tally(self, steps: int) -> Tally:
+        """Return what the first `steps` time steps hold; reads everything once.
+
+        Raises:
+            NmapError: NM801, the file is damaged.
+        """
+
+    def chunks(self, size: int, steps: int) -> Iterator[Array]:
+        """Yield all samples in order, `size` at a time: (samples, steps, neurons) int32; cut, or continued with silence, to `steps`.
+
+        Raises:
+            NmapError: NM801, the file was changed or is damaged.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file holds for one input.
+
+    Args:
+        source: the values.
+        samples: how many.
+        steps: how long.
+        open_end: True where more steps of silence may follow, since a list of events states no end.
+        where: place in the file.
+        rule: what became of times and of events that fall together, as a phrase; None where the file holds spikes on a grid.
+    """
+
+    source: Source
+    samples: int
+    steps: int
+    open_end: bool
+    where: str
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Values in memory, (samples, time, neurons) of any integer type."""
+
+    values: Array
+
+    def tally(self, steps: int) -> Tally:
+        """See `Source.tally`."""
+        return Tally(*_range(self.values[:, :steps]))
+
+    def chunks(self, size: int, steps: int) -> Iterator[Array]:
+        """See `Source.chunks`."""
+        for start in range(0, self.values.shape[0], size):
+            yield fitted(self.values[start : start + size], steps)
+
+
+def _range(values: Array) -> tuple[int, int]:
+    return (min(0, int(values.min())), max(0, int(values.max()))) if values.size else (0, 0)
+
+
+def fitted(values: Array, steps: int) -> Array:
+    """Return (samples, time, neurons) as int32 with the time axis cut to `steps`, or continued with silence."""
+    if values.shape[1] >= steps:
+        return np.ascontiguousarray(values[:, :steps], np.int32)
+    out = np.zeros((values.shape[0], steps, values.shape[2]), np.int32)
+    out[:, : values.shape[1]] = values
+    return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples of a network. Their content is read in pieces, as often as it is asked for; it need not fit in memory.
+
+    Args:
+        samples: number of samples.
+        steps: time steps of each of them.
+        shapes: shape of each input by name, in the network's order.
+        sources: what each input receives.
+        low, high: smallest and largest value of all inputs.
+        labels: (samples,) int64, read-only, or None.
+        scored: the output whose neurons the labels number.
+        sha256: of the file.
+        name: the file's name.
+        diagnostics: notes about how the file was read.
+    """
+
+    samples: int
+    steps: int
+    shapes: Mapping[str, tuple[int, ...]]
+    sources: Mapping[str, Source]
+    low: int
+    high: int
+    labels: Array | None
+    scored: str | None
+    sha256: str
+    name: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def bytes_each(self) -> int:
+        """Size of one sample of all inputs as dense 32-bit arrays."""
+        return 4 * self.steps * sum(prod(shape) for shape in self.shapes.values())
+
+    def chunks(self, size: int | None = None) -> Iterator[dict[str, Array]]:
+        """Yield all samples in order, by input: (samples, steps, *shape) int32; 0 is no spike, larger values are graded spikes.
+
+        Args:
+            size: samples per chunk; fewer where `CHUNK_BYTES` says so. None for as many as that allows.
+
+        Raises:
+            NmapError: NM801, the file was changed since it was checked.
+        """
+        most = max(1, CHUNK_BYTES // max(1, self.bytes_each))
+        size = most if size is None else max(1, min(size, most))
+        streams = [source.chunks(size, self.steps) for source in self.sources.values()]
+        for parts in zip(*streams, strict=True):
+            yield {
+                name: part.reshape(*part.shape[:2], *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+            }
+
+    def first(self, count: int) -> dict[str, Array]:
+        """Return the first `count` samples by input; fewer where they are larger than `CHUNK_BYTES`."""
+        return {name: values[:count] for name, values in next(self.chunks(count)).items()}
+
+    @property
+    def inputs(self) -> Array:
+        """All samples of the only input, (samples, steps, *shape) int32, in memory.
+
+        Raises:
+            ValueError: there are several inputs.
+        """
+        (name,) = self.shapes
+        values = np.concatenate([part[name] for part in self.chunks()])
+        return frozen_array(values, np.int32)
+
+
+def in_memory(inputs: Mapping[str, Array], **more: Any) -> Samples:
+    """Return samples that lie in memory.
+
+    Args:
+        inputs: (samples, time, *shape) integers by input.
+        more: `labels`, `scored`, `sha256` and `name`.
+    """
+    some = next(iter(inputs.values()))
+    ranges = [_range(v) for v in inputs.values()]
+    return Samples(
+        samples=some.shape[0], steps=some.shape[1], shapes={name: v.shape[2:] for name, v in inputs.items()},
+        sources={name: Held(v.reshape(*v.shape[:2], -1)) for name, v in inputs.items()},
+        low=min(low for low, _ in ranges), high=max(high for _, high in ranges),
+        **{"labels": None, "scored": None, "sha256": "", "name": "", **more},
+    )

@@ -1,0 +1,149 @@
+"""What Loihi 2 refuses: every model and convention by name, all populations at once, and the one command that would do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nmap.connectivity import Dense
+from nmap.diagnostics import Exit, Findings, NmapError
+from nmap.network import Conventions, Network
+from nmap.options import Options
+from nmap.rules import run_rules
+from nmap.testing.networks import FOREIGN_NETWORKS, build, lif
+from nmap_loihi2 import TARGET
+
+
+def refused(network: Network, *approximate: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return (code, message, help) of every error; each names a place and says why."""
+    with pytest.raises(NmapError) as caught:
+        run_rules(network, TARGET, Options(approximate=frozenset(approximate)), Findings())
+    assert caught.value.exit_status == Exit.DOES_NOT_FIT
+    assert all(d.where and d.why for d in caught.value.diagnostics)
+    return [(d.code, d.message, d.help) for d in caught.value.diagnostics]
+
+
+@pytest.mark.parametrize(("kind", "code", "words"), [
+    ("adaptive", "NM201", "no adaptive threshold (2 populations: `first`, `second`)"),
+    ("resonator", "NM201", "no resonate-and-fire neuron (2 populations: `first`, `second`)"),
+    ("izhikevich", "NM201", "no resonate-and-fire neuron (2 populations: `first`, `second`)"),
+    ("delta", "NM201", "no sigma-delta neuron (2 populations: `first`, `second`)"),
+    ("sigma", "NM201", "no sigma-delta neuron (2 populations: `first`, `second`)"),
+    ("sigma delta", "NM201", "no sigma-delta neuron (2 populations: `first`, `second`)"),
+    ("silent", "NM201", "no non-spiking neuron whose state can be sent (2 populations: `first`, `second`)"),
+    ("relay", "NM201", "passes sums on without a neuron (2 populations: `first`, `second`)"),
+    ("multiple", "NM202", "at most one spike in a step"),
+    ("floor", "NM202", "stop at -1 times the threshold (2 populations: `first`, `second`)"),
+    ("early reset", "NM202", "reset by subtraction (2 populations: `first`, `second`)"),
+    ("delay of 1000", "NM204", "needs a synaptic delay of 999 steps"),
+])
+def test_every_foreign_model_and_convention_is_refused_by_name(kind: str, code: str, words: str) -> None:
+    found = refused(FOREIGN_NETWORKS[kind]())
+    assert any(c == code and words in message for c, message, _ in found), found
+
+
+@pytest.mark.parametrize("kind", ["lag", "lag of 3", "late bias"])
+def test_what_is_exact_is_taken_without_a_word(kind: str) -> None:
+    findings = Findings()
+    run_rules(FOREIGN_NETWORKS[kind](), TARGET, Options(), findings)
+    assert len(findings) == 0
+
+
+def test_complex_weights_are_told_beside_the_neurons_they_feed() -> None:
+    found = refused(FOREIGN_NETWORKS["complex weights"]())
+    assert [code for code, _, _ in found] == ["NM201", "NM203"]
+    assert "2 projections: `input->first.imaginary`, `first->second.imaginary`" in found[1][1]
+
+
+def test_an_adaptive_resonator_is_told_as_both() -> None:
+    found = refused(FOREIGN_NETWORKS["adaptive resonator"]())
+    assert ["resonate" in message for _, message, _ in found] == [True, False]
+
+
+def test_rules_about_decays_look_at_integrating_neurons_and_run_beside_foreign_ones() -> None:
+    """A network with a resonator, an unstable LIF and a reset of its own: all three are told, nothing crashes."""
+    foreign = FOREIGN_NETWORKS["resonator"]()
+    odd = build(
+        "odd.nir", {"input": ((2,), None), "first": ((2,), foreign["first"].neuron), "second": ((2,), lif(2, beta=1.5))},
+        [("input", "first", Dense(np.eye(2)), None, 0), ("first", "second", Dense(np.eye(2)), np.ones(2), 0)],
+        conventions=Conventions(1e-3, "subtract"),
+    )
+    found = refused(odd)
+    assert [code for code, _, _ in found] == ["NM201", "NM305", "NM202"]
+    # The reset is that of the LIF only.
+    assert "1 population: `second`" in found[2][1]
+
+
+def sinabs() -> Network:
+    """A network under Sinabs' conventions with a loop too short for its hops: four approximations are needed."""
+    one = Dense(np.ones((1, 1)))
+    made = build(
+        "cnn.nir", {"input": ((1,), None), "a": ((1,), lif(1)), "b": ((1,), lif(1))},
+        [("input", "a", one, None, 0), ("a", "b", one, None, 0), ("b", "a", Dense(-np.ones((1, 1))), None, 1)],
+    )
+    return replace(made, conventions=Conventions(None, "subtract", "exact", ">=", multiple=True, floor=-1.0))
+
+
+def test_every_remedy_is_the_one_command_that_works() -> None:
+    found = refused(sinabs())
+    assert [code for code, _, _ in found] == ["NM202", "NM202", "NM202", "NM204"]
+    assert {helps[0].split()[1] for _, _, helps in found} == {"delay,floor,multiple,reset"}
+    # What is already allowed stays in the command.
+    again = refused(sinabs(), "reset", "multiple")
+    assert len(again) == 2
+    assert {helps[0].split()[1] for _, _, helps in again} == {"delay,floor,multiple,reset"}
+    flags = again[0][2][0].split()[1].split(",")
+    run_rules(sinabs(), TARGET, Options(approximate=frozenset(flags)), Findings())
+
+
+def test_allowed_approximations_are_told_one_by_one_and_networks_without_need_for_them_are_silent() -> None:
+    findings, every = Findings(), Options(approximate=frozenset({"reset", "multiple", "floor", "delay"}))
+    run_rules(sinabs(), TARGET, every, findings)
+    assert [(d.code, d.severity) for d in findings] == [("NM205", "warning")] * 3
+    TARGET.quantize(sinabs(), every, findings)
+    assert [d.code for d in findings if d.severity == "warning"] == ["NM205"] * 4
+    plain = Findings()
+    run_rules(build("p.nir", {"input": ((1,), None), "a": ((1,), lif(1))}, [("input", "a", Dense(np.ones((1, 1))), None, 0)]),
+              TARGET, every, plain)
+    assert len(plain) == 0
+
+
+def test_a_floor_that_no_membrane_can_meet_asks_for_nothing() -> None:
+    plain = build("p.nir", {"input": ((1,), None), "a": ((1,), lif(1))}, [("input", "a", Dense(np.ones((1, 1))), None, 0)],
+                  conventions=Conventions(1e-3, floor=-1.0))
+    run_rules(plain, TARGET, Options(), Findings())
+    with pytest.raises(NmapError, match="membranes have no lower bound"):
+        run_rules(plain, TARGET, Options(payload=(-1, 1)), Findings())
+
+
+def test_a_single_approximation_keeps_its_own_words() -> None:
+    (found,) = refused(FOREIGN_NETWORKS["floor"]())
+    assert found[2][0] == "--approximate floor leaves the bound out and measures what that costs on --input"
+
+
+def test_conventions_do_not_concern_who_never_resets() -> None:
+    """Silent populations and foreign models have no reset, floor or number of spikes of the network's conventions."""
+    network = FOREIGN_NETWORKS["silent and delayed"]()
+    assert [code for code, _, _ in refused(network)] == ["NM201"]
+    adaptive = replace(FOREIGN_NETWORKS["adaptive"](), conventions=Conventions(1e-3, "subtract", multiple=True, floor=-1.0))
+    assert [code for code, _, _ in refused(adaptive)] == ["NM201"]
+
+
+def test_features_and_approximations_are_stated() -> None:
+    levels = {name: feature.level for name, feature in TARGET.spec.features.items()}
+    assert {name: levels[name] for name in (
+        "adaptive_threshold", "resonator", "sigma_delta", "li", "relay", "complex_weights", "multiple_spikes", "voltage_floor",
+        "early_reset", "spike_lag", "late_bias",
+    )} == {
+        **dict.fromkeys(("adaptive_threshold", "resonator", "sigma_delta", "li", "relay", "complex_weights"), "refused"),
+        **dict.fromkeys(("multiple_spikes", "voltage_floor", "early_reset"), "approximate"), "spike_lag": "exact", "late_bias": "exact",
+    }
+    assert set(TARGET.spec.approximations) == {"reset", "multiple", "floor", "delay"}
+
+
+def test_a_population_that_the_rules_refuse_is_not_quantized_as_something_else() -> None:
+    for kind in ("resonator", "sigma"):
+        with pytest.raises(TypeError, match="which the rules refuse"):
+            TARGET.quantize(FOREIGN_NETWORKS[kind](), Options(), Findings())
