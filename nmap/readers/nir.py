@@ -446,6 +446,14 @@ class _Reader:
             self.findings.error("NM108", "the graph has no Input node", where=top)
         if not outputs:
             self.findings.error("NM108", "the graph has no Output node", where=top)
+        for end, kind, verb in ((0, "Output", "leaves"), (1, "Input", "leads into")):
+            for edge in (e for e in self.graph.edges if nodes[e[end]].type == kind):
+                self.findings.error(
+                    "NM108",
+                    f"edge `{nodes[edge[0]].name}` -> `{nodes[edge[1]].name}` {verb} {kind} `{nodes[edge[end]].name}`",
+                    where=str(nodes[edge[end]].where),
+                    help=("name the neuron behind the Output" if kind == "Output" else "name the node behind the Input",),
+                )
         if not inputs or not outputs:
             return
         before, after = self.graph.before(), self.graph.after()
@@ -778,8 +786,13 @@ def _before_relays(closing: set[tuple[Key, Key]], edges: list[tuple[Key, Key]], 
     graph, found = nx.DiGraph(edges), set(closing)
     part = {key: k for k, members in enumerate(nx.strongly_connected_components(graph)) for key in members}
     todo = [s for s, _ in sorted(found) if s in relays]
+    done: set[Key] = set()
     while todo:
         relay = todo.pop()
+        if relay in done:
+            # A loop of nothing but relays has no other place for its step.
+            continue
+        done.add(relay)
         leaving = set(graph.out_edges(relay))
         if leaving and leaving <= found:
             entering = {(s, t) for s, t in graph.in_edges(relay) if part[s] == part[relay]}

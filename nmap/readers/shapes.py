@@ -210,7 +210,7 @@ class Shapes:
         values = node.fields.get(entry)
         if values is None:
             return []
-        flat = values.ravel()
+        flat = values.ravel().astype(np.float64)
         if (sizes is not None and flat.size not in sizes) or np.any(flat != np.floor(flat)) or np.any(flat < least):
             self._error(node, f"`{entry}` of `{node.name}` is {flat[:8].tolist()}; integers of at least {least} belong here", entry=entry)
             del node.fields[entry]

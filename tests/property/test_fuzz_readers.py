@@ -16,7 +16,7 @@ from tests.support import shared_data
 
 # A third of them change bytes only, a third the structure only; numbers are fixed, so that every run reads the same files.
 BUILT = 320
-REAL = 60
+REAL = 90
 LARGE = 15
 PEAK_BYTES = 4 * 2**30
 

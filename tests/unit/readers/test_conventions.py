@@ -31,6 +31,12 @@ def _settled(network: Network) -> dict[str, tuple[str, str]]:
     return {a.name: (a.value, a.source) for a in network.assumptions}
 
 
+def _neuron(network: Network) -> Neuron:
+    neuron = next(p.neuron for p in network.populations if p.neuron is not None)
+    assert isinstance(neuron, Neuron)
+    return neuron
+
+
 def test_nothing_known_takes_the_defaults_and_says_so(tmp_path: Path) -> None:
     network = read(_net(tmp_path, lif(2, tau=2.5e-3, r=1.0)))
     c = network.conventions
@@ -123,7 +129,6 @@ def test_resets_of_the_metadata(tmp_path: Path, metadata: dict[str, Any], expect
     ("metadata", "code"),
     [
         ({"reset_mechanism": "none"}, "NM104"),
-        ({"reset_mechanism": "zero", "reset_delay": 1}, "NM104"),
         ({"spike_rule": "random"}, "NM104"),
         ({"nmap": {"decay": "rk4"}}, "NM104"),
         ({"dt": 0.0}, "NM107"),
@@ -133,6 +138,20 @@ def test_resets_of_the_metadata(tmp_path: Path, metadata: dict[str, Any], expect
 def test_metadata_that_cannot_be_followed(tmp_path: Path, metadata: dict[str, Any], code: str) -> None:
     with refused(code):
         read(_net(tmp_path, lif(2), metadata=metadata))
+
+
+def test_a_reset_to_zero_one_step_late(tmp_path: Path) -> None:
+    """snnTorch sets v to 0 before the decay of the next step: of a LIF the same spikes, of others not (its input is lost too)."""
+    late = {"reset_mechanism": "zero", "reset_delay": 1}
+    network = read(_net(tmp_path, lif(2), metadata=late))
+    assert network.conventions.reset == "zero"
+    assert any("one step late" in note for note in network.notes)
+    with refused("NM104") as found:
+        read(_net(tmp_path, _cuba(2, 1e-4, 1e-2, 2e-3), metadata=late))
+    assert "synaptic current" in found[0].message
+    assert found[0].where is not None
+    assert found[0].where.endswith("/reset_delay")
+    assert read(_net(tmp_path, _cuba(2, 1e-4, 1e-2, 2e-3), metadata=late), reset="zero").conventions.reset == "zero"
 
 
 def test_nodes_whose_metadata_contradict_the_graph(tmp_path: Path) -> None:
@@ -319,3 +338,38 @@ def test_infinite_time_constants_do_not_hide_the_time_step(tmp_path: Path) -> No
     np.testing.assert_allclose(neuron.beta, [1 - 2e-4 / 5e-3, 1.0])
     without = lif(2) | {"tau": np.full(2, np.inf), "r": np.full(2, np.inf)}
     assert read(_net(tmp_path, without, lif(2, tau=1e-2, r=50.0))).conventions.dt == 2e-4
+
+
+def test_gains_that_rockpool_writes_otherwise_than_it_computes(tmp_path: Path) -> None:
+    """LIFNeuronTorch: v = a v + x; LIFTorch: i = b (i + x), v = a v + i; both write r = (tau/dt) a and w_in = 1."""
+    a, b = np.exp(-1e-3 / 2e-2), np.exp(-1e-3 / 5e-3)
+    plain = _neuron(read(_net(tmp_path, lif(2, tau=2e-2, r=20 * a)), source="rockpool"))
+    np.testing.assert_allclose(plain.gain_v, 1, rtol=1e-15)
+    node = _cuba(2, 1e-3, 2e-2, 5e-3) | {"r": np.full(2, 20 * a), "w_in": np.ones(2)}
+    network = read(_net(tmp_path, node), source="rockpool")
+    current = _neuron(network)
+    np.testing.assert_allclose((current.alpha[0], current.beta[0], current.gain_in[0], current.gain_v[0]), (b, a, b, 1), rtol=1e-12)
+    assert sum("not as it writes them" in note for note in network.notes) == 1
+    # Gains that do not encode the step are taken at their word.
+    told = _neuron(read(_net(tmp_path, lif(2, tau=2e-2, r=20.0)), source="rockpool", dt=1e-3))
+    np.testing.assert_allclose(told.gain_v, 1, rtol=1e-12)
+    half = _neuron(read(_net(tmp_path, lif(2, tau=2e-2, r=10.0)), source="rockpool", dt=1e-3))
+    np.testing.assert_allclose(half.gain_v, 0.5, rtol=1e-12)
+
+
+def test_the_current_that_norse_writes_with_a_gain_of_one(tmp_path: Path) -> None:
+    """LIFCell: i takes its input whole, v += dt/tau_mem (i - v); it writes w_in = 1, of which NIR's equations make dt/tau_syn."""
+    node = _cuba(2, 1e-3, 1e-2, 5e-3) | {"r": np.ones(2), "w_in": np.ones(2)}
+    network = read(_net(tmp_path, node), source="norse")
+    neuron = _neuron(network)
+    np.testing.assert_allclose((neuron.alpha[0], neuron.beta[0], neuron.gain_in[0], neuron.gain_v[0]), (0.8, 0.9, 1, 0.1), rtol=1e-12)
+    assert any("not as it writes them" in note for note in network.notes)
+    literal = _neuron(read(_net(tmp_path, node), dt=1e-3))
+    np.testing.assert_allclose(literal.gain_in, 0.2, rtol=1e-12)
+
+
+def test_what_a_file_states_keeps_an_inferred_exporter_out(tmp_path: Path) -> None:
+    """IF neurons with r = 1 are how Sinabs writes them; a file that states its reset was made by somebody who knew."""
+    assert read(_net(tmp_path, if_(2))).conventions == Conventions(None, "subtract", "exact", ">=", floor=-1.0)
+    stated = read(_net(tmp_path, if_(2), metadata={"reset_mechanism": "zero"})).conventions
+    assert stated == Conventions(None, "zero", "euler", ">")

@@ -938,3 +938,18 @@ def test_a_product_beyond_memory_is_kept_as_two_matrices(tmp_path: Path) -> None
     nodes = {"in": port(wide), "a": linear(np.ones((1, wide))), "b": linear(np.ones((wide, 1))), "n": if_(), "out": sink(wide)}
     network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
     assert [p.synapses for p in (q.connectivity for q in network.projections)] == [wide, wide]
+
+
+@pytest.mark.parametrize(("edge", "told"), [(("out", "a"), "leaves Output `out`"), (("a", "in"), "leads into Input `in`")])
+def test_edges_on_the_wrong_side_of_a_port(tmp_path: Path, edge: tuple[str, str], told: str) -> None:
+    nodes = {"in": port(2), "a": lif(2), "out": sink(2)}
+    with refused("NM108") as found:
+        read(write_nir(tmp_path / "net.nir", nodes, [*chain("in", "a", "out"), edge]))
+    assert told in found[0].message
+    assert f"`{edge[0]}` -> `{edge[1]}`" in found[0].message
+
+
+def test_half_precision_shapes_do_not_overflow(tmp_path: Path) -> None:
+    """The reader's limits are beyond what the type of the entry can hold."""
+    nodes = {"in": {"type": "Input", "shape": np.array([2], np.float16)}, "a": lif(2), "out": sink(2)}
+    assert read(write_nir(tmp_path / "net.nir", nodes, chain("in", "a", "out"))).neurons == 2
