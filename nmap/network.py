@@ -69,7 +69,7 @@ class Conventions:
     """How the file's continuous-time neurons become a difference equation.
 
     Args:
-        dt: seconds per time step; None where the file counts in steps (netx, Sinabs), whose length is not known.
+        dt: seconds per time step; None where the file counts in steps (netx, Sinabs) whose length is not known.
         reset: `zero` sets v to the neuron's reset value on a spike; `subtract` takes the threshold off in the same step;
             `delayed` takes it off in the next step.
         decay: `euler` 1 - dt/tau; `exact` exp(-dt/tau); `steps` decay factors are stored in the file as 12-bit integers and the
@@ -83,6 +83,7 @@ class Conventions:
         lag: steps between a threshold's crossing and the spike it sends (Spyx: 1).
         late_bias: the bias of a recurrent projection acts from the step in which its first spike can arrive (Norse), not from step 0.
         gain: into the membrane and the current: `euler` r dt/tau; `exact` r (1 - exp(-dt/tau)), for an input constant over the step.
+        in_steps: the file's time constants, gains and delays count steps although dt is known, which then says how long one lasts.
     """
 
     dt: float | None
@@ -95,6 +96,12 @@ class Conventions:
     lag: int = 0
     late_bias: bool = False
     gain: Literal["euler", "exact"] = "euler"
+    in_steps: bool = False
+
+    @property
+    def unit(self) -> float:
+        """The time step in the unit of the file's time constants: dt, or 1 where they count steps."""
+        return 1.0 if self.in_steps or self.dt is None else self.dt
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -120,8 +120,8 @@ class NeuronFacts:
 class Stated:
     """Conventions a file states: for each key (`exporter` or a field of `Conventions`) the values and their places.
 
-    A file that states one of `gain`, `multiple`, `floor`, `early_reset`, `lag` and `late_bias` states them all: those it leaves out
-    have their defaults, whatever its exporter's are.
+    A file that states one of `gain`, `multiple`, `floor`, `early_reset`, `lag`, `late_bias` and `in_steps` states them all: those it
+    leaves out have their defaults, whatever its exporter's are.
     """
 
     values: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)
@@ -189,7 +189,7 @@ class Settled:
         Returns:
             The reason, and by field (`r`, `w_in`) a function of the time constant and dt that gives the field's value.
         """
-        dt = self.conventions.dt or 1.0
+        dt = self.conventions.unit
         leaky = [n for n in nodes if n.tau is not None]
         currents = [n for n in leaky if n.tau_syn is not None]
         unweighed = all(n.w_in is None or _ones(n.w_in) for n in currents)
@@ -204,7 +204,8 @@ class Settled:
 
 
 def settle(
-    nodes: Sequence[NeuronFacts], stated: Stated, findings: Findings, *, dt: float | None, reset: str | None, source: str | None, file: str
+    nodes: Sequence[NeuronFacts], stated: Stated, findings: Findings, *, dt: float | None, reset: str | None, source: str | None, file: str,
+    seconds: bool = False,
 ) -> Settled:
     """Settle the conventions of a NIR file.
 
@@ -214,6 +215,7 @@ def settle(
         findings: receives NM111 where layers or statements contradict each other.
         dt, reset, source: the command line's choices, valid, or None.
         file: the file's name, for diagnostics.
+        seconds: whether something else in the file (a delay of a fraction) cannot count steps.
 
     Returns:
         The conventions, one assumption for each, notes, and the exporter.
@@ -232,19 +234,20 @@ def settle(
         known = [n for n in map(_finite, nodes) if n.r.size]
         inference = _norse(known) if framework is not None and framework.preset is _NORSE else None
         inference = inference or _infer(known, framework.preset.rule if framework else "any", complaint, file)
-    assumption, step = _time_step(dt, stated.get("dt", findings), inference, framework, notes)
-    if dt is None and "dt" not in stated.values:
-        findings.extend(complaint)
     # Parameters betray an exporter; what its users changed they state, and then nothing else is taken from it.
-    silent = not any(stated.values.get(key) for key in (*_DEFAULTS, *_FURTHER))
+    silent = not any(stated.values.get(key) for key in (*_DEFAULTS, *_FURTHER, "in_steps"))
     if framework is None and inference is not None and inference.framework and silent:
         preset = PRESETS[inference.framework]
         framework = _Framework(preset, f"{preset.title} writes such files ({inference.evidence})", "inferred")
+    in_steps, unit = _unit(None if seconds else dt, stated.get("in_steps", findings), inference, framework)
+    assumption, step = _time_step(dt, stated.get("dt", findings), None if in_steps else inference, framework, notes)
+    if dt is None and "dt" not in stated.values:
+        findings.extend(complaint)
     own = framework.own(nodes, notes) if framework is not None else {}
     chosen, found = _choose(stated, own, framework, reset, findings, notes)
     # A step of 1 means that the file counts in steps; how long one lasts is not known.
     return Settled(
-        Conventions(None if step == 1 else step, **chosen), (assumption, *found), tuple(notes),
+        Conventions(None if step == 1 else step, in_steps=in_steps and step != 1, **chosen), (assumption, *unit, *found), tuple(notes),
         None if framework is None else next(key for key, preset in PRESETS.items() if preset is framework.preset),
     )
 
@@ -285,6 +288,22 @@ class _Framework:
                 "Sinabs' spike function is not in the file: SingleSpike is assumed; for its MultiSpike say --source sinabs-multispike"
             )
         return own
+
+
+def _unit(
+    dt: float | None, stated: tuple[Any, str] | None, inference: _Inference | None, framework: _Framework | None
+) -> tuple[bool, tuple[Assumption, ...]]:
+    """Settle whether time constants count steps although dt is given, and say so."""
+    if stated is not None:
+        return bool(stated[0]), (Assumption("unit", "steps" if stated[0] else "seconds", "file", _metadata(stated[1])),)
+    if dt is None or dt == 1:
+        return False, ()
+    told = "--dt tells how long a step lasts"
+    if framework is not None and framework.preset.dt == 1:
+        return True, (Assumption("unit", "steps", framework.source, f"{framework.whose} own: {framework.evidence}; {told}"),)
+    if inference is not None and inference.dt == 1:
+        return True, (Assumption("unit", "steps", "inferred", f"{inference.evidence}; {told}"),)
+    return False, ()
 
 
 def _time_step(
@@ -342,7 +361,7 @@ def _choose(
         else:
             chosen[key] = default
             found.append(Assumption(label, default, "default", _DEFAULT_EVIDENCE[key]))
-    complete = any(stated.values.get(key) for key in _FURTHER)
+    complete = any(stated.values.get(key) for key in (*_FURTHER, "in_steps"))
     for key, default in _FURTHER.items():
         said = stated.get(key, findings)
         chosen[key] = said[0] if said is not None else default if complete else own.get(key, default)

@@ -117,7 +117,7 @@ class _Reader:
                 help=("leave --source out",),
             )
         if dt is not None:
-            self.notes.append(f"dt of {dt:.6g} s was not used: a netx file is in steps already")
+            self.notes.append(f"dt of {dt:.6g} s says how long a step lasts; the parameters of a netx file count steps already")
         layers = list_layers(self.tree, self.changed, self.notes)
         refused = refuse_unsupported(layers)
         if [layer.number for layer in layers] != list(range(len(layers))):
@@ -132,17 +132,19 @@ class _Reader:
         network = Network(
             file=self.tree.name, format="netx", sha256=self.sha256,
             populations=tuple(self.populations), projections=tuple(self.projections),
-            inputs=("input",), outputs=outputs, conventions=Conventions(None, "zero", "steps", ">"),
-            assumptions=self._assumptions(),
+            inputs=("input",), outputs=outputs, conventions=Conventions(dt, "zero", "steps", ">", in_steps=dt is not None),
+            assumptions=self._assumptions(dt),
             notes=tuple(self.notes), diagnostics=tuple(self.changed),
         )  # fmt: skip
         network.check()
         return network
 
-    def _assumptions(self) -> tuple[Assumption, ...]:
+    def _assumptions(self, dt: float | None) -> tuple[Assumption, ...]:
         """Return what the format settles for the neurons that the file has."""
         models = [p.neuron for p in self.populations if p.neuron is not None]
         found = [Assumption("dt", "steps", "file", "netx stores decays per step")]
+        if dt is not None:
+            found = [Assumption("dt", f"{dt:.6g} s", "command line", "--dt"), Assumption("unit", "steps", "file", found[0].evidence)]
         if any(isinstance(n, Neuron) and n.spiking and n.adaptation is None for n in models):
             found.append(Assumption("reset", "zero", "file", "the only reset of netx's CUBA neurons"))
             found.append(Assumption("comparison", ">", "file", "netx's CUBA neurons fire where v > vThMant"))

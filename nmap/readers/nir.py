@@ -405,7 +405,7 @@ class _Reader:
         stated = self.graph.stated
         if group.is_string("gain"):
             self._one_of(group, "gain", group.string("gain"), {"euler": "euler", "exact": "exact"}, "gain")
-        for entry in ("multiple", "early_reset", "late_bias"):
+        for entry in ("multiple", "early_reset", "late_bias", "in_steps"):
             if entry in present:
                 stated.add(entry, self._flag(group, entry), group.place(entry))
         for entry, least in (("floor", -np.inf), ("lag", 0.0)):
@@ -484,7 +484,10 @@ class _Reader:
         nodes, before = graph.nodes, graph.before()
         neurons = [n for n in nodes.values() if n.type in NEURONS]
         facts = [_facts(n) for n in neurons if n.type != "Threshold"]
-        settled = settle(facts, graph.stated, findings, dt=self.dt, reset=self.reset, source=self.source, file=self.tree.name)
+        fractions = any(np.any(n.fields["delay"] % 1) for n in nodes.values() if n.type == "Delay")
+        settled = settle(
+            facts, graph.stated, findings, dt=self.dt, reset=self.reset, source=self.source, file=self.tree.name, seconds=fractions
+        )
         findings.raise_errors()
         conventions = settled.conventions
         graph.notes.extend(settled.notes)
@@ -550,7 +553,7 @@ class _Reader:
 
     def _steps(self, node: Node, conventions: Conventions) -> Array:
         """Return a Delay's steps, int64: one value, or one per element."""
-        dt, values = conventions.dt or 1.0, node.fields["delay"].astype(np.float64)
+        dt, values = conventions.unit, node.fields["delay"].astype(np.float64)
         exact = (values / dt).ravel()
         if np.any(exact > _MAX_DELAY):
             self.findings.error(
@@ -633,7 +636,7 @@ class _Reader:
         if not self.tree.claim(size * 8, 8, str(node.where), f"the state and parameters of `{node.name}`"):
             return None
         f = {k: at_shape(v, shape).astype(np.float64).ravel() for k, v in node.fields.items() if k in parameters_of(node.type)}
-        dt, kind = conventions.dt or 1.0, node.type
+        dt, kind = conventions.unit, node.type
         zero, one = np.zeros(size), np.ones(size)
         if kind == "Threshold":
             if conventions.reset == "delayed":
@@ -682,7 +685,7 @@ class _Reader:
 
     def _decay(self, node: Node, entry: str, tau: Array, conventions: Conventions) -> Array:
         """Return the decay factor per step: 1 - dt/tau, or exp(-dt/tau)."""
-        dt = conventions.dt or 1.0
+        dt = conventions.unit
         ratio = dt / tau
         if conventions.decay == "exact":
             return np.asarray(np.exp(-ratio))

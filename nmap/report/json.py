@@ -220,7 +220,7 @@ def _network(network: Network) -> dict[str, Any]:
         "conventions": {
             "reset": conventions.reset, "decay": conventions.decay, "compare": conventions.compare, "multiple": conventions.multiple,
             "floor": _number(conventions.floor), "early_reset": conventions.early_reset, "lag": conventions.lag,
-            "late_bias": conventions.late_bias, "gain": conventions.gain,
+            "late_bias": conventions.late_bias, "gain": conventions.gain, "in_steps": conventions.in_steps,
         },
         "assumptions": [{"name": a.name, "value": a.value, "source": a.source, "evidence": a.evidence} for a in network.assumptions],
         "notes": list(network.notes), "populations": sum(p.neuron is not None for p in network.populations),

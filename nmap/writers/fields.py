@@ -51,7 +51,7 @@ def own_fields(neuron: Neuron) -> dict[str, Array] | None:
 
 def solved_fields(neuron: Neuron, conventions: Conventions) -> dict[str, Array]:
     """Return fields that give the population's equation, (n,) float64 each; as near as can be where none do exactly."""
-    dt = 1.0 if conventions.dt is None else conventions.dt
+    dt = conventions.unit
     kind, size = neuron.model, neuron.threshold.size
     found = {"v_threshold": neuron.threshold, "threshold": neuron.threshold, "v_reset": neuron.v_reset}
     if kind in ("I", "IF"):

@@ -297,7 +297,7 @@ class _Graph:
         """Return the node that makes signals of `shape` wait; none where they do not wait."""
         if not np.any(steps):
             return []
-        seconds = np.broadcast_to(np.asarray(steps, np.float64).reshape(-1) * (self.network.conventions.dt or 1.0), prod(shape))
+        seconds = np.broadcast_to(np.asarray(steps, np.float64).reshape(-1) * self.network.conventions.unit, prod(shape))
         return [_Link({"type": "Delay", "delay": _real(seconds.reshape(shape))}, shape, suffix)]
 
     def _projection(self, projection: Projection, loop: bool, alone: bool) -> None:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.frameworks.environments import python_of, reason
+from tests.frameworks.environments import make_all, python_of, reason
 from tests.frameworks.recipes import Recipe, environments, recipes
 
 _SECONDS = 300

@@ -1,6 +1,6 @@
 """Make one virtual environment per framework of docs/export.md, `.venv-frameworks-NAME`, and keep it until the page changes it.
 
-Run as `python -m tests.frameworks.environments`. A framework that cannot be installed leaves the reason in `.venv-frameworks-NAME/failed`.
+A framework that cannot be installed leaves the reason in `.venv-frameworks-NAME/failed`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.frameworks.recipes import Environment, environments
 
-__all__ = ["folder_of", "make", "python_of", "reason"]
+__all__ = ["folder_of", "make", "make_all", "python_of", "reason"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MINUTES = 30
@@ -91,7 +91,7 @@ def _run(command: list[str]) -> str | None:
     return next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else f"exit status {done.returncode}")
 
 
-def main() -> None:
+def make_all() -> None:
     """Make every environment of the page; say on stderr which could not be made."""
     for environment in environments():
         known = _made_for(environment) == _stamp(environment)
@@ -101,6 +101,3 @@ def main() -> None:
         if problem is not None:
             print(f"{environment.framework} is skipped: {problem}", file=sys.stderr)
 
-
-if __name__ == "__main__":
-    main()

@@ -125,7 +125,7 @@ def test_a_small_network_in_full(tmp_path: Path) -> None:
         assert file["node/type"][()] == b"NIRGraph"
         stated = {k: v[()] for k, v in file["node/metadata/nmap"].items()}
         assert file["node/metadata/dt"][()] == 1e-3
-    assert {k: v for k, v in stated.items() if k not in ("lag", "late_bias", "early_reset", "gain")} == {
+    assert {k: v for k, v in stated.items() if k not in ("lag", "late_bias", "early_reset", "gain", "in_steps")} == {
         "dt": 1e-3, "reset": b"subtract", "decay": b"euler", "compare": b">=", "multiple": True, "floor": -1.0
     }
     nodes = nodes_of(path)
@@ -532,7 +532,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "early_reset": _stated(reset="subtract", early_reset=True),
         "lag": _stated(lag=1),
         "late_bias": lambda made: replace(made, conventions=replace(made.conventions, late_bias=True)),
-        "gain": _stated(gain="exact"),
+        "gain": _stated(gain="exact"), "in_steps": _stated(in_steps=True),
     },
 }  # fmt: skip
 

@@ -130,7 +130,7 @@ def test_weights_that_are_not_integers_are_truncated_with_a_count(tmp_path: Path
 def test_ignored_fields_are_noted(tmp_path: Path) -> None:
     layer = _dense(np.ones((1, 2)), neuron=cuba(wgtExp=2) | {"refDelay": 3, "gradedSpike": True, "novelty": 1})
     notes = " ".join(read(write_netx(tmp_path / "a.net", [layer]), dt=1e-3).notes)
-    assert all(word in notes for word in ("refDelay", "wgtExp", "gradedSpike", "novelty", "dt of 0.001 s was not used"))
+    assert all(word in notes for word in ("refDelay", "wgtExp", "gradedSpike", "novelty", "dt of 0.001 s says how long a step lasts"))
 
 
 def test_decays_and_thresholds_per_neuron_and_channel(tmp_path: Path) -> None:

@@ -198,13 +198,13 @@ def test_conventions_are_told_in_full() -> None:
     plain = to_json(outcome())["network"]["conventions"]
     assert plain == {
         "reset": "zero", "decay": "euler", "compare": ">", "multiple": False, "floor": None, "early_reset": False, "lag": 0,
-        "late_bias": False, "gain": "euler",
+        "late_bias": False, "gain": "euler", "in_steps": False,
     }
-    odd = Conventions(None, "subtract", "exact", ">=", multiple=True, floor=-1.0, early_reset=True, lag=2, late_bias=True, gain="exact")
+    odd = Conventions(None, "subtract", "exact", ">=", multiple=True, floor=-1.0, early_reset=True, lag=2, late_bias=True, gain="exact", in_steps=True)
     told = to_json(outcome(network=replace(network(), conventions=odd)))
     assert told["network"]["conventions"] == {
         "reset": "subtract", "decay": "exact", "compare": ">=", "multiple": True, "floor": -1.0, "early_reset": True, "lag": 2,
-        "late_bias": True, "gain": "exact",
+        "late_bias": True, "gain": "exact", "in_steps": True,
     }
     assert problems(told, schema(), closed=True) == []
 
@@ -212,7 +212,7 @@ def test_conventions_are_told_in_full() -> None:
 def test_reports_of_before_these_keys_still_follow_the_schema() -> None:
     """A bundle written earlier holds a report without them."""
     old = to_json(outcome())
-    for key in ("multiple", "floor", "early_reset", "lag", "late_bias", "gain"):
+    for key in ("multiple", "floor", "early_reset", "lag", "late_bias", "gain", "in_steps"):
         del old["network"]["conventions"][key]
     del old["projections"]
     for layer in old["layers"]:
