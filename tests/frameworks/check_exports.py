@@ -22,6 +22,12 @@ _SECONDS = 300
 _SEED = "import torch; torch.manual_seed(0)\n"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def frameworks() -> None:
+    """Make the environments first; a minute or more each where they are not there yet."""
+    make_all()
+
+
 @cache
 def _version(framework: str) -> str:
     told = f"from importlib.metadata import version; print(version({framework!r}))"

@@ -200,7 +200,9 @@ def test_conventions_are_told_in_full() -> None:
         "reset": "zero", "decay": "euler", "compare": ">", "multiple": False, "floor": None, "early_reset": False, "lag": 0,
         "late_bias": False, "gain": "euler", "in_steps": False,
     }
-    odd = Conventions(None, "subtract", "exact", ">=", multiple=True, floor=-1.0, early_reset=True, lag=2, late_bias=True, gain="exact", in_steps=True)
+    odd = Conventions(
+        None, "subtract", "exact", ">=", multiple=True, floor=-1.0, early_reset=True, lag=2, late_bias=True, gain="exact", in_steps=True
+    )
     told = to_json(outcome(network=replace(network(), conventions=odd)))
     assert told["network"]["conventions"] == {
         "reset": "subtract", "decay": "exact", "compare": ">=", "multiple": True, "floor": -1.0, "early_reset": True, "lag": 2,
