@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+# By its folder: an installed package may be called `tests` too.
+sys.path.insert(0, str(ROOT / "tests" / "property"))
 
-from tests.property import fuzzing  # noqa: E402 - the folder above is not a package
+import fuzzing  # noqa: E402
 
 
 def tasks(seeds: list[Path], first: int, until: float) -> Iterator[tuple[Path, int]]:
