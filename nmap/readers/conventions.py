@@ -38,6 +38,10 @@ __all__ = ["PRESETS", "RESETS", "NeuronFacts", "Preset", "Settled", "Stated", "c
 RESETS = ("zero", "subtract", "delayed")
 DEFAULT_DT = 1e-4
 _TOLERANCE = 1e-3
+_LONGEST = 0.02
+"""Seconds; no network in use has a longer time step."""
+_NOISE = 3e-7
+"""Relative error that single precision leaves in a ratio of two parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +184,16 @@ class Settled:
         """Return how gains must be read that the exporter writes otherwise than it computes.
 
         Rockpool 3.1 writes r = (tau/dt) exp(-dt/tau) and w_in = 1, yet its membrane takes the current whole and its current
-        exp(-dt/tau_syn) of the input; Norse 1.1 writes w_in = 1 for a current that takes its input whole. Both were measured on the
-        frameworks themselves. Files whose gains are not these are taken at their word.
+        exp(-dt/tau_syn) of the input; Norse 1.1 writes w_in = 1 for a current, and r = 1 for an IF neuron beside leaky ones, that take
+        their input whole; Sinabs 3.1 writes r = 1 for an integrator (ExpLeak) that does so. All were measured on the frameworks
+        themselves. Files whose gains are not these are taken at their word.
 
         Args:
             nodes: the neuron nodes.
 
         Returns:
-            The reason, and by field (`r`, `w_in`) a function of the time constant and dt that gives the field's value.
+            The reason, and by field (`r` of leaky neurons, `w_in`, `r of IF`, `r of LI`) a function of the time constant and dt that
+            gives the field's value.
         """
         dt = self.conventions.unit
         leaky = [n for n in nodes if n.tau is not None]
@@ -198,8 +204,16 @@ class Settled:
                 "r": lambda tau, dt: tau / dt,
                 "w_in": lambda tau, dt: tau / dt * np.exp(-dt / tau),
             }
-        if self.exporter == "norse" and currents and unweighed:
-            return "Norse's current takes the input whole", {"w_in": lambda tau, dt: tau / dt}
+        gains: dict[str, Callable[[Array, float], Array]] = {}
+        if self.exporter == "norse":
+            if currents and unweighed:
+                gains["w_in"] = lambda tau, dt: tau / dt
+            if leaky and any(n.tau is None for n in nodes) and all(_ones(n.r) for n in nodes if n.tau is None):
+                gains["r of IF"] = lambda r, dt: r / dt
+            return "Norse's currents and IF neurons take their input whole", gains
+        if self.exporter in ("sinabs", "sinabs-multispike") and any(n.tau is not None and not n.spiking for n in nodes):
+            gains["r of LI"] = lambda tau, dt: -1 / np.expm1(-dt / tau)
+            return "Sinabs' ExpLeak takes its input whole", gains
         return "", {}
 
 
@@ -234,17 +248,22 @@ def settle(
         known = [n for n in map(_finite, nodes) if n.r.size]
         inference = _norse(known) if framework is not None and framework.preset is _NORSE else None
         inference = inference or _infer(known, framework.preset.rule if framework else "any", complaint, file)
+    if seconds and inference is not None and inference.dt == 1:
+        inference = None
     # Parameters betray an exporter; what its users changed they state, and then nothing else is taken from it.
     silent = not any(stated.values.get(key) for key in (*_DEFAULTS, *_FURTHER, "in_steps"))
-    if framework is None and inference is not None and inference.framework and silent:
+    agrees = inference is not None and (dt is None or inference.dt == 1 or isclose(dt, inference.dt, rel_tol=_TOLERANCE))
+    if framework is None and inference is not None and inference.framework and silent and agrees:
         preset = PRESETS[inference.framework]
         framework = _Framework(preset, f"{preset.title} writes such files ({inference.evidence})", "inferred")
-    in_steps, unit = _unit(None if seconds else dt, stated.get("in_steps", findings), inference, framework)
-    assumption, step = _time_step(dt, stated.get("dt", findings), None if in_steps else inference, framework, notes)
+    in_steps, unit = _unit(dt, stated.get("in_steps", findings), inference, framework)
+    default = "its parameters tell no common time step" if any(not _ones(n.r) for n in known) else "nothing in the file tells the time step"
+    told = None if in_steps else inference
+    assumption, step = _time_step(dt, stated.get("dt", findings), told, framework, default, findings, notes, file)
     if dt is None and "dt" not in stated.values:
         findings.extend(complaint)
     own = framework.own(nodes, notes) if framework is not None else {}
-    chosen, found = _choose(stated, own, framework, reset, findings, notes)
+    chosen, found = _choose(stated, own, framework, reset, findings)
     # A step of 1 means that the file counts in steps; how long one lasts is not known.
     return Settled(
         Conventions(None if step == 1 else step, in_steps=in_steps and step != 1, **chosen), (assumption, *unit, *found), tuple(notes),
@@ -311,9 +330,12 @@ def _time_step(
     stated: tuple[Any, str] | None,
     inference: _Inference | None,
     framework: _Framework | None,
+    default: str,
+    findings: Findings,
     notes: list[str],
+    file: str,
 ) -> tuple[Assumption, float]:
-    """Settle dt; add to `notes` where the file tells another one."""
+    """Settle dt; warn or note where the file tells another one. `default` says why there is none."""
     step: float
     if dt is not None:
         step = float(dt)
@@ -329,17 +351,21 @@ def _time_step(
         assumption = Assumption("dt", _seconds(step), framework.source, f"{framework.evidence}: {framework.whose} own time step")
     else:
         step = DEFAULT_DT
-        assumption = Assumption("dt", _seconds(step), "default", "nothing in the file tells the time step")
+        assumption = Assumption("dt", _seconds(step), "default", default)
     told = [(stated[0], "metadata", stated[1])] if stated else []
     told += [(inference.dt, "parameters", inference.evidence)] if inference else []
     for value, label, evidence in told:
         if not isclose(value, step, rel_tol=_TOLERANCE):
-            notes.append(f"dt is {_seconds(step)}, while the file's {label} tell {_seconds(value)} ({evidence})")
+            message = f"dt is {_seconds(step)}, while the file's {label} tell {_seconds(value)}"
+            if dt is not None:
+                findings.warning("NM111", message, where=file, why=evidence, help=("leave --dt out, if the file is right",))
+            else:
+                notes.append(f"{message} ({evidence})")
     return assumption, step
 
 
 def _choose(
-    stated: Stated, own: dict[str, Any], framework: _Framework | None, reset: str | None, findings: Findings, notes: list[str]
+    stated: Stated, own: dict[str, Any], framework: _Framework | None, reset: str | None, findings: Findings
 ) -> tuple[dict[str, Any], list[Assumption]]:
     """Settle all but dt: the fields of `Conventions`, and an assumption for each that a file leaves open or states."""
     chosen: dict[str, Any] = {}
@@ -351,7 +377,8 @@ def _choose(
             chosen[key] = reset
             found.append(Assumption(label, reset, "command line", "--reset"))
             if said is not None and said[0] != reset:
-                notes.append(f"reset is {reset}, while the file's metadata tell {said[0]}")
+                message = f"reset is {reset}, while the file's metadata tell {said[0]}"
+                findings.warning("NM111", message, where=said[1], help=("leave --reset out, if the file is right",))
         elif said is not None:
             chosen[key] = said[0]
             found.append(Assumption(label, said[0], "file", _metadata(said[1])))
@@ -441,56 +468,103 @@ def _seconds(value: float) -> str:
 
 def _infer(nodes: Sequence[NeuronFacts], rule: str | None, findings: Findings, file: str) -> _Inference | None:
     """Return the time step that the parameters tell, with the exporter it betrays, or None."""
-    leaky = [n for n in nodes if n.tau is not None]
-    taus = [t for n in leaky for t in (n.tau, n.tau_syn) if t is not None]
-    plain = [n for n in nodes if n.tau is None]
+    leaky, plain = [n for n in nodes if n.tau is not None], [n for n in nodes if n.tau is None]
     if rule == "any":
-        if leaky and all(_all(n.tau, lambda t: t >= 1) and _all(n.r, lambda r: r <= 1) for n in leaky) and all(_ones(n.r) for n in plain):
-            low, high = min(float(t.min()) for t in taus), max(float(t.max()) for t in taus)
-            sinabs = all(_ones(n.r) for n in nodes)
-            gain = "r = 1" if sinabs else "r <= 1"
-            return _Inference(1.0, f"time constants of {low:.4g} to {high:.4g} with {gain} count steps", "sinabs" if sinabs else None)
-        if not leaky and plain and all(_ones(n.r) for n in plain):
-            return _Inference(1.0, f"r = 1 for {len(plain)} of {len(plain)} IF nodes", "sinabs")
+        counted = _counted(leaky, plain)
+        if counted is not None:
+            return counted
     if rule is None:
         return None
     scaled = [n for n in leaky if not _ones(n.r)]
-    euler = [(n, dt) for n in scaled for dt in (_agreed(n.tau / n.r), *_synaptic(n))] if rule in ("any", "euler") else []
-    exact = [(n, _agreed(_solve_exact(n.tau, n.r))) for n in scaled if n.tau is not None] if rule in ("any", "exact") else []
-    fires = [(n, _agreed(1 / n.r)) for n in plain if _all(n.r, lambda r: r > 1)] if rule in ("any", "euler") else []
-
-    same_euler, same_exact = _common(dt for _, dt in euler), _common(dt for _, dt in exact)
-    several = len({round(float(np.median(n.tau)), 12) for n in scaled if n.tau is not None}) > 1
-    leak: _Inference | None = None
-    if same_euler is not None and (_is_round(same_euler) or rule == "euler" or (several and not (same_exact and _is_round(same_exact)))):
-        leak = _Inference(_rounded(same_euler), f"r*dt/tau = 1 for {len(scaled)} of {len(leaky)} neuron nodes", None)
-    elif same_exact is not None and (_is_round(same_exact) or rule == "exact" or several):
-        leak = _Inference(_rounded(same_exact), f"r = (tau/dt) exp(-dt/tau) for {len(scaled)} of {len(leaky)} neuron nodes", "rockpool")
-    elif any(dt is not None and _is_round(dt) for _, dt in euler):
-        told = [f"`{n.name}` tells {_seconds(_rounded(dt))}" for n, dt in euler if dt is not None]
-        findings.error(
-            "NM111",
-            f"the layers tell different time steps: {', '.join(told[:4])}{', ...' if len(told) > 4 else ''}",
-            where=file,
-            why="exporters write r = tau/dt, so tau/r is the time step, the same in every layer",
-            help=("state it: --dt SECONDS",),
-        )
+    leak = _leak(scaled, len(leaky), rule)
+    euler, fires = _steps_told(scaled, plain, rule)
+    if leak is None and any(_is_round(dt) for _, dt in euler):
+        _contradiction(euler, "exporters write r = tau/dt, so tau/r is the time step, the same in every layer", findings, file)
         return None
-    same_fires = _common(dt for _, dt in fires)
-    if fires and same_fires is not None:
-        if leak is not None and not isclose(leak.dt, same_fires, rel_tol=_TOLERANCE):
-            findings.error(
-                "NM111",
-                f"the layers tell different time steps: 1/r of `{fires[0][0].name}` is {_seconds(_rounded(same_fires))}, "
-                f"tau/r of `{scaled[0].name}` is {_seconds(leak.dt)}",
-                where=file,
-                help=("state it: --dt SECONDS",),
-            )
-            return None
-        if leak is None:
-            evidence = f"r*dt = 1 for {len(fires)} of {len(plain)} IF nodes"
-            return _Inference(_rounded(same_fires), evidence, "spikingjelly" if rule == "any" else None)
-    return leak
+    if not fires:
+        return leak
+    told = [*fires, *((n.name, 1.0) for n in plain if _ones(n.r)), *(((scaled[0].name, leak.dt),) if leak is not None else ())]
+    same = _agreed(np.array([dt for _, dt in told]))
+    if same is None:
+        why = "exporters write r = 1/dt for an IF neuron and r = tau/dt for a leaky one, the same dt in every layer"
+        _contradiction(told, why, findings, file)
+        return None
+    if leak is not None:
+        return leak
+    evidence = f"r*dt = 1 for {len(plain)} of {len(plain)} IF nodes"
+    return _Inference(_rounded(same), evidence, "spikingjelly" if rule == "any" else None)
+
+
+def _counted(leaky: Sequence[NeuronFacts], plain: Sequence[NeuronFacts]) -> _Inference | None:
+    """Return a step of 1 where time constants cannot be seconds: they are 1 or more, and no input is scaled by a step."""
+    taus = [t for n in leaky for t in (n.tau, n.tau_syn) if t is not None]
+    if not all(_ones(n.r) for n in plain):
+        return None
+    if leaky and all(_all(n.tau, lambda t: t >= 1) and _all(n.r, lambda r: r <= 1) for n in leaky):
+        low, high = min(float(t.min()) for t in taus), max(float(t.max()) for t in taus)
+        sinabs = all(_ones(n.r) for n in leaky)
+        gain = "r = 1" if sinabs else "r <= 1"
+        return _Inference(1.0, f"time constants of {low:.4g} to {high:.4g} with {gain} count steps", "sinabs" if sinabs else None)
+    if plain and not leaky:
+        return _Inference(1.0, f"r = 1 for {len(plain)} of {len(plain)} IF nodes", "sinabs")
+    return None
+
+
+def _leak(scaled: Sequence[NeuronFacts], leaky: int, rule: str) -> _Inference | None:
+    """Return the time step that all leaky neurons tell in common, or None.
+
+    An exporter's r is tau/dt, or (tau/dt) exp(-dt/tau). Which of the two shows in a round dt, or in time constants that differ and yet
+    tell one dt. A single time constant with an odd dt leaves both open, and the first is taken with a word of doubt.
+    """
+    euler = _common(dt for n in scaled for dt in (_ratio(n.tau, n.r), *_synaptic(n))) if rule in ("any", "euler") else None
+    exact = _common(_agreed(_solve_exact(n.tau, n.r)) for n in scaled if n.tau is not None) if rule in ("any", "exact") else None
+    several = len({round(float(t), 12) for n in scaled if n.tau is not None for t in (n.tau.min(), n.tau.max())}) > 1
+    by_euler = f"r*dt/tau = 1 for {len(scaled)} of {leaky} neuron nodes"
+    by_exact = f"r = (tau/dt) exp(-dt/tau) for {len(scaled)} of {leaky} neuron nodes"
+    if euler is not None and (_is_round(euler) or rule == "euler" or (several and not (exact is not None and _is_round(exact)))):
+        return _Inference(_rounded(euler), by_euler, None)
+    if exact is not None and (_is_round(exact) or rule == "exact" or several):
+        return _Inference(_rounded(exact), by_exact, "rockpool")
+    if euler is not None and exact is not None and euler <= _LONGEST:
+        doubt = f"; Rockpool would mean {_seconds(_rounded(exact))}: say --source rockpool, or --dt SECONDS"
+        return _Inference(_rounded(euler), by_euler + doubt, None)
+    return None
+
+
+def _steps_told(
+    scaled: Sequence[NeuronFacts], plain: Sequence[NeuronFacts], rule: str
+) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """Return the time steps that leaky neurons, by tau/r, and IF neurons, by 1/r, tell by name: each differing one of a layer."""
+    if rule not in ("any", "euler"):
+        return [], []
+    euler = [(n.name, dt) for n in scaled for dt in (*_each(n.tau, n.r), *(dt for dt in _synaptic(n) if dt is not None))]
+    fires = [(n.name, dt) for n in plain if not _ones(n.r) for dt in _each(np.ones_like(n.r), n.r)]
+    # A longer step than any in use is no step: then r is what it says, a resistance.
+    return euler, fires if all(dt <= _LONGEST for _, dt in fires) else []
+
+
+def _contradiction(told: Sequence[tuple[str, float]], why: str, findings: Findings, file: str) -> None:
+    listed = [f"`{name}` tells {_seconds(_rounded(dt))}" for name, dt in told]
+    findings.error(
+        "NM111",
+        f"the layers tell different time steps: {', '.join(listed[:4])}{', ...' if len(listed) > 4 else ''}",
+        where=file,
+        why=why,
+        help=("state it: --dt SECONDS",),
+    )
+
+
+def _ratio(tau: Array | None, gain: Array) -> float | None:
+    return None if tau is None else _agreed(tau / gain)
+
+
+def _each(tau: Array | None, gain: Array) -> list[float]:
+    """Return the time steps that a layer's neurons tell: one where they agree, the least and the largest where not."""
+    if tau is None or np.any(gain <= 0) or not np.all(np.isfinite(tau / gain)):
+        return []
+    ratio = tau / gain
+    same = _agreed(ratio)
+    return [same] if same is not None else [float(ratio.min()), float(ratio.max())]
 
 
 def _all(values: Array | None, test: Any) -> bool:
@@ -533,7 +607,7 @@ def _solve_exact(tau: Array, r: Array) -> Array:
 
 def _is_round(value: float) -> bool:
     """Return whether a time step has at most two significant digits, as people choose them."""
-    return isclose(value, _rounded(value), rel_tol=1e-5) and isclose(_digits(value, 2), value, rel_tol=1e-5)
+    return isclose(_digits(value, 2), value, rel_tol=1e-5)
 
 
 def _digits(value: float, digits: int) -> float:
@@ -543,4 +617,4 @@ def _digits(value: float, digits: int) -> float:
 def _rounded(value: float) -> float:
     """Return the time step without single-precision noise in its 7th digit."""
     near = _digits(value, 6)
-    return near if isclose(near, value, rel_tol=1e-5) else value
+    return near if isclose(near, value, rel_tol=_NOISE) else value

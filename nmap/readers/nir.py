@@ -43,6 +43,7 @@ from nmap.readers.wiring import Edge, Wiring, behind
 
 __all__ = ["read_nir"]
 
+_NOISE = 1e-6
 _MAX_NODES = 2**14
 _MAX_DEPTH = 32
 _MAX_GUESSES = 2**14
@@ -483,6 +484,9 @@ class _Reader:
         graph, findings = self.graph, self.findings
         nodes, before = graph.nodes, graph.before()
         neurons = [n for n in nodes.values() if n.type in NEURONS]
+        for n in neurons:
+            self.tree.claim(prod(n.shape_out or ()) * 8, 8, str(n.where), f"the state and parameters of `{n.name}`")
+        findings.raise_errors()
         facts = [_facts(n) for n in neurons if n.type != "Threshold"]
         fractions = any(np.any(n.fields["delay"] % 1) for n in nodes.values() if n.type == "Delay")
         settled = settle(
@@ -492,10 +496,10 @@ class _Reader:
         conventions = settled.conventions
         graph.notes.extend(settled.notes)
         reason, self.gains = settled.amend(facts)
-        if reason:
+        if self.gains:
             listed = " and ".join(f"`{entry}`" for entry in self.gains)
             graph.notes.append(f"{listed} of all neurons were read as what the exporter computes, not as it writes them: {reason}")
-        models = {n.key: self._neuron(n, conventions) for n in neurons}
+        models: dict[Key, Neuron | None] = {n.key: self._neuron(n, conventions) for n in neurons}
         delays = {n.key: self._steps(n, conventions) for n in nodes.values() if n.type == "Delay"}
         findings.raise_errors()
         outputs, readouts = self._outputs(before, delays)
@@ -630,11 +634,9 @@ class _Reader:
         zero, one = np.zeros(size), np.ones(size)
         return Neuron("Relay", zero, one, one, zero, zero, np.full(size, np.inf), zero, spiking=False)
 
-    def _neuron(self, node: Node, conventions: Conventions) -> Neuron | None:
-        """Return the difference equation of a neuron node (see `nmap.network.Neuron`)."""
+    def _neuron(self, node: Node, conventions: Conventions) -> Neuron:
+        """Return the difference equation of a neuron node (see `nmap.network.Neuron`); memory for it has been claimed."""
         shape, size = node.shape_out or (), prod(node.shape_out or ())
-        if not self.tree.claim(size * 8, 8, str(node.where), f"the state and parameters of `{node.name}`"):
-            return None
         f = {k: at_shape(v, shape).astype(np.float64).ravel() for k, v in node.fields.items() if k in parameters_of(node.type)}
         dt, kind = conventions.unit, node.type
         zero, one = np.zeros(size), np.ones(size)
@@ -653,12 +655,17 @@ class _Reader:
             return Neuron(kind, zero, one, one, zero, zero, f["threshold"], zero, fields=f)
         threshold, v_reset, spiking = f.get("v_threshold", np.full(size, np.inf)), f.get("v_reset", zero), kind not in SILENT
         if kind in ("I", "IF"):
-            return Neuron(kind, zero, one, f["r"] * dt, one, zero, threshold, v_reset, spiking, fields=f)
+            if "r of IF" in self.gains:
+                f["r"] = self.gains["r of IF"](f["r"], dt)
+            return Neuron(kind, zero, one, _gain(f["r"], one, dt, exact=False), one, zero, threshold, v_reset, spiking, fields=f)
         cuba, held = kind.startswith("Cuba"), conventions.gain == "exact"
         tau = f["tau_mem" if cuba else "tau"]
-        for entry, value in self.gains.items():
-            if entry == "r" or cuba:
-                f[entry] = value(tau if entry == "r" else f["tau_syn"], dt)
+        if "r of LI" in self.gains and kind == "LI":
+            f["r"] = f["r"] * self.gains["r of LI"](tau, dt)
+        if "r" in self.gains:
+            f["r"] = self.gains["r"](tau, dt)
+        if "w_in" in self.gains and cuba:
+            f["w_in"] = self.gains["w_in"](f["tau_syn"], dt)
         beta, alpha = self._decay(node, "tau_mem" if cuba else "tau", tau, conventions), zero
         gain_in = one
         if cuba:
@@ -817,10 +824,12 @@ def _readable(name: str) -> str:
 def _gain(gain: Array, tau: Array, dt: float, exact: bool) -> Array:
     """Return a gain per step: gain dt / tau, or gain (1 - exp(-dt / tau)) where the input is taken as constant over a step.
 
-    With an infinite time constant it is gain dt, an integrator's, or 1 where the gain is infinite too.
+    With an infinite time constant it is gain dt, an integrator's, or 1 where the gain is infinite too. Exporters write gains of tau/dt,
+    in single precision; what that leaves beside a gain of 1 is taken off, since a membrane may meet its threshold exactly.
     """
     with np.errstate(invalid="ignore"):
         leaky = gain * -np.expm1(-dt / tau) if exact else gain * dt / tau
+        leaky = np.where(np.abs(leaky - 1) < _NOISE, 1.0, leaky)
     return np.where(np.isinf(tau), np.where(np.isinf(gain), 1.0, gain * dt), leaky)
 
 
@@ -845,11 +854,10 @@ def _unique_names(nodes: Iterable[Node]) -> dict[Key, str]:
 
 
 def _facts(node: Node) -> NeuronFacts:
-    f = {k: v.astype(np.float64).ravel() for k, v in node.fields.items()}
-    cuba = node.type.startswith("Cuba")
-    sizes = {v.size for v in f.values()} - {1}
-    width = max(sizes, default=1)
-    wide = {k: np.broadcast_to(v, width) if v.size == 1 else v for k, v in f.items()} if len(sizes) <= 1 else f
+    """Return what a neuron node tells of the time step; parameters are views of one shape, or of length 1."""
+    f = {k: v.astype(np.float64) for k, v in node.fields.items() if k in parameters_of(node.type)}
+    cuba, shape = node.type.startswith("Cuba"), node.shape_out or ()
+    wide = {k: at_shape(v, shape) for k, v in f.items()} if any(v.size > 1 for v in f.values()) else {k: v.ravel() for k, v in f.items()}
     return NeuronFacts(
         node.name,
         node.where,

@@ -109,7 +109,7 @@ def test_metadata_come_before_inference_and_the_command_line_before_both(tmp_pat
     told = read(path, dt=2e-4, reset="zero")
     assert (told.conventions.dt, told.conventions.reset) == (2e-4, "zero")
     assert _settled(told)["reset"] == ("zero", "command line")
-    assert any("metadata tell 0.0005 s" in note for note in told.notes)
+    assert any("metadata tell 0.0005 s" in d.message for d in told.diagnostics)
 
 
 @pytest.mark.parametrize(
