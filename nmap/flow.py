@@ -729,6 +729,7 @@ def run(
         raw_time=raw_time, samples=journal.facts["samples"], diagnostics=tuple(journal.findings), timings=dict(journal.timings),
         network=network.file, target=None if opened is None else f"{opened.target.name}:{opened.machine.variant}",
         bundle=source if is_bundle else None, outputs=shaped, scores=scores, silent=silent, scored=samples.scored,
+        imported=network,
     )
 
 

@@ -217,6 +217,30 @@ class Settled:
         return "", {}
 
 
+    def doubts(self, nodes: Sequence[NeuronFacts], rests: bool) -> list[str]:
+        """Return what the conventions leave uncertain, one sentence each.
+
+        Args:
+            nodes: the neuron nodes.
+            rests: whether a neuron has a resting or reset potential other than 0.
+        """
+        found, dt = [], self.conventions.unit
+        starts = {"norse": "v_leak", "spikingjelly": "v_reset"}.get(self.exporter or "")
+        if rests and starts is not None:
+            found.append(f"{PRESETS[self.exporter or ''].title} starts at {starts}, nmap at 0: the first steps may differ")
+        unscaled = [n.name for n in nodes if n.tau is None and _ones(n.r)]
+        if dt != 1 and unscaled and self.exporter != "norse":
+            listed = ", ".join(f"`{name}`" for name in unscaled[:4])
+            found.append(f"{listed}: an IF neuron with r = 1 adds its input times dt, as NIR's equation says; exporters write r = 1/dt")
+        taus = [float(t.min()) for n in nodes for t in (n.tau, n.tau_syn) if t is not None and t.size]
+        if self.exporter == "norse" and taus and dt == _NORSE_DT and all(_ones(n.r) for n in nodes):
+            found.append(
+                f"time constants of {min(taus):.3g} s and more were taken as they are; Norse 1.1 writes them times 1e-3 unless told dt=1 "
+                "(then say --dt 1e-6)"
+            )
+        return found
+
+
 def settle(
     nodes: Sequence[NeuronFacts], stated: Stated, findings: Findings, *, dt: float | None, reset: str | None, source: str | None, file: str,
     seconds: bool = False,
@@ -539,8 +563,8 @@ def _steps_told(
         return [], []
     euler = [(n.name, dt) for n in scaled for dt in (*_each(n.tau, n.r), *(dt for dt in _synaptic(n) if dt is not None))]
     fires = [(n.name, dt) for n in plain if not _ones(n.r) for dt in _each(np.ones_like(n.r), n.r)]
-    # A longer step than any in use is no step: then r is what it says, a resistance.
-    return euler, fires if all(dt <= _LONGEST for _, dt in fires) else []
+    # A longer step than any in use is no step, unless the exporter is known: then r is what it says, a resistance.
+    return euler, fires if rule != "any" or all(dt <= _LONGEST for _, dt in fires) else []
 
 
 def _contradiction(told: Sequence[tuple[str, float]], why: str, findings: Findings, file: str) -> None:

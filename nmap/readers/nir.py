@@ -9,6 +9,7 @@ become one projection where one connection equals them (`nmap.readers.wiring`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from math import isfinite, prod
 
@@ -44,6 +45,9 @@ from nmap.readers.wiring import Edge, Wiring, behind
 __all__ = ["read_nir"]
 
 _NOISE = 1e-6
+_SAID = frozenset({f.name for f in fields(Conventions)} | {"exporter", "reset_mechanism", "reset_delay", "spike_rule"})
+"""What the metadata's group `nmap` may state."""
+_MOST_DANGLING = 256
 _MAX_NODES = 2**14
 _MAX_DEPTH = 32
 _MAX_GUESSES = 2**14
@@ -303,20 +307,27 @@ class _Reader:
             )
             known.update({(name, port): self._resolve(meant, port, prefix, names, inner) for port in ("input", "output")})
         dangling = 0
+        listed = f"its nodes are {', '.join(f'`{n[:_MAX_NAME]}`' for n in list(names)[:12])}{', ...' if len(names) > 12 else ''}"
         for number, first, second in pairs:
             source, target = known[first, "output"], known[second, "input"]
             for name in [n for n, key in ((first, source), (second, target)) if key is None]:
                 dangling += 1
+                if dangling > _MOST_DANGLING:
+                    continue
                 near = _nearest(name, names, 0.3) if dangling * len(names) < _MAX_GUESSES else []
                 self.findings.error(
                     "NM105",
                     f"edge `{first}` -> `{second}` names `{name}`, which does not exist in {_graph_title(prefix)}",
                     where=f"{group.place('edges')}[{number}]",
-                    why=f"its nodes are {', '.join(f'`{n}`' for n in list(names)[:12])}{', ...' if len(names) > 12 else ''}",
+                    why=listed,
                     help=(f"nearest name: `{near[0]}`",) if near else (),
                 )
             if source is not None and target is not None:
                 self.graph.edges.append((source, target))
+        if dangling > _MOST_DANGLING:
+            self.findings.error(
+                "NM105", f"{dangling - _MOST_DANGLING} more ends of edges name nodes that do not exist", where=group.place("edges")
+            )
 
     def _meant(self, lost: set[str], names: dict[str, None], used: set[str]) -> str | None:
         """Return the one node that a name without a node can mean: the only one without an edge, if it has the nearest name."""
@@ -404,6 +415,12 @@ class _Reader:
     def _fine_points(self, group: Group, present: set[str]) -> None:
         """Collect the conventions that only nmap's own metadata state."""
         stated = self.graph.stated
+        for entry in sorted(present - _SAID):
+            near = _nearest(entry, _SAID, 0.6)
+            self.findings.warning(
+                "NM112", f"`{entry}` in the metadata is no convention that nmap knows; ignored", where=group.place(entry),
+                help=(f"nearest name: `{near[0]}`",) if near else (f"known are {', '.join(sorted(_SAID))}",),
+            )
         if group.is_string("gain"):
             self._one_of(group, "gain", group.string("gain"), {"euler": "euler", "exact": "exact"}, "gain")
         for entry in ("multiple", "early_reset", "late_bias", "in_steps"):
@@ -496,6 +513,8 @@ class _Reader:
         conventions = settled.conventions
         graph.notes.extend(settled.notes)
         reason, self.gains = settled.amend(facts)
+        rests = any(np.any(n.fields[entry]) for n in neurons for entry in ("v_leak", "v_reset") if entry in n.fields)
+        graph.notes.extend(settled.doubts(facts, rests))
         if self.gains:
             listed = " and ".join(f"`{entry}`" for entry in self.gains)
             graph.notes.append(f"{listed} of all neurons were read as what the exporter computes, not as it writes them: {reason}")

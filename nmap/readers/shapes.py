@@ -260,7 +260,7 @@ class Shapes:
             if own is not None and 1 in own and arriving is None and not guess:
                 return False
             if own is not None and arriving is not None and core_shape(own) == core_shape(arriving):
-                own = arriving if len(arriving) <= len(own) or node.type in _ELEMENTWISE else own
+                own = min(own, arriving, key=len)
             elif own is not None and arriving is not None and prod(own) != prod(arriving) and len(own) == len(arriving):
                 wide = tuple(max(a, b) for a, b in zip(own, arriving, strict=True))
                 own = wide if all(a in (1, b) for a, b in zip(own, wide, strict=True)) and wide == arriving else own
@@ -339,7 +339,18 @@ class Shapes:
 
     def _wanted(self, node: Node) -> Shape | None:
         """Return the shape an Input's consumers read."""
-        return next((s for s in (self.graph.nodes[k].shape_in for k in sorted(self.after[node.key], key=natural)) if s is not None), None)
+        found: list[Shape] = []
+        todo, seen = [node.key], {node.key}
+        while todo:
+            for key in sorted(self.after[todo.pop()], key=natural):
+                reader = self.graph.nodes[key]
+                if reader.shape_in is not None:
+                    found.append(reader.shape_in)
+                if reader.type in _ELEMENTWISE and key not in seen and all(v.size == 1 for v in reader.fields.values()):
+                    # It passes on what it gets: what follows tells the shape.
+                    seen.add(key)
+                    todo.append(key)
+        return min(found, key=len, default=None)
 
     def _port(self, node: Node) -> None:
         """Give an Input the shape its consumers read where it differs by leading ones, or was not stated."""

@@ -133,6 +133,7 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
     report = _empty(command, "ok", 0, result.diagnostics)
     if result.target is not None:
         report = name_target(report, result.target)
+    report["network"] = None if result.imported is None else _network(result.imported)
     report["samples"] = _samples(result.samples)
     report["bundle"] = None if result.bundle is None else str(result.bundle)
     report["timings_s"] = {stage: _number(seconds) for stage, seconds in result.timings.items()}

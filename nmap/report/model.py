@@ -211,6 +211,7 @@ class RunResult:
         outputs, scores: `spikes` and `counts` of every output by name.
         silent: outputs that never fire.
         scored: the output that the labels number; None without labels.
+        imported: the network as read, with what was assumed.
     """
 
     level: Literal["chip", "fixed", "float"]
@@ -230,6 +231,7 @@ class RunResult:
     scores: dict[str, Array] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
     scored: str | None = None
+    imported: Network | None = None
 
     @property
     def output_spikes(self) -> int | None:

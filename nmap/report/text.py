@@ -208,7 +208,7 @@ def run_text(report: Report) -> str:
     """Return what `nmap run` computed and which level computed it."""
     run = report["run"]
     first = " on ".join(part for part in (report["bundle"] or run["network"], run["target"]) if part)
-    lines = [*_flow(first, [f"level {LEVELS[run['level']]}"])]
+    lines = [*_flow(first, [f"level {LEVELS[run['level']]}"]), *_assumptions(report)]
     facts = [f"{count(run['samples'])} samples × {count(run['steps'])} steps", f"{count(run['output_spikes'])} output spikes"]
     if run["accuracy"] is not None:
         facts.append(f"accuracy {percent(run['accuracy'])}")

@@ -373,3 +373,116 @@ def test_what_a_file_states_keeps_an_inferred_exporter_out(tmp_path: Path) -> No
     assert read(_net(tmp_path, if_(2))).conventions == Conventions(None, "subtract", "exact", ">=", floor=-1.0)
     stated = read(_net(tmp_path, if_(2), metadata={"reset_mechanism": "zero"})).conventions
     assert stated == Conventions(None, "zero", "euler", ">")
+
+
+@pytest.mark.parametrize("steps", [512, 1024, 30, 60, 800])
+def test_an_odd_time_step_is_kept_exactly(tmp_path: Path, steps: int) -> None:
+    """SpikingJelly's r = 1/dt and r = tau/dt: each input counts whole, to the last bit, for a threshold may be met exactly."""
+    fires = read(_net(tmp_path, if_(2, r=float(np.float32(steps)))), source="spikingjelly")
+    np.testing.assert_array_equal(_neuron(fires).gain_v, 1)
+    leaks = read(_net(tmp_path, lif(2, tau=float(np.float32(2 / steps)), r=2.0)), source="spikingjelly")
+    np.testing.assert_array_equal(_neuron(leaks).gain_v, 1)
+    np.testing.assert_allclose(_neuron(leaks).beta, 0.5, rtol=1e-6)
+    assert leaks.conventions.dt == pytest.approx(1 / steps, rel=1e-7)
+
+
+def test_time_constants_of_one_layer_that_tell_one_step(tmp_path: Path) -> None:
+    taus = np.array([2.0, 4, 8, 16]) / 512
+    node = {"type": "LIF", "tau": taus, "r": taus * 512, "v_leak": np.zeros(4), "v_threshold": np.ones(4)}
+    path = write_nir(tmp_path / "net.nir", {"in": port(4), "n": node, "out": sink(4)}, chain("in", "n", "out"))
+    assert _settled(read(path))["dt"] == ("0.00195312 s", "inferred")
+    assert read(path).conventions.dt == 1 / 512
+
+
+def test_one_odd_time_constant_leaves_a_doubt_that_is_told(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, lif(2, tau=2e-2, r=16.0)))
+    assert network.conventions.dt == pytest.approx(1.25e-3)
+    assert "Rockpool would mean" in next(a.evidence for a in network.assumptions if a.name == "dt")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (if_(2, r=1e4), if_(2, r=1e3)),
+        (if_(2, r=1e4), if_(2, r=1.0)),
+        (if_(2, r=1e4), lif(2, tau=1e-2, r=10.0)),
+        ({"type": "LIF", "tau": np.full(2, 1e-2), "r": np.array([100.0, 10]), "v_leak": np.zeros(2), "v_threshold": np.ones(2)}, None),
+    ],
+)
+def test_every_contradiction_about_dt_comes_out(tmp_path: Path, first: dict[str, Any], second: dict[str, Any] | None) -> None:
+    path = _net(tmp_path, first, second)
+    with refused("NM111") as found:
+        read(path)
+    assert "tells" in found[0].message
+    assert read(path, dt=1e-4).conventions.dt == 1e-4
+
+
+@pytest.mark.parametrize("r", [2.0, 7.3])
+def test_a_resistance_is_no_time_step(tmp_path: Path, r: float) -> None:
+    network = read(_net(tmp_path, if_(2, r=r)))
+    assert network.conventions == Conventions(1e-4)
+    assert _settled(network)["dt"] == ("0.0001 s", "default")
+    assert "tell no common time step" in next(a.evidence for a in network.assumptions if a.name == "dt")
+
+
+def test_a_step_given_against_an_inferred_one_drops_the_inferred_exporter(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, if_(2, r=1e3)), dt=1e-4)
+    assert network.conventions.compare == ">"
+    assert [d.code for d in network.diagnostics] == ["NM111"]
+    assert "tell 0.001 s" in network.diagnostics[0].message
+
+
+def test_a_step_given_where_the_file_counts_steps_names_their_length(tmp_path: Path) -> None:
+    """Sinabs' time constants and gains count steps: --dt changes neither decay nor gain."""
+    for path in (_net(tmp_path, if_(2)), _net(tmp_path, lif(2, tau=20.0, r=1.0))):
+        plain, named = read(path), read(path, dt=1e-3)
+        assert (plain.conventions.dt, named.conventions.dt, named.conventions.in_steps) == (None, 1e-3, True)
+        for entry in ("alpha", "beta", "gain_in", "gain_v"):
+            np.testing.assert_array_equal(getattr(_neuron(plain), entry), getattr(_neuron(named), entry))
+        assert _settled(named)["unit"][0] == "steps"
+        assert not named.diagnostics
+
+
+def test_a_time_constant_slightly_below_the_step_is_no_decay(tmp_path: Path) -> None:
+    with refused("NM111") as found:
+        read(_net(tmp_path, lif(2, tau=0.9e-3, r=1.0)), dt=1e-3)
+    assert "shorter than the time step" in found[0].message
+
+
+def test_parameters_of_different_shapes_are_broadcast_before_they_are_compared(tmp_path: Path) -> None:
+    tau = np.array([2e-3, 4e-3]).reshape(2, 1, 1)
+    r, threshold = np.broadcast_to(tau / 1e-4, (2, 4, 4)), np.ones((2, 4, 1))
+    node = {"type": "LIF", "tau": tau, "r": r, "v_leak": np.zeros(1), "v_threshold": threshold}
+    path = write_nir(tmp_path / "net.nir", {"in": port(2, 4, 4), "n": node, "out": sink(2, 4, 4)}, chain("in", "n", "out"))
+    assert read(path).conventions.dt == 1e-4
+    assert _neuron(read(path)).beta.tolist() == [1 - 1e-4 / 2e-3] * 16 + [1 - 1e-4 / 4e-3] * 16
+
+
+def test_an_unknown_convention_in_the_metadata_is_told_with_the_nearest(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, lif(2), metadata={"nmap": {"dt": 1e-4, "compares": ">="}}))
+    assert [d.code for d in network.diagnostics] == ["NM112"]
+    assert "`compares`" in network.diagnostics[0].message
+    assert network.diagnostics[0].help == ("nearest name: `compare`",)
+    assert str(network.diagnostics[0].where).endswith("/metadata/nmap/compares")
+
+
+def test_if_neurons_of_norse_beside_leaky_ones_take_their_input_whole(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, if_(2), lif(2, tau=1e-2, r=1.0)), source="norse")
+    np.testing.assert_allclose(_neuron(network).gain_v, 1, rtol=1e-12)
+    literal = read(_net(tmp_path, if_(2), lif(2, tau=1e-2, r=1.0)), dt=1e-3)
+    np.testing.assert_allclose(_neuron(literal).gain_v, 1e-3, rtol=1e-12)
+    assert any("r = 1 adds its input times dt" in note for note in literal.notes)
+
+
+def test_the_integrator_of_sinabs_takes_its_input_whole(tmp_path: Path) -> None:
+    """ExpLeak: v = a v + x with a = exp(-1/tau), written as an LI with r = 1."""
+    node = {"type": "LI", "tau": np.full(2, 20.0), "r": np.ones(2), "v_leak": np.zeros(2)}
+    neuron = _neuron(read(_net(tmp_path, node), source="sinabs-multispike"))
+    np.testing.assert_allclose(neuron.gain_v, 1, rtol=1e-12)
+    np.testing.assert_allclose(neuron.beta, np.exp(-1 / 20), rtol=1e-12)
+
+
+def test_where_a_framework_starts_is_told(tmp_path: Path) -> None:
+    node = lif(2, tau=2e-4, r=2.0) | {"v_leak": np.full(2, -0.5), "v_reset": np.full(2, -0.5)}
+    notes = read(_net(tmp_path, node), source="spikingjelly").notes
+    assert any("SpikingJelly starts at v_reset" in note for note in notes)

@@ -953,3 +953,20 @@ def test_half_precision_shapes_do_not_overflow(tmp_path: Path) -> None:
     """The reader's limits are beyond what the type of the entry can hold."""
     nodes = {"in": {"type": "Input", "shape": np.array([2], np.float16)}, "a": lif(2), "out": sink(2)}
     assert read(write_nir(tmp_path / "net.nir", nodes, chain("in", "a", "out"))).neurons == 2
+
+
+@pytest.mark.parametrize("node", [delay(2e-4), delay([2e-4, 2e-4]), scale([2.0, 3.0]), scale(2.0)])
+def test_a_batch_is_stripped_before_nodes_that_keep_the_shape(tmp_path: Path, node: dict[str, Any]) -> None:
+    nodes = {"in": port(1, 2), "x": node, "w": linear(np.eye(2)), "n": lif(2), "out": sink(1, 2)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
+    assert network["in"].shape == (2,)
+    assert any("input `in`" in note for note in network.notes)
+
+
+def test_a_flood_of_dangling_edges_is_counted_not_listed(tmp_path: Path) -> None:
+    nodes = {"in": port(2), "n": lif(2), "out": sink(2)}
+    edges = [*chain("in", "n", "out"), *((f"a{k}", "n") for k in range(1000))]
+    with pytest.raises(NmapError) as caught:
+        read(write_nir(tmp_path / "net.nir", nodes, edges))
+    assert len(caught.value.diagnostics) == 257
+    assert "744 more ends of edges" in caught.value.diagnostics[-1].message
