@@ -101,6 +101,10 @@ def describe(spec: ChipSpec) -> str:
     lines += ["", "what a network may ask for"]
     for name, feature in spec.features.items():
         lines += _entry(name, feature.level + (f": {feature.note}" if feature.note else ""), "", "")
+    if spec.approximations:
+        lines += ["", "names for --approximate"]
+    for name, text in spec.approximations.items():
+        lines += _entry(name, text, "", "")
     if spec.constants:
         lines += ["", "published constants"]
     for name, constant in spec.constants.items():
