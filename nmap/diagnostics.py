@@ -70,7 +70,7 @@ CATALOGUE: dict[str, str] = {
     "NM704": "a check could not be run",
     "NM801": "the samples cannot be read",
     "NM802": "the samples do not fit the network's input",
-    "NM803": "how events of the samples became spikes",
+    "NM803": "how the samples were read",
 }
 
 

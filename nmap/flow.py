@@ -159,7 +159,8 @@ def _load_samples(journal: _Journal, path: Path | None, network: Network, option
     with journal.stage("read", path.name):
         samples = load(path, network, options.steps)
     journal.findings.extend(samples.diagnostics)
-    journal.facts["samples"] = Samples(path.name, samples.sha256, samples.samples, samples.steps, samples.labels is not None)
+    scored = samples.scored if len(network.outputs) > 1 else None
+    journal.facts["samples"] = Samples(path.name, samples.sha256, samples.samples, samples.steps, samples.labels is not None, scored)
     return samples, replace(options, payload=(min(samples.low, 0), max(samples.high, 1)))
 
 

@@ -217,11 +217,18 @@ def _write(stream: TextIO | None, text: str) -> None:
     if stream is None or stream.closed:
         raise _LostStream("the stream is closed")
     try:
-        _write_open(stream, text)
+        _write_open(stream, _harmless(text))
     except BrokenPipeError:
         raise
     except OSError as error:
         raise _LostStream(error.strerror or str(error)) from error
+
+
+def _harmless(text: str) -> str:
+    """Escape what would steer a terminal: names of files and in files are the user's, or anyone's."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _write_open(stream: TextIO, text: str) -> None:

@@ -37,6 +37,7 @@ def read(
     findings = Findings()
     check_options(dt, reset, source, findings)
     findings.raise_errors()
+    dt = None if dt is None else float(dt)
     if not isinstance(network, str | os.PathLike):
         graph = tree_of(network, findings)
         return read_nir(graph, graph.sha256, dt=dt, reset=reset, source=source)

@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import floor, isclose, isfinite, log10
+from math import floor, isclose, log10
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +41,7 @@ DEFAULT_DT = 1e-4
 _TOLERANCE = 1e-3
 _LONGEST = 0.02
 """Seconds; no network in use has a longer time step."""
+_FOREVER = 1e9
 _NOISE = 3e-7
 """Relative error that single precision leaves in a ratio of two parameters."""
 
@@ -156,11 +158,11 @@ class _Inference:
 
 def check_options(dt: float | None, reset: str | None, source: str | None, findings: Findings) -> None:
     """Record NM004 for each option that has no meaning."""
-    if dt is not None and not (isinstance(dt, int | float) and isfinite(dt) and dt > 0):
-        findings.error("NM004", f"the time step must be a positive number of seconds, not {dt!r}", help=("--dt 1e-4",))
-    if reset is not None and reset not in RESETS:
+    if dt is not None and not (isinstance(dt, Real) and not isinstance(dt, bool) and 0 < dt < _FOREVER):
+        findings.error("NM004", f"the time step must be a positive number of seconds, not {str(dt)[:40]}", help=("--dt 1e-4",))
+    if reset is not None and (not isinstance(reset, str) or reset not in RESETS):
         findings.error("NM004", f"unknown reset `{reset}`", help=(f"--reset {'|'.join(RESETS)}",))
-    if source is not None and source not in PRESETS:
+    if source is not None and (not isinstance(source, str) or source not in PRESETS):
         findings.error("NM004", f"unknown exporter `{source}`", help=(f"--source {'|'.join(PRESETS)}",))
 
 

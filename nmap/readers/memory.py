@@ -76,11 +76,13 @@ class MemoryTree(Tree):
     """
 
     def __init__(self, root: Mapping[str, Any], name: str, findings: Findings) -> None:
-        # Not the parent's constructor, which opens a file; what is set here is what its `claim`, `first` and `text` need.
+        # Not the parent's constructor, which opens a file; what is set here is what its `claim`, `work`, `first` and `text` need.
         self.name = name
         self.findings = findings
         self._bytes = 0
         self._full = False
+        self._work = 0
+        self._tired = False
         self._told: set[str] = set()
         self._root = root
 
@@ -251,7 +253,8 @@ def _numbers(value: Any) -> Array | None:
             # A torch tensor may need a gradient, lie on a GPU, or be of a type that NumPy lacks (bfloat16).
             value = value.detach().cpu()
             value = value if not str(getattr(value, "dtype", "")).endswith("bfloat16") else value.float()
-        numbers = np.asarray(value)
+        # What a mask hides is no number of the network.
+        numbers = np.asarray(None if np.ma.is_masked(value) else value)
     except Exception:
         # Whatever an object's own conversion raises: it holds no numbers.
         return None

@@ -383,6 +383,7 @@ def _samples(samples: Samples | None) -> dict[str, Any] | None:
         return None
     return {
         "file": samples.file, "sha256": samples.sha256, "samples": samples.samples, "steps": samples.steps, "labels": samples.labels,
+        "scored": samples.scored,
     }
 
 

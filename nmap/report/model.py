@@ -101,6 +101,7 @@ class Samples:
         samples: number of samples.
         steps: the network's own time steps per sample.
         labels: True when the file carries labels.
+        scored: the output that the labels number, where the network has several; else None.
     """
 
     file: str | None
@@ -108,6 +109,7 @@ class Samples:
     samples: int
     steps: int
     labels: bool = False
+    scored: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,13 +211,19 @@ def run_text(report: Report) -> str:
     lines = [*_flow(first, [f"level {LEVELS[run['level']]}"]), *_assumptions(report)]
     facts = [f"{count(run['samples'])} samples × {count(run['steps'])} steps", f"{count(run['output_spikes'])} output spikes"]
     if run["accuracy"] is not None:
-        facts.append(f"accuracy {percent(run['accuracy'])}")
+        facts.append(f"accuracy {percent(run['accuracy'])}{_scored(report)}")
     if run["raw_time"]:
         facts.append("raw chip time")
     lines += _flow("  run     ", facts)
     for name, shape in run["probes"].items():
         lines.append(f"  probe     {name}  {_shape(shape)}")
     return "\n".join(lines) + "\n" + "".join(f"\nWrote {path}\n" for path in report["written"])
+
+
+def _scored(report: Report) -> str:
+    """Return which output an accuracy is about, where there are several."""
+    scored = None if report["samples"] is None else report["samples"].get("scored")
+    return "" if scored is None else f" (output `{scored}`)"
 
 
 def verdict(report: Report) -> str:
@@ -477,7 +483,8 @@ def _verify(report: Report) -> list[str]:
         if real["spike_agreement"] is not None:
             parts.append(f"{percent(real['spike_agreement'])} of outputs as in float")
         if real["accuracy_chip"] is not None:
-            parts.append(f"accuracy {percent(real['accuracy_float'])} float, {percent(real['accuracy_chip'])} chip emulator")
+            shares = f"{percent(real['accuracy_float'])} float, {percent(real['accuracy_chip'])} chip emulator"
+            parts.append(f"accuracy {shares}{_scored(report)}")
     vendor = verification["vendor"]
     if vendor is not None:
         name = vendor["name"] + (f" {vendor['version']}" if vendor["version"] else "")

@@ -10,7 +10,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from math import prod
@@ -21,8 +21,9 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Findings, NmapError
+from nmap.readers.hdf5 import printable
 
-__all__ = ["MAX_WHOLE_BYTES", "READ_ERRORS", "Archive", "Member", "Reader", "check_stamp", "damaged", "stamp"]
+__all__ = ["MAX_NAME", "MAX_WHOLE_BYTES", "READ_ERRORS", "Archive", "Member", "Reader", "check_stamp", "damaged", "listed", "stamp"]
 
 MAX_WHOLE_BYTES = 2**28
 """Largest size of an array that is read whole (labels, offsets), in bytes."""
@@ -30,6 +31,9 @@ MAX_TURNED_BYTES = 2**30
 """Largest size of an array in Fortran order, which has to be read whole, in bytes."""
 HELD_BYTES = 2**26
 """Arrays up to this size, in bytes, are kept in memory after they were read once."""
+MAX_NAME = 64
+"""Characters of a name that are shown."""
+_MOST_NAMED = 8
 # Deflate cannot exceed 1032:1; anything beyond is a declaration without storage behind it.
 _MAX_RATIO = 1100
 _SLACK = 2**12
@@ -78,6 +82,15 @@ def damaged(path: Path) -> Iterator[None]:
         )) from error
 
 
+def listed(names: Iterable[str], word: str = "and") -> str:
+    """Return names as a phrase, at most eight of them; they come from a file, so they are made safe to print."""
+    every = list(names)
+    shown = [f"`{printable(name[:MAX_NAME])}{'...' if len(name) > MAX_NAME else ''}`" for name in every[:_MOST_NAMED]]
+    if len(every) > _MOST_NAMED:
+        return f"{', '.join(shown)} and {len(every) - _MOST_NAMED} more"
+    return f"{', '.join(shown[:-1])} {word} {shown[-1]}" if len(shown) > 1 else "".join(shown)
+
+
 class Archive:
     """An `.npz` file's members; only headers are read until a member is asked for its data.
 
@@ -103,6 +116,11 @@ class Archive:
     def keys(self) -> tuple[str, ...]:
         """Names of all members, arrays without their ending."""
         return tuple(sorted(name.removesuffix(".npy") for name in self._entries))
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Names of the arrays that were asked for."""
+        return frozenset(self._members)
 
     def holds_file(self, name: str) -> bool:
         """Return whether a member of exactly that file name exists."""

@@ -62,7 +62,7 @@ def read_dense(member: Member, port: str, shape: tuple[int, ...], findings: Find
         findings: receives the diagnostics.
     """
     where, given = member.where, member.shape
-    fits_type = check_integers(member, findings)
+    fits_type = check_integers(member, findings, cast=None, fractions=("encode the values as spikes over time",))
     if len(given) < 2 or given[2:] != shape:
         findings.error(
             "NM802",
@@ -112,15 +112,25 @@ def _axes(rest: tuple[int, ...], wanted: tuple[int, ...]) -> list[int]:
     return order
 
 
-def check_integers(member: Member, findings: Findings, *, labels: bool = False) -> bool:
-    """Record NM802 unless an array is of an integer or bool type; say what to cast to, which takes a look at its values."""
+def check_integers(
+    member: Member, findings: Findings, *, cast: str | None = "int64", whole: tuple[str, ...] = (), fractions: tuple[str, ...] = ()
+) -> bool:
+    """Record NM802 unless an array is of an integer or bool type; say what to cast to, which takes a look at its values.
+
+    Args:
+        member: the array.
+        findings: receives the diagnostic.
+        cast: the type that holds whole numbers; None for the smallest one that does.
+        whole: more remedies for whole numbers.
+        fractions: remedies for other ones.
+    """
     key, dtype, where = member.key, member.dtype, member.where
     if dtype.kind in "biu":
         return True
     if dtype.kind != "f":
         findings.error("NM802", f"`{key}` is of type {dtype}; integers are needed", where=where)
         return False
-    low, high, whole = np.inf, -np.inf, True
+    low, high, integral = np.inf, -np.inf, True
     with member.open() as reader:
         for start in range(0, prod(member.shape), _BLOCK):
             values = reader.take(min(_BLOCK, prod(member.shape) - start))
@@ -130,23 +140,23 @@ def check_integers(member: Member, findings: Findings, *, labels: bool = False) 
                 place = tuple(int(k) for k in np.unravel_index(start + first, member.shape))
                 findings.error("NM802", f"`{key}` holds {float(values[first])} at {place}; integers are needed", where=where)
                 return False
-            whole = whole and bool((values == np.floor(values)).all())
+            integral = integral and bool((values == np.floor(values)).all())
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     low, high = (low, high) if low <= high else (0.0, 0.0)
-    if whole:
-        kind = "int64" if labels else "uint8" if low >= 0 and high <= 255 else "int32"
+    if integral:
+        kind = cast or ("uint8" if low >= 0 and high <= 255 else "int32")
         findings.error(
             "NM802",
             f"`{key}` is of type {dtype}; integers are needed",
             where=where,
             why=f"its values are whole numbers from {low:.6g} to {high:.6g}",
-            help=(f"`{key}.astype(np.{kind})`",),
+            help=(f"`{key}.astype(np.{kind})`", *whole),
         )
     else:
         findings.error(
             "NM802",
             f"`{key}` is of type {dtype} and holds fractions; integers are needed",
             where=where,
-            help=() if labels else ("encode the values as spikes over time",),
+            help=fractions,
         )
     return False

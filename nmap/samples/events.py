@@ -17,17 +17,19 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
-from nmap.samples.archive import Archive, Member
+from nmap.samples.archive import Archive, Member, listed
 from nmap.samples.dense import check_integers
 from nmap.samples.model import MAX_SAMPLE_BYTES, Found, Tally
 
 __all__ = [
-    "UNITS", "Block", "Clock", "EventSource", "bin_events", "check_span", "read_events", "samples_at_once", "steps_per", "tally_events",
-    "time_key", "to_steps",
+    "STEP_HELP", "UNITS", "Block", "Clock", "EventSource", "bin_events", "check_span", "place_keys", "read_events", "samples_at_once",
+    "steps_per", "tally_events", "time_keys", "to_steps",
 ]
 
 UNITS = {"t_s": Fraction(1), "t_ms": Fraction(1, 10**3), "t_us": Fraction(1, 10**6), "t_ns": Fraction(1, 10**9)}
 """Seconds per unit of an array of times, by its name; `t` counts time steps."""
+STEP_HELP = "`--dt SECONDS` says how long a time step lasts"
+"""Remedy where times meet a network that counts in steps."""
 _BLOCK = 2**20
 _SCAN_BYTES = 2**22
 """Dense size of what is binned at a time to find the range of values: it stays in the processor's cache."""
@@ -217,9 +219,14 @@ class _Counter:
         return Tally(self._low, self._high, self._events, self._events - self._cells)
 
 
-def time_key(archive: Archive, suffix: str) -> str | None:
-    """Return the name of an input's array of times, or None where there is none."""
-    return next((key + suffix for key in ("t", *UNITS) if key + suffix in archive), None)
+def time_keys(archive: Archive, suffix: str) -> list[str]:
+    """Return the names of an input's arrays of times; more than one contradict each other."""
+    return [key + suffix for key in ("t", *UNITS) if key + suffix in archive]
+
+
+def place_keys(archive: Archive, suffix: str) -> list[str]:
+    """Return the names of an input's arrays of places."""
+    return [key + suffix for key in ("index", "x", "y", "p") if key + suffix in archive]
 
 
 def read_events(
@@ -228,7 +235,7 @@ def read_events(
     """Return the events of one input; None with NM801 or NM802 where they do not fit.
 
     Args:
-        archive: the file.
+        archive: the file, which holds times of this input.
         suffix: what follows the arrays' names, for example `.left`; empty for an only input.
         port: name of the input.
         shape: of the input.
@@ -237,11 +244,10 @@ def read_events(
         findings: receives the diagnostics.
     """
     before = len(findings)
-    key = time_key(archive, suffix)
-    time = None if key is None else archive.member(key)
+    time = archive.member(time_keys(archive, suffix)[0])
     places, dims = _places(archive, suffix, port, shape, findings)
     value = archive.member(f"value{suffix}")
-    if time is None or key is None or places is None or len(findings) > before:
+    if time is None or places is None or len(findings) > before:
         return None
     members = [time, *places, *([] if value is None else [value])]
     for member in members:
@@ -252,8 +258,10 @@ def read_events(
             )
     rate = _rate(time, suffix, clock, findings)
     offsets = _offsets(archive, suffix, prod(time.shape), findings)
-    for member in members[1:]:
+    for member in places:
         check_integers(member, findings)
+    if value is not None:
+        check_integers(value, findings)
     if rate is None or offsets is None or len(findings) > before:
         return None
     last = _scan(time, places, dims, value, rate, findings)
@@ -294,7 +302,14 @@ def _places(
 ) -> tuple[tuple[Member, ...] | None, tuple[int, ...]]:
     """Return the arrays that say where events are, and the lengths of the axes they count."""
     where = str(archive.path)
+    keys = place_keys(archive, suffix)
     if f"index{suffix}" in archive:
+        if len(keys) > 1:
+            findings.error(
+                "NM802", f"{listed(keys)} {'both' if len(keys) == 2 else 'all'} say where the events of `{port}` are; "
+                "which of them counts is not known", where=where, help=(f"leave out {listed(keys[:1])}, or {listed(keys[1:])}",),
+            )
+            return None, ()
         member = archive.member(f"index{suffix}")
         return (None if member is None else (member,)), (prod(shape),)
     named = {axis: f"{axis}{suffix}" for axis in "pyx"}
@@ -330,18 +345,13 @@ def _rate(time: Member, suffix: str, clock: Clock, findings: Findings) -> Fracti
         findings.error("NM802", f"`{time.key}` is of type {time.dtype}; numbers are needed", where=time.where)
         return None
     if name not in UNITS:
-        if time.dtype.kind == "f":
-            findings.error(
-                "NM802", f"`{time.key}` counts time steps and is of type {time.dtype}; integers are needed", where=time.where,
-                help=(f"name it `t_s{suffix}`, `t_ms{suffix}`, `t_us{suffix}` or `t_ns{suffix}` if it holds times",),
-            )
-            return None
-        return Fraction(1)
+        unit = f"name it `t_s{suffix}`, `t_ms{suffix}`, `t_us{suffix}` or `t_ns{suffix}` if it holds times: `{time.key}` counts steps"
+        return Fraction(1) if check_integers(time, findings, whole=(unit,), fractions=(unit,)) else None
     if clock.dt is None:
         findings.error(
             "NM802", f"`{time.key}` holds times, and nothing says how long a time step is", where=time.where,
             why="the network counts in steps whose length its file does not state",
-            help=("give --dt where the network's format takes it", "store `dt`, the seconds of a time step, beside the events"),
+            help=(STEP_HELP, "store `dt`, the seconds of a time step, beside the events"),
         )
         return None
     return steps_per(UNITS[name], clock.dt)

@@ -7,6 +7,9 @@ Layout: root attribute `__type__` = `NIRGraphData`; `nodes/<node>` of type `NIRN
   magnitude, so several of one neuron in one step are one spike, as nir's own conversion has it;
 - `ValuedEventData`: the same with `value` (samples, events).
 
+Spikes are those of the observable `spikes`, of the only other one named as something that a node sends (`events`, `output`, ...), or of
+the only one of all if it is binary; anything else, such as a recorded voltage, is refused.
+
 Datasets are read in slices and need not fit in memory.
 """
 
@@ -21,13 +24,15 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
-from nmap.samples.events import Block, Clock, bin_events, check_span, samples_at_once, steps_per, tally_events, to_steps
+from nmap.samples.events import STEP_HELP, Block, Clock, bin_events, check_span, samples_at_once, steps_per, tally_events, to_steps
 from nmap.samples.model import CHUNK_BYTES, Found, Tally
 from nmap.samples.stored import SLAB_BYTES, Node, Rows
 
 __all__ = ["is_nirdata", "read_nirdata"]
 
 _BLOCK = 2**20
+_SENT = frozenset(("spikes", "spike", "events", "event", "output", "outputs", "input", "inputs"))
+"""Names, in lower case, of observables that are what a node sends; that of an input node is the network's input."""
 
 
 def is_nirdata(root: Node) -> bool:
@@ -122,12 +127,13 @@ def read_nirdata(root: Node, ports: dict[str, int], clock: Clock, findings: Find
             why=f"its nodes are {listed}", help=("name the recorded node as the network's file names its Input node",),
         )
     for port, size in ports.items():
-        observable = _observable(nodes, port, findings) if port not in missing else None
-        if observable is None:
+        chosen = _observable(nodes, port, findings) if port not in missing else None
+        if chosen is None:
             continue
+        observable, name, others = chosen
         # The type's name is a string of variable length, which is not read; the members tell as much.
         if "data" in observable:
-            held = _gridded(observable, port, size, clock, findings)
+            held = _gridded(observable, name, port, size, clock, findings)
         elif "idx" in observable and "time" in observable:
             held = _listed(observable, port, size, clock, findings)
         else:
@@ -137,25 +143,46 @@ def read_nirdata(root: Node, ports: dict[str, int], clock: Clock, findings: Find
                 "NM103", f"the observable holds {told}", where=observable.where,
                 why="TimeGriddedData is `data`; EventData is `idx` and `time`, ValuedEventData `value`, too",
             )
-        if held is not None:
+        if held is not None and _sends(held, port, name, others, findings):
             found[port] = held
     return found
 
 
-def _observable(nodes: Node, port: str, findings: Findings) -> Node | None:
+def _sends(held: Found, port: str, name: str, others: int, findings: Findings) -> bool:
+    """Record NM802 where an observable that is not named as spikes holds anything but 0 and 1; a note where it is not `spikes`."""
+    if name.casefold() not in _SENT:
+        tally = held.source.tally(held.steps)
+        if tally.low < 0 or tally.high > 1:
+            findings.error(
+                "NM802",
+                f"the node `{port}` records only `{name}`, with values from {tally.low} to {tally.high}; these are not known to be spikes",
+                where=held.where,
+                help=("record the spikes of the node", "name the observable `spikes` if it holds graded spikes"),
+            )
+            return False
+    if name != "spikes" or others:
+        beside = f", not the {others} other observable{'s' if others > 1 else ''}" if others else ""
+        findings.note("NM803", f"the observable `{name}` of the node `{port}` was read as spikes{beside}", where=held.where)
+    return True
+
+
+def _observable(nodes: Node, port: str, findings: Findings) -> tuple[Node, str, int] | None:
+    """Return the observable that holds what a node sends, its name, and how many others there are."""
     node = nodes.child(port)
     observables = None if node is None else node.child("observables")
     if observables is None:
         return None
     names = observables.names
-    if len(names) != 1 and "spikes" not in names:
+    sent = ["spikes"] if "spikes" in names else [name for name in names if name.casefold() in _SENT] if len(names) > 1 else list(names)
+    if len(sent) != 1:
         held = ", ".join(f"`{name}`" for name in names[:12]) or "nothing"
         findings.error(
             "NM802", f"the node `{port}` records {held}; which of them are the input's spikes is not known", where=observables.where,
             help=("name the observable `spikes`",),
         )
         return None
-    return observables.child("spikes" if "spikes" in names else names[0])
+    observable = observables.child(sent[0])
+    return None if observable is None else (observable, sent[0], len(names) - 1)
 
 
 def _fits(what: str, neurons: int, port: str, size: int, where: str, findings: Findings) -> bool:
@@ -164,7 +191,7 @@ def _fits(what: str, neurons: int, port: str, size: int, where: str, findings: F
     return neurons == size
 
 
-def _gridded(group: Node, port: str, size: int, clock: Clock, findings: Findings) -> Found | None:
+def _gridded(group: Node, name: str, port: str, size: int, clock: Clock, findings: Findings) -> Found | None:
     where = group.where
     dt, data = group.number("dt"), group.rows("data", "(samples, time, neurons)")
     if dt is not None and clock.network is not None and abs(dt - clock.network) > 1e-6 * clock.network:
@@ -175,12 +202,12 @@ def _gridded(group: Node, port: str, size: int, clock: Clock, findings: Findings
         )
     if data is None or not _fits("the recording", data.shape[2], port, size, data.where, findings) or dt is None or findings.errors:
         return None
-    if not check_span(data.shape[1], size, data.where, findings) or not _whole(data, findings):
+    if not check_span(data.shape[1], size, data.where, findings) or not _whole(data, name, port, findings):
         return None
     return Found(_Gridded(data), data.shape[0], data.shape[1], False, data.where)
 
 
-def _whole(data: Rows, findings: Findings) -> bool:
+def _whole(data: Rows, name: str, port: str, findings: Findings) -> bool:
     """Record NM802 unless all values are whole numbers; the format stores spikes as real numbers, too."""
     if data.dtype.kind != "f":
         return True
@@ -190,9 +217,11 @@ def _whole(data: Rows, findings: Findings) -> bool:
         if not fine.all():
             at = np.argwhere(~fine)[0]
             place = (start + int(at[0]), int(at[1]), int(at[2]))
+            known = name.casefold() in _SENT
             findings.error(
                 "NM802", f"`data` holds {float(rows[tuple(at)])} at {place}; spikes are whole numbers", where=data.where,
-                help=("encode the values as spikes over time",),
+                why=None if known else f"the node `{port}` records only `{name}`",
+                help=("encode the values as spikes over time",) if known else ("record the spikes of the node",),
             )
             return False
     return True
@@ -217,7 +246,7 @@ def _listed(group: Node, port: str, size: int, clock: Clock, findings: Findings)
         findings.error(
             "NM802", "the events have times in seconds, and nothing says how long a time step is", where=where,
             why="the network counts in steps whose length its file does not state",
-            help=("give --dt where the network's format takes it", "store the spikes as TimeGriddedData"),
+            help=(STEP_HELP, "store the spikes as TimeGriddedData"),
         )
     if findings.errors or idx is None or time is None or end is None or clock.network is None:
         return None

@@ -17,6 +17,9 @@ Beside them, all optional: `steps`, the number of time steps (by default up to t
 time step, compared with the network's and used where the network does not know its own; `labels` (samples,), which number the neurons of
 the network's first output, or `labels.OUTPUT` those of another one (`label` is taken as well).
 
+An input has one form of samples: files that hold two contradict themselves and are refused. Arrays that nothing reads are told, but for
+what scripts store beside samples: `spikes`, `counts` and `reference...`.
+
 HDF5: NIRData, see `nmap.samples.nirdata`, and no labels.
 """
 
@@ -35,9 +38,10 @@ from nmap.connectivity import Array, frozen_array
 from nmap.diagnostics import Findings, NmapError
 from nmap.digest import sha256_of
 from nmap.network import Network
-from nmap.samples.archive import READ_ERRORS, Archive, stamp
+from nmap.samples.archive import READ_ERRORS, Archive, listed, stamp
 from nmap.samples.dense import check_integers, read_dense
-from nmap.samples.events import Clock, read_events, time_key
+from nmap.samples.events import Clock, read_events
+from nmap.samples.keys import did_you_mean, foreign_labels, near, suffixes_of, tell_unread
 from nmap.samples.model import MAX_SAMPLE_BYTES, Found, Samples, Tally
 from nmap.samples.nirdata import is_nirdata, read_nirdata
 from nmap.samples.stored import open_recording
@@ -97,14 +101,18 @@ def _load(path: Path, network: Network, steps: int | None, read: _Reader, findin
     length = _length(found, steps, network, findings)
     findings.raise_errors()
     low = high = 0
+    graded: dict[str, Tally] = {}
     for port, held in found.items():
         tally = held.source.tally(length)
         if tally.low < -(2**31) or tally.high > 2**31 - 1:
             worst = tally.high if tally.high > 2**31 - 1 else tally.low
             findings.error("NM802", f"the samples hold values up to {worst}; spikes are 32-bit integers", where=held.where)
         low, high = min(low, tally.low), max(high, tally.high)
+        if tally.low < 0 or tally.high > 1:
+            graded[port] = tally
         _describe(port, held, tally, len(found) == 1, findings)
     findings.raise_errors()
+    _tell_graded(found, graded, findings)
     return Samples(
         samples=next(iter(found.values())).samples, steps=length, shapes={port: network[port].shape for port in found},
         sources={port: held.source for port, held in found.items()}, low=low, high=high, labels=labels, scored=scored, sha256="",
@@ -132,14 +140,13 @@ def _recording(path: Path, network: Network, findings: Findings) -> tuple[dict[s
 
 def _archive(path: Path, network: Network, findings: Findings) -> tuple[dict[str, Found], Array | None, str | None]:
     archive = Archive(path, findings)
-    suffixes = {}
-    for port in network.inputs:
-        for suffix in (f".{port}", "") if len(network.inputs) == 1 else (f".{port}",):
-            if port not in suffixes and (f"inputs{suffix}" in archive or time_key(archive, suffix) is not None):
-                suffixes[port] = suffix
+    suffixes = suffixes_of(archive, network, findings)
     if len(suffixes) < len(network.inputs):
-        _missing(archive, network, [port for port in network.inputs if port not in suffixes], findings)
+        if not findings.errors:
+            _missing(archive, network, [port for port in network.inputs if port not in suffixes], findings)
+        foreign_labels(archive, network, findings)
         return {}, None, None
+    foreign_labels(archive, network, findings)
     clock = _clock(network, _seconds(archive, network, findings))
     stated = _steps(archive, findings)
     found: dict[str, Found] = {}
@@ -151,19 +158,27 @@ def _archive(path: Path, network: Network, findings: Findings) -> tuple[dict[str
             if member is not None:
                 samples = member.shape[0] if member.shape else 0
                 held = read_dense(member, port, network[port].shape, findings)
+            if held is not None and stated not in (None, held.steps):
+                findings.error(
+                    "NM802", f"`inputs{suffix}` has {held.steps} time steps, `steps` states {stated}", where=f"{path}:steps",
+                    help=("leave `steps` out of the file and cut the run with --steps",),
+                )
         else:
             held = read_events(archive, suffix, port, network[port].shape, clock, stated, findings)
             samples = samples if held is None else held.samples
         if held is not None:
             found[port] = held
-    return found, *_labels(archive, samples, network, findings)
+    labels = _labels(archive, samples, network, findings)
+    if not findings.errors:
+        tell_unread(archive, network, suffixes, findings)
+    return found, *labels
 
 
 def _missing(archive: Archive, network: Network, ports: list[str], findings: Findings) -> None:
-    path = archive.path
+    path, held = archive.path, listed(archive.keys) or "nothing"
     if len(network.inputs) == 1:
         raw = archive.holds_file("inputs")
-        held = ", ".join(f"`{name}`" for name in archive.keys[:12]) or "nothing"
+        meant = near([name for name in archive.keys if name != "inputs"], ["inputs", f"inputs.{ports[0]}"])
         findings.error(
             "NM801",
             f"`{path}` has no array `inputs`",
@@ -173,19 +188,21 @@ def _missing(archive: Archive, network: Network, ports: list[str], findings: Fin
                 else f"it holds {held}"
             ),
             help=(
+                *did_you_mean(meant, 1),
                 _WRITE if raw else "store the samples under the name `inputs`, of shape (samples, time, *input shape)",
                 "or events as `t` with `index`, or with `x`, `y` and `p`",
             ),
         )
         return
     names = ", ".join(f"`inputs.{port}`" for port in ports)
+    meant = near(archive.keys, [f"inputs.{port}" for port in ports])
     findings.error(
         "NM802",
         f"the network has {len(network.inputs)} inputs ({', '.join(f'`{port}`' for port in network.inputs)}); "
         f"`{path}` has no samples for {', '.join(f'`{port}`' for port in ports)}",
         where=str(path),
-        why=f"it holds {', '.join(f'`{name}`' for name in archive.keys[:12]) or 'nothing'}",
-        help=(f"store an array for each: {names}",),
+        why=f"it holds {held}",
+        help=(*did_you_mean(meant, 2), f"store an array for each: {names}"),
     )
 
 
@@ -230,13 +247,14 @@ def _labels(archive: Archive, samples: int | None, network: Network, findings: F
         return None, None
     if len(keys) > 1:
         findings.error(
-            "NM802", f"{' and '.join(f'`{key}`' for key in keys)} both label the samples; one output is scored", where=str(archive.path)
+            "NM802", f"{listed(keys)} {'both' if len(keys) == 2 else 'all'} label the samples; one output is scored",
+            where=str(archive.path), help=("leave all but one of them out",),
         )
         return None, None
     key, output = keys[0], choices[keys[0]]
     where, size = f"{archive.path}:{key}", network[output].size
     member = archive.member(key)
-    if member is None or not check_integers(member, findings, labels=True):
+    if member is None or not check_integers(member, findings):
         whole = False
         values = None if member is None else archive.whole(key)
     else:
@@ -283,6 +301,20 @@ def _length(found: dict[str, Found], steps: int | None, network: Network, findin
             why=f"{steps} steps of {widest} inputs, 4 bytes each",
         )
     return steps
+
+
+def _tell_graded(found: dict[str, Found], graded: dict[str, Tally], findings: Findings) -> None:
+    """Record the note that says which values other than 0 and 1 the inputs receive, once for all of them."""
+    if not graded:
+        return
+    low, high = min(tally.low for tally in graded.values()), max(tally.high for tally in graded.values())
+    each = "; ".join(f"`{port}`: {tally.low} to {tally.high}" for port, tally in list(graded.items())[:8])
+    findings.note(
+        "NM803", f"the samples hold values from {low} to {high}, not only 0 and 1: they act as graded spikes",
+        where=found[next(iter(graded))].where,
+        why=("" if len(found) == 1 else f"{each}. ") + "A value is a current: it is multiplied with the weight of each synapse",
+        data={"low": low, "high": high},
+    )
 
 
 def _describe(port: str, held: Found, tally: Tally, alone: bool, findings: Findings) -> None:

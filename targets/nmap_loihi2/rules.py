@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -95,17 +96,26 @@ def spiking_neurons(network: Network, spec: ChipSpec, options: Options, findings
         findings.error(
             "NM201", f"loihi2 has no non-spiking neuron whose state can be sent ({_count(readouts, 'population')})",
             where=_where(readouts), why=spec.features["li"].note,
-            help=("end the network in a spiking population (`LIF`, `CubaLIF`, `IF`) and count its spikes",), data={"feature": "li"},
+            help=_spiking_instead(network, readouts, "put a spiking population (`LIF`, `CubaLIF`, `IF`) in the place of {}"),
+            data={"feature": "li"},
         )
     if relays:
         findings.error(
             "NM201", f"loihi2 has no stage that passes sums on without a neuron ({_count(relays, 'population')})", where=_where(relays),
             why=spec.features["relay"].note,
-            help=(
-                "fold the stage into the weights behind it, or put a spiking population in its place",
-                "at the end of a network: end in a spiking population and count its spikes",
-            ), data={"feature": "relay"},
+            help=_spiking_instead(network, relays, "fold {} into the weights behind, or put a spiking population there"),
+            data={"feature": "relay"},
         )
+
+
+def _spiking_instead(network: Network, silent: list[Population], inside: str) -> tuple[str, ...]:
+    """Return the remedies for populations that do not spike: `inside` for those that others follow, and the one for outputs."""
+    inner = [p for p in silent if any(edge.source == p.name != edge.target for edge in network.projections)]
+    return (
+        *((inside.format(_names(inner)),) if inner else ()),
+        *(("end the network in a spiking population (`LIF`, `CubaLIF`, `IF`) and count its spikes",) if len(inner) < len(silent) else ()),
+        _FLOAT,
+    )
 
 
 def complex_weights(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
@@ -133,6 +143,29 @@ def decay_factors(network: Network, spec: ChipSpec, options: Options, findings: 
                 )
 
 
+def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A neuron without input stays silent: vth is unsigned, counted from the value that the reset sets, and a spike needs more."""
+    del options
+    conventions, found, lowest = network.conventions, [], []
+    for p, neuron in _integrators(network):
+        if not neuron.spiking or neuron.adaptation is not None:
+            continue
+        height = neuron.threshold - (neuron.v_reset if conventions.reset == "zero" else 0)
+        if ((height < 0) if conventions.compare == ">" else (height <= 0)).any():
+            found.append(p)
+            lowest.append(float(height.min()))
+    if found:
+        findings.error(
+            "NM305",
+            f"loihi2's neurons have no threshold {'below' if conventions.compare == '>' else 'at or below'} the value they reset to"
+            f" ({_count(found, 'population')})", where=_where(found),
+            why=f"{spec.features['negative_threshold'].note} The lowest here is {min(lowest):.4g} above the reset value, compared with"
+            f" `{conventions.compare}`.",
+            help=("train with thresholds above the reset value: such a neuron fires without any input", _FLOAT),
+            data={"feature": "negative_threshold"},
+        )
+
+
 def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Resets set the membrane to a value; taking the threshold off is not in the chip's documented neuron models."""
     spiking, reset = _resetting(network), network.conventions.reset
@@ -154,9 +187,21 @@ def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: 
             help=(
                 f"--approximate reset maps it to a reset to zero {_MEASURED}",
                 "train with a reset to zero (snnTorch: reset_mechanism='zero', reset_delay=False)",
-                "if the file was trained with a reset to zero, say so: --reset zero",
+                f"if the file was trained with a reset to zero, say so: --reset zero{_besides_reset(network, spec, options)}",
             ), data={"approximate": "reset", "feature": feature},
         )
+
+
+def _besides_reset(network: Network, spec: ChipSpec, options: Options) -> str:
+    """Return the rest of the command that takes a network with `--reset zero`: the approximations which that does not make unnecessary."""
+    zero = replace(network, conventions=replace(network.conventions, reset="zero", early_reset=False))
+    time = Findings()
+    realise_time(zero, spec, options, time)
+    needed = {
+        *(options.approximate - {"reset"}), *(d.data["approximate"] for d in time.errors if "approximate" in d.data),
+        *(("multiple",) if zero.conventions.multiple else ()), *(("floor",) if meets_floor(zero, options) else ()),
+    }
+    return f" --approximate {','.join(sorted(needed))}" if needed else ""
 
 
 def one_spike(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
@@ -248,6 +293,6 @@ def delayed_convolutions(network: Network, spec: ChipSpec, options: Options, fin
 
 
 RULES: tuple[Rule, ...] = (
-    weight_bits, neuron_models, spiking_neurons, complex_weights, decay_factors, reset_to_zero, one_spike, no_floor, delays, lossless_bias,
-    shared_kernels, delayed_convolutions,
+    weight_bits, neuron_models, spiking_neurons, complex_weights, decay_factors, thresholds, reset_to_zero, one_spike, no_floor, delays,
+    lossless_bias, shared_kernels, delayed_convolutions,
 )

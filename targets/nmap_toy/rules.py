@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
 from nmap.connectivity import Conv2d
 from nmap.diagnostics import Findings
-from nmap.network import Model, Network, Neuron, Population, Resonator, SigmaDelta
+from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
 from nmap.options import Options
 from nmap.rules import meets_floor
 from nmap.target.backend import Rule
@@ -27,125 +28,163 @@ def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Fi
 
 def model(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """Neurons integrate, fire at a fixed threshold, and have no synaptic current."""
-    for population in network.populations:
-        foreign = _foreign(population.neuron)
-        if foreign is not None:
-            feature, what = foreign
+    for feature, (what, asks) in _FOREIGN.items():
+        foreign = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
+        if foreign:
             findings.error(
-                "NM201", f"`{population.name}` has {what}; the toy chip has none", where=str(population.where),
-                why=spec.features[feature].note, data={"feature": feature},
+                "NM201", f"{_models(foreign)} {_have(foreign)} {what}; the toy chip has none", where=_where(foreign),
+                why=spec.features[feature].note, help=(f"train with integrate-and-fire neurons ({_TAKEN})", _FLOAT),
+                data={"feature": feature},
             )
-    for population, neuron in _neurons(network):
-        if not neuron.spiking:
-            findings.error(
-                "NM201", f"`{population.name}` ({neuron.model}) never fires; every neuron of the toy chip does",
-                where=str(population.where), why=spec.features["li"].note, data={"feature": "li"},
-            )
-        if neuron.alpha.any():
-            findings.error(
-                "NM201", f"`{population.name}` ({neuron.model}) has a synaptic current; the toy chip's neuron has none",
-                where=str(population.where), why=f"Synaptic decay factors reach {neuron.alpha.max():.4g}, and only 0 is possible.",
-                data={"feature": "cubalif"},
-            )
+    silent = [p for p, neuron in _neurons(network) if not neuron.spiking]
+    if silent:
+        inner = [p for p in silent if any(edge.source == p.name != edge.target for edge in network.projections)]
+        findings.error(
+            "NM201", f"{_models(silent)} never {'fires' if len(silent) == 1 else 'fire'}; every neuron of the toy chip does",
+            where=_where(silent), why=spec.features["li"].note, help=(
+                *((f"put spiking neurons ({_TAKEN}) in the place of {_names(inner)}",) if inner else ()),
+                *((f"end the network in a spiking population ({_TAKEN}) and count its spikes",) if len(inner) < len(silent) else ()),
+                _FLOAT,
+            ), data={"feature": "li"},
+        )
+    currents = [(p, neuron) for p, neuron in _neurons(network) if neuron.alpha.any()]
+    if currents:
+        found, largest = [p for p, _ in currents], max(float(neuron.alpha.max()) for _, neuron in currents)
+        findings.error(
+            "NM201", f"{_models(found)} {_have(found)} a synaptic current; the toy chip's neuron has none", where=_where(found),
+            why=f"Synaptic decay factors reach {largest:.4g}, and only 0 is possible.",
+            help=(f"train with neurons without a synaptic current ({_TAKEN})", _FLOAT), data={"feature": "cubalif"},
+        )
 
 
 def reset(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """Reset is to zero, in the step of the spike."""
     mode = network.conventions.reset
-    for population, neuron in _neurons(network):
-        if mode != "zero":
-            findings.error(
-                "NM202", f"`{population.name}` resets by `{mode}`; the toy chip resets to zero", where=str(population.where),
-                why=spec.features[f"reset_{mode}"].note, help=("`--reset zero`, if the network was trained that way",),
-                data={"feature": f"reset_{mode}"},
-            )
-        elif neuron.v_reset.any():
-            findings.error(
-                "NM202", f"`{population.name}` resets to values other than 0", where=str(population.where),
-                why=f"v_reset reaches {neuron.v_reset[np.abs(neuron.v_reset).argmax()]:.4g}.",
-            )
+    spiking = [(p, neuron) for p, neuron in _neurons(network) if neuron.spiking]
+    if mode != "zero" and spiking:
+        found = [p for p, _ in spiking]
+        findings.error(
+            "NM202", f"{_names(found)} {'resets' if len(found) == 1 else 'reset'} by `{mode}`; the toy chip resets to zero",
+            where=_where(found), why=spec.features[f"reset_{mode}"].note, help=(
+                "`--reset zero`, if the network was trained that way"
+                + ("; its several spikes in a step stay refused" if network.conventions.multiple else ""),
+                "train with a reset to zero (snnTorch: reset_mechanism='zero', reset_delay=False)",
+            ), data={"feature": f"reset_{mode}"},
+        )
+    elsewhere = [(p, neuron) for p, neuron in spiking if mode == "zero" and neuron.v_reset.any()]
+    if elsewhere:
+        found = [p for p, _ in elsewhere]
+        values = np.concatenate([neuron.v_reset for _, neuron in elsewhere])
+        findings.error(
+            "NM202", f"{_names(found)} {'resets' if len(found) == 1 else 'reset'} to values other than 0", where=_where(found),
+            why=f"v_reset reaches {values[np.abs(values).argmax()]:.4g}.", help=("train with a reset value of 0 (`v_reset`)",),
+            data={"feature": "reset_value"},
+        )
 
 
 def conventions(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """A neuron sends one spike in a step, its membrane has no floor, and its bias acts from the first step on."""
     spiking = [population for population, neuron in _neurons(network) if neuron.spiking]
     several = spiking if network.conventions.multiple else []
-    for feature, asking, what in (
-        ("multiple_spikes", several, "may send several spikes in a step; the toy chip's neurons send one"),
-        ("voltage_floor", meets_floor(network, options), "may fall to the floor under their membrane; the toy chip's have none"),
+    for feature, asking, what, remedy in (
+        (
+            "multiple_spikes", several, "may send several spikes in a step; the toy chip's neurons send one",
+            "train with at most one spike per step (Sinabs: spike_fn=SingleSpike)",
+        ),
+        (
+            "voltage_floor", meets_floor(network, options), "may fall to the floor under their membrane; the toy chip's have none",
+            "train without a lower bound (Sinabs: min_v_mem=None)",
+        ),
     ):
         if asking:
             findings.error(
-                "NM202", f"the neurons of {', '.join(f'`{p.name}`' for p in asking)} {what}",
-                where=", ".join([str(asking[0].where), *(p.where.path for p in asking[1:])]), why=spec.features[feature].note,
-                data={"feature": feature},
+                "NM202", f"the neurons of {_names(asking)} {what}", where=_where(asking), why=spec.features[feature].note,
+                help=(remedy, _FLOAT), data={"feature": feature},
             )
-    for p in network.projections:
-        if p.bias_from and p.bias is not None and p.bias.any():
-            findings.error(
-                "NM203", f"the bias of `{p.name}` begins in step {p.bias_from}; the toy chip's act from its first step on",
-                where=str(p.where), why=spec.features["late_bias"].note, data={"feature": "late_bias"},
-            )
+    late = [p for p in network.projections if p.bias_from and p.bias is not None and p.bias.any()]
+    if late:
+        begins = ", ".join(f"step {first}" for first in sorted({p.bias_from for p in late}))
+        findings.error(
+            "NM203", f"the bias of {_names(late)} begins in {begins}; the toy chip's act from its first step on", where=_where(late),
+            why=spec.features["late_bias"].note, help=("train without a bias in the recurrent weights", _FLOAT),
+            data={"feature": "late_bias"},
+        )
 
 
 def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """The membrane decays by 1 - 2^-k a step, k = 1..7, or not at all."""
+    unstable, between = [], []
     for population, neuron in _neurons(network):
-        outside = int(((neuron.beta < 0) | (neuron.beta > 1)).sum())
-        if outside:
-            findings.error(
-                "NM305", f"{outside} decay factors of `{population.name}` are outside 0 to 1", where=str(population.where),
-                why=f"They lie between {neuron.beta.min():.4g} and {neuron.beta.max():.4g}.",
-                help=("give the time step the network was trained with: `--dt SECONDS`",),
-            )
+        if ((neuron.beta < 0) | (neuron.beta > 1)).any():
+            unstable.append((population, neuron.beta))
             continue
         _, factor = nearest_leak(neuron.beta, spec)
-        error = np.abs(factor - neuron.beta)
+        if (np.abs(factor - neuron.beta) > 1e-12).any():
+            between.append((population, neuron.beta, factor))
+    if unstable:
+        found, values = [p for p, _ in unstable], np.concatenate([beta for _, beta in unstable])
+        findings.error(
+            "NM305", f"{int(((values < 0) | (values > 1)).sum())} decay factors of {_names(found)} are outside 0 to 1", where=_where(found),
+            why=f"They lie between {values.min():.4g} and {values.max():.4g}.",
+            help=("give the time step the network was trained with: `--dt SECONDS`",),
+        )
+    if between:
+        found = [p for p, _, _ in between]
+        given, factor = np.concatenate([beta for _, beta, _ in between]), np.concatenate([near for _, _, near in between])
+        error, allowed = np.abs(factor - given), "leak" in options.approximate
         count, worst = int((error > 1e-12).sum()), int(error.argmax())
-        if count:
-            allowed = "leak" in options.approximate
-            findings.add(
-                "NM205", "note" if allowed else "error",
-                f"{count} decay factors of `{population.name}` are not 1 - 2^-k" + (" and are rounded to it" if allowed else ""),
-                where=str(population.where), why=f"The worst is {neuron.beta[worst]:.6g}, realised as {factor[worst]:.6g}.",
-                help=() if allowed else ("`--approximate leak` takes the nearest and reports the error",),
-                data={"population": population.name, "neurons": count, "error": float(error[worst])}
-                | ({} if allowed else {"approximate": "leak"}),
-            )
+        findings.add(
+            "NM205", "note" if allowed else "error",
+            f"{count} decay factors of {_names(found)} are not 1 - 2^-k" + (" and are rounded to it" if allowed else ""),
+            where=_where(found), why=f"The worst is {given[worst]:.6g}, realised as {factor[worst]:.6g}.",
+            help=() if allowed else ("`--approximate leak` takes the nearest and reports the error",),
+            data={"populations": [p.name for p in found], "neurons": count, "error": float(error[worst])}
+            | ({} if allowed else {"approximate": "leak"}),
+        )
 
 
 def gains(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """Input gains are positive, so that they can be moved into threshold and bias."""
-    for population, neuron in _neurons(network):
-        count = int((gain(neuron) <= 0).sum())
-        if count:
-            findings.error("NM305", f"{count} neurons of `{population.name}` have an input gain of 0 or less", where=str(population.where))
+    counts = {p.name: int((gain(neuron) <= 0).sum()) for p, neuron in _neurons(network)}
+    found = [p for p in network.populations if counts.get(p.name)]
+    if found:
+        findings.error(
+            "NM305", f"{sum(counts.values())} neurons of {_names(found)} have an input gain of 0 or less", where=_where(found),
+            why="Threshold and bias are divided by the gain (r, tau, dt), which the chip does not have.",
+            help=("use a positive `r`, and turn the sign of the weights instead",),
+        )
 
 
 def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """A neuron without input stays silent: thresholds are not negative, and not 0 where equality fires."""
-    for population, neuron in _neurons(network):
-        low = neuron.threshold < 0 if network.conventions.compare == ">" else neuron.threshold <= 0
-        if low.any():
-            limit = spec.limits["threshold"]
-            findings.error(
-                "NM305", f"{int(low.sum())} thresholds of `{population.name}` are too low for the toy chip", where=str(population.where),
-                why=f"The field holds {limit.min} to {limit.max} ({limit.source}); the lowest here is {neuron.threshold.min():.4g}.",
-            )
+    equal = network.conventions.compare == ">="
+    low = [(p, neuron.threshold[(neuron.threshold < 0) | (equal & (neuron.threshold == 0))]) for p, neuron in _neurons(network)]
+    found = [p for p, values in low if values.size]
+    if found:
+        limit, values = spec.limits["threshold"], np.concatenate([values for _, values in low])
+        findings.error(
+            "NM305", f"{values.size} thresholds of {_names(found)} are too low for the toy chip", where=_where(found),
+            why=f"The field holds {limit.min} to {limit.max} ({limit.source}); the lowest here is {values.min():.4g}.",
+            help=("train with thresholds above 0: such a neuron fires without any input", _FLOAT), data={"feature": "negative_threshold"},
+        )
 
 
 def delays(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Hops fit into the delays of every loop, delays into their field, and projections lead to the one input."""
-    for p in network.projections:
-        if p.receptor == "imaginary":
-            findings.error(
-                "NM203", f"`{p.name}` carries complex weights; the toy chip's synapses have one input to lead to", where=str(p.where),
-                why=spec.features["complex_weights"].note, data={"feature": "complex_weights"},
-            )
-        if p.delays is not None and isinstance(p.connectivity, Conv2d):
-            findings.error(
-                "NM204", f"the convolution `{p.name}` has a delay per synapse; the toy chip takes one for all of them", where=str(p.where)
-            )
+    imaginary = [p for p in network.projections if p.receptor == "imaginary"]
+    if imaginary:
+        findings.error(
+            "NM203", f"{_names(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; the toy chip's synapses have "
+            "one input to lead to", where=_where(imaginary), why=spec.features["complex_weights"].note,
+            help=(f"train with integrate-and-fire neurons ({_TAKEN}), whose weights are real", _FLOAT), data={"feature": "complex_weights"},
+        )
+    listed = [p for p in network.projections if p.delays is not None and isinstance(p.connectivity, Conv2d)]
+    if listed:
+        findings.error(
+            "NM204",
+            f"the convolution{'' if len(listed) == 1 else 's'} {_names(listed)} {_have(listed)} a delay per synapse; the toy chip takes one"
+            " for all of them", where=_where(listed), help=("train with one delay per convolution", _FLOAT),
+        )
     found = Findings()
     timing(network, spec, options, found)
     findings.extend(found.errors)
@@ -156,24 +195,46 @@ def graded(network: Network, spec: ChipSpec, options: Options, findings: Finding
     if options.message_bits:
         findings.error(
             "NM203", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; the toy chip's spikes are binary",
-            where=", ".join(str(network[name].where) for name in network.inputs), why=spec.features["graded"].note,
+            where=_where([network[name] for name in network.inputs]), why=spec.features["graded"].note,
+            help=("encode the values as spikes over time", "events that add up: store `binary` = True beside them"),
             data={"feature": "graded"},
         )
 
 
+_TAKEN: Final = "`LIF`, `IF`"
+_FLOAT: Final = "`nmap run NET --level float --input SAMPLES` runs the network as it is, without a chip"
+
+_FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
+    "resonator": ("resonate-and-fire neurons", lambda n: isinstance(n, Resonator)),
+    "sigma_delta": ("sigma-delta neurons", lambda n: isinstance(n, SigmaDelta)),
+    "adaptive_threshold": (
+        "adaptive thresholds", lambda n: not isinstance(n, SigmaDelta | Resonator) and n.adaptation is not None,
+    ),
+}
+"""By feature: what the chip lacks, and which neurons ask for it."""
+_MOST = 6
+
+
+def _names(things: Sequence[Population] | Sequence[Projection]) -> str:
+    shown = ", ".join(f"`{p.name}`" for p in things[:_MOST])
+    return shown if len(things) <= _MOST else f"{shown} and {len(things) - _MOST} more"
+
+
+def _models(populations: Sequence[Population]) -> str:
+    models = sorted({p.neuron.model for p in populations if p.neuron is not None})
+    return f"{_names(populations)} ({', '.join(models)})"
+
+
+def _where(things: Sequence[Population] | Sequence[Projection]) -> str:
+    return ", ".join([str(things[0].where), *(p.where.path for p in things[1:_MOST])])
+
+
+def _have(things: Sequence[Population] | Sequence[Projection]) -> str:
+    return "has" if len(things) == 1 else "have"
+
+
 def _neurons(network: Network) -> Iterator[tuple[Population, Neuron]]:
     return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
-
-
-def _foreign(neuron: Model | None) -> tuple[str, str] | None:
-    """Return the feature and the words for a model that is not integrate-and-fire with a fixed threshold, else None."""
-    if isinstance(neuron, Resonator):
-        return "resonator", f"resonate-and-fire neurons ({neuron.model})"
-    if isinstance(neuron, SigmaDelta):
-        return "sigma_delta", f"sigma-delta neurons ({neuron.model})"
-    if neuron is not None and neuron.adaptation is not None:
-        return "adaptive_threshold", f"adaptive thresholds ({neuron.model})"
-    return None
 
 
 RULES: tuple[Rule, ...] = (weight_bits, model, reset, conventions, decay, gains, thresholds, delays, graded)

@@ -40,6 +40,15 @@ def test_report_to_stdout_and_diagnostics_to_stderr(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("report\n", "warning[NM301]: clipped\nnote[NM112]: odd\n")
 
 
+def test_nothing_of_a_file_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = Diagnostic("NM112", "warning", "node `\x1b[2Jred\u202e`", "net\x07.nir")
+    assert answer(Screen(), fixed(Reply("report of \x1b]0;title\x07\n", {}, (odd,)))) == 0
+    out, err = capsys.readouterr()
+    assert out == "report of \\x1b]0;title\\x07\n"
+    assert "\\x1b[2Jred\\u202e" in err
+    assert (out + err).replace("\n", "").isprintable()
+
+
 def test_quiet_prints_the_verdict_and_no_notes(capsys: pytest.CaptureFixture[str]) -> None:
     answer(screen(quiet=True), fixed(Reply("long\nreport\n", {}, (WARNING, NOTE), 0, "short")))
     assert capsys.readouterr() == ("short\n", "warning[NM301]: clipped\n")

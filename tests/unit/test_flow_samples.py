@@ -13,7 +13,10 @@ import pytest
 from nmap import flow
 from nmap.cli.main import run as command
 from nmap.options import Options
+from nmap.report.json import run_to_json, schema, to_json
+from nmap.report.text import percent, run_text, to_text
 from tests.unit.readers.builders import chain, if_, li, lif, linear, port, sink, write_nir
+from tests.unit.report.schema_check import problems
 
 SHAPES = {"wl": (5, 4), "wr": (5, 3), "wa": (3, 5), "wb": (2, 5), "wrb": (2, 3)}
 WEIGHTS = {name: np.random.default_rng(k).integers(-2, 6, shape) / 4 for k, (name, shape) in enumerate(SHAPES.items())}
@@ -156,6 +159,22 @@ def test_run_refuses_to_keep_more_than_the_limit(two: tuple[Path, Path], monkeyp
     monkeypatch.setattr(flow, "_MAX_KEPT_BYTES", 100)
     with pytest.raises(flow.NmapError, match="NM802"):
         flow.run(two[0], input=two[1], framework="norse")
+
+
+def test_accuracy_names_its_output_where_there_are_several(two: tuple[Path, Path], integrator: Path, tmp_path: Path) -> None:
+    result = flow.run(two[0], input=two[1], framework="norse")
+    report = run_to_json(result, ["nmap", "run"], None)
+    assert problems(report, schema(), closed=True) == []
+    assert report["samples"]["scored"] == "b"
+    assert f"accuracy {percent(result.accuracy)} (output `b`)" in " ".join(run_text(report).split())
+    deployed = flow.deploy(two[0], target="toy", options=Options(), source="norse", input=two[1], output=tmp_path / "bundle")
+    told = to_json(deployed)
+    assert "chip emulator (output `b`)" in " ".join(to_text(told).split())
+    np.savez(tmp_path / "s.npz", inputs=np.ones((2, 5, 3), np.uint8), labels=[0, 1])
+    alone = run_to_json(flow.run(integrator, input=tmp_path / "s.npz", dt=1e-4), ["nmap", "run"], None)
+    assert alone["samples"]["scored"] is None
+    assert "accuracy" in run_text(alone)
+    assert "(output" not in run_text(alone)
 
 
 def test_command_writes_what_is_said(two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

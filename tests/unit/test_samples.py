@@ -48,8 +48,68 @@ def test_integers_of_any_type_are_read(tmp_path: Path, network: Network, dtype: 
     assert (loaded.name, loaded.sha256) == ("s.npz", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def test_labels_are_optional_and_other_arrays_are_ignored(tmp_path: Path, network: Network) -> None:
-    assert samples.load(_write(tmp_path / "s.npz", inputs=_inputs(), extra=np.zeros(3)), network).labels is None
+def test_labels_are_optional_and_arrays_that_nothing_reads_are_told_once(tmp_path: Path, network: Network) -> None:
+    loaded = samples.load(_write(tmp_path / "s.npz", inputs=_inputs(), extra=np.zeros(3), foo=1, offsets=[0, 1]), network)
+    assert loaded.labels is None
+    (note,) = loaded.diagnostics
+    assert (note.code, note.severity) == ("NM803", "note")
+    assert note.message == "`extra`, `foo` and `offsets` of the samples are not read"
+
+
+@pytest.mark.parametrize(("name", "meant"), [
+    ("lables", "labels"), ("Labels", "labels"), ("lebel", "label"), ("step", "steps"), ("DT", "dt"), ("label.n", "label"),
+])
+def test_misspelt_names_are_warned_of(tmp_path: Path, network: Network, name: str, meant: str) -> None:
+    path = _write(tmp_path / "s.npz", **{"inputs": _inputs(), name: np.zeros(5, int), "foo": 1})
+    (warning,) = samples.load(path, network).diagnostics
+    assert (warning.code, warning.severity) == ("NM803", "warning")
+    assert f"`{name}`" in warning.message
+    assert "`foo`" in warning.message
+    assert warning.help == (f"did you mean `{meant}`? Then name `{name}` so",)
+
+
+def test_a_name_that_is_given_too_is_no_misspelling(tmp_path: Path, network: Network) -> None:
+    path = _write(tmp_path / "s.npz", inputs=_inputs(), labels=np.zeros(5, int), lables=np.zeros(5, int), input=1)
+    (note,) = samples.load(path, network).diagnostics
+    assert (note.severity, note.help) == ("note", ())
+
+
+def test_misspelt_arrays_of_events(tmp_path: Path, network: Network) -> None:
+    path = _write(tmp_path / "s.npz", t=[0, 1], index=[0, 1], offset=[0, 1, 2], values=[1, 1])
+    (warning,) = [d for d in samples.load(path, network).diagnostics if d.severity == "warning"]
+    assert warning.help == ("did you mean `offsets`? Then name `offset` so", "did you mean `value`? Then name `values` so")
+
+
+def test_what_scripts_store_beside_samples_is_no_noise(tmp_path: Path, network: Network) -> None:
+    beside = {"spikes": _inputs(), "counts.n": np.ones(3), "reference_spikes": np.ones(3), "reference_accuracy": 0.9}
+    assert samples.load(_write(tmp_path / "s.npz", inputs=_inputs(), **beside), network).diagnostics == ()
+
+
+def test_many_and_hostile_names_are_shown_safely_and_in_part(tmp_path: Path, network: Network) -> None:
+    path = _write(tmp_path / "s.npz", inputs=_inputs())
+    with zipfile.ZipFile(path, "a") as file:
+        for k in range(3000):
+            file.writestr(f"{k:04d}" + "x" * 500, b"")
+        file.writestr("\x1b[31mred", b"")
+    (note,) = samples.load(path, network).diagnostics
+    assert "and 2993 more" in note.message
+    assert len(note.message) < 1000
+    assert note.message.isprintable()
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [(0, 1, False), (1, 1, False), (-1, 1, True), (0, 7, True), (-3, 0, True)])
+def test_values_other_than_0_and_1_are_told_once(tmp_path: Path, network: Network, low: int, high: int, told: bool) -> None:
+    values = np.zeros((5, 6, 1, 2, 4), np.int16)
+    values[1, 2], values[4, 0] = low, high
+    loaded = samples.load(_write(tmp_path / "s.npz", inputs=values), network)
+    assert [(d.code, d.severity) for d in loaded.diagnostics] == ([("NM803", "note")] if told else [])
+    for note in loaded.diagnostics:
+        assert f"from {low} to {high}" in note.message
+        assert "graded spikes" in note.message
+        assert "current" in str(note.why)
+    # Only what is run counts: the first value lies in the third step, the second in the first.
+    short = samples.load(tmp_path / "s.npz", network, 1).diagnostics
+    assert [d.data for d in short] == ([{"low": min(high, 0), "high": max(high, 0)}] if high not in (0, 1) else [])
 
 
 def _refused(path: Path, network: Network, *codes: str) -> tuple[Any, ...]:

@@ -67,7 +67,8 @@ def test_event_lists_become_what_one_event_after_the_other_gives(tmp_path: Path,
     expected = naive(listed(events), (3, 9, 24), binary=binary)
     np.testing.assert_array_equal(loaded.inputs.reshape(3, 9, 24), expected)
     assert (loaded.low, loaded.high, loaded.inputs.dtype) == (0, expected.max(), np.int32)
-    (note,) = loaded.diagnostics
+    note, *graded = loaded.diagnostics
+    assert [d.data for d in graded] == ([{"low": 0, "high": expected.max()}] if expected.max() > 1 else [])
     cells = int(np.count_nonzero(expected))
     assert (note.code, note.data) == ("NM803", {"events": 37, "merged": 37 - cells, "largest": int(expected.max())})
     for size in (1, 2):
@@ -120,6 +121,7 @@ def test_times_are_divided_by_the_networks_time_step(
 def test_times_of_a_network_that_counts_in_steps_need_a_time_step(tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", t_ms=[0, 5], index=[0, 0])
     (found,) = refused(tmp_path / "e.npz", network((1,), None), "NM802")
+    assert found.help[0] == "`--dt SECONDS` says how long a time step lasts"
     assert "`dt`" in found.help[1]
     np.savez(tmp_path / "f.npz", t_ms=[0, 5], index=[0, 0], dt=1e-3)
     loaded = samples.load(tmp_path / "f.npz", network((1,), None))
@@ -154,11 +156,13 @@ def test_steps_end_where_the_file_or_the_caller_says(tmp_path: Path) -> None:
     ("changed", "words"),
     [
         ({"t": [-1, 2]}, ["before the start", "-1"]),
-        ({"t": [0.0, 2.0]}, ["float64"]),
+        ({"t": [0.0, 2.0]}, ["float64", "t.astype(np.int64)", "t_us"]),
+        ({"t": [0.0, 0.5]}, ["fractions", "t_us"]),
+        ({"t": [0.0, np.nan]}, ["nan at (1,)"]),
         ({"t": [0, 1, 2]}, ["`index` has shape (2,)"]),
         ({"index": [0, 3]}, ["outside 0..2", "event 1"]),
         ({"index": [0, -1]}, ["outside 0..2"]),
-        ({"index": [0.0, 1.0]}, ["index.astype"]),
+        ({"index": [0.0, 1.0]}, ["index.astype(np.int64)"]),
         ({"value": [0.5, 1.0]}, ["fractions"]),
         ({"value": [2**31, 0]}, ["32-bit"]),
         ({"value": [2**31 - 1, 2**31 - 1], "index": [0, 0], "t": [0, 0]}, ["32-bit"]),
@@ -166,7 +170,7 @@ def test_steps_end_where_the_file_or_the_caller_says(tmp_path: Path) -> None:
         ({"offsets": [0, 2, 1, 2]}, ["goes back from 2 to 1 at entry 2"]),
         ({"offsets": [0]}, ["shape (1,)"]),
         ({"offsets": [[0, 2]]}, ["shape (1, 2)"]),
-        ({"offsets": [0.0, 2.0]}, ["float64"]),
+        ({"offsets": [0.0, 2.0]}, ["float64", "offsets.astype(np.int64)"]),
         ({"binary": 2}, ["True or False"]),
         ({"steps": 0}, ["above 0"]),
         ({"steps": [3, 4]}, ["whole number"]),
@@ -277,6 +281,92 @@ def test_inputs_that_do_not_agree(tmp_path: Path) -> None:
     assert "7 time steps" in found.message
 
 
+_DENSE = np.ones((1, 2, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"t": [0], "t_ms": [0], "index": [0]}, ["`t` and `t_ms` both"]),
+        ({"t_us": [0], "t_ms": [0], "index": [0]}, ["`t_ms` and `t_us` both"]),
+        ({"t": [0], "t_s": [0], "t_ms": [0], "index": [0]}, ["`t`, `t_s` and `t_ms` all", "`in`"]),
+        ({"t": [0], "index": [0], "x": [0]}, ["`index` and `x` both", "where"]),
+        ({"t": [0], "index": [0], "x": [0], "y": [0], "p": [0]}, ["`index`, `x`, `y` and `p` all"]),
+        ({"inputs": _DENSE, "t": [0], "index": [0]}, ["`inputs` and `t` both"]),
+        ({"inputs": _DENSE, "t_ms": [0], "x": [0], "y": [0]}, ["`inputs` and `t_ms` both"]),
+        ({"inputs": _DENSE, "inputs.in": _DENSE}, ["`inputs.in` and `inputs` both", "samples of `in`"]),
+        ({"inputs.in": _DENSE, "t": [0], "index": [0]}, ["`inputs.in` and `t` both"]),
+        ({"t.in": [0], "index.in": [0], "t": [0], "index": [0]}, ["`t.in` and `t` both"]),
+        ({"inputs": _DENSE, "steps": 5}, ["2 time steps", "states 5"]),
+    ],
+)
+def test_files_that_contradict_themselves_are_refused(tmp_path: Path, arrays: dict[str, Any], words: list[str]) -> None:
+    np.savez(tmp_path / "s.npz", **arrays)
+    (found,) = refused(tmp_path / "s.npz", network((3,)), "NM802")
+    assert all(word in found.message for word in words), found
+    assert found.help
+
+
+def test_samples_for_no_input_beside_those_of_each(tmp_path: Path) -> None:
+    net = network((3,), ports=("left", "right"))
+    for more in ({"inputs": _DENSE}, {"t": [0], "index": [0]}):
+        np.savez(tmp_path / "s.npz", **{"inputs.left": _DENSE, "inputs.right": _DENSE}, **more)
+        (found,) = refused(tmp_path / "s.npz", net, "NM802")
+        assert f"`{next(iter(more))}` and `inputs.left` both" in found.message
+
+
+def test_agreeing_statements_are_no_contradiction(tmp_path: Path) -> None:
+    """Places without times are no event list, and a stated number of steps may be right."""
+    np.savez(tmp_path / "s.npz", inputs=_DENSE, steps=2, x=[1], y=[0])
+    loaded = samples.load(tmp_path / "s.npz", network((3,)))
+    (note,) = loaded.diagnostics
+    assert (note.severity, note.message) == ("note", "`x` and `y` of the samples are not read")
+
+
+@pytest.mark.parametrize(
+    ("ports", "arrays", "words", "remedy"),
+    [
+        (("in",), {"inputs.foo": _DENSE}, ["`inputs.foo` names no input", "its only input is `in`"], "name it `inputs.in`"),
+        (("in",), {"inputs": _DENSE, "inputs.foo": _DENSE}, ["`inputs.foo` names no input"], "leave it out"),
+        (("in",), {"t.foo": [0], "index.foo": [0]}, ["`t.foo` names no input"], "name it `t.in`"),
+        (("left", "right"), {"inputs.left": _DENSE, "inputs.rihgt": _DENSE}, ["its inputs are `left` and `right`"], "`inputs.right`"),
+        (("left", "right"), {"inputs.a": _DENSE, "inputs.b": _DENSE}, ["`inputs.a` and `inputs.b` name no input"], None),
+    ],
+)
+def test_samples_of_an_unknown_input_name_the_inputs(
+    tmp_path: Path, ports: tuple[str, ...], arrays: dict[str, Any], words: list[str], remedy: str | None
+) -> None:
+    np.savez(tmp_path / "s.npz", **arrays)
+    (found,) = refused(tmp_path / "s.npz", network((3,), ports=ports), "NM802")
+    assert all(word in found.message for word in words), found
+    assert (remedy is None and not found.help) or remedy in found.help[0]
+
+
+def test_misspelt_samples_are_recognised(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", input=_DENSE)
+    (found,) = refused(tmp_path / "a.npz", network((3,)), "NM801")
+    assert found.help[0] == "did you mean `inputs`? Then name `input` so"
+    np.savez(tmp_path / "b.npz", **{"inputs.left": _DENSE, "input.right": _DENSE})
+    (found,) = refused(tmp_path / "b.npz", network((3,), ports=("left", "right")), "NM802")
+    assert found.help[0] == "did you mean `inputs.right`? Then name `input.right` so"
+
+
+@pytest.mark.parametrize(("outputs", "words"), [(1, "its only output is `n`"), (2, "its outputs are `n` and `m`")])
+def test_labels_of_an_unknown_output_name_the_outputs(tmp_path: Path, outputs: int, words: str) -> None:
+    for more in ({}, {"labels": [0]}):
+        np.savez(tmp_path / "s.npz", **{"inputs": _DENSE, "labels.X": [0]}, **more)
+        (found,) = refused(tmp_path / "s.npz", network((3,), outputs=outputs), "NM802")
+        assert "`labels.X` names no output" in found.message
+        assert words in found.message
+        assert found.help
+
+
+def test_labels_of_several_outputs_are_refused_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", **{"inputs": _DENSE, "labels.n": [0], "labels.m": [0], "labels": [0]})
+    (found,) = refused(tmp_path / "s.npz", network((3,), outputs=2), "NM802")
+    assert "`labels`, `labels.n` and `labels.m` all label" in found.message
+
+
 # ---- NIRData ----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -314,13 +404,16 @@ def test_event_data_is_binary_as_the_format_has_it(tmp_path: Path) -> None:
     expected = np.zeros((2, 6, 3), int)
     expected[0, 0, 0] = expected[0, 3, 2] = expected[1, 4, 1] = 1
     np.testing.assert_array_equal(loaded.inputs, expected)
-    assert loaded.diagnostics[0].data == {"events": 4, "merged": 1, "largest": 1}
+    which, note = loaded.diagnostics
+    assert note.data == {"events": 4, "merged": 1, "largest": 1}
+    assert "observable `any`" in which.message
 
 
 def test_valued_events(tmp_path: Path) -> None:
     idx, time = np.array([[0, 2, -1]]), np.array([[0.0, 0.001, np.inf]])
     path = nirdata(
-        tmp_path / "d.h5", "in", "s", "ValuedEventData", idx=idx, time=time, value=np.array([[3.0, -2.0, 0.5]]), n_neurons=3, t_max=0.002
+        tmp_path / "d.h5", "in", "events", "ValuedEventData", idx=idx, time=time, value=np.array([[3.0, -2.0, 0.5]]), n_neurons=3,
+        t_max=0.002,
     )
     loaded = samples.load(path, network((3,)))
     assert (loaded.inputs[0].tolist(), loaded.low, loaded.high) == ([[3, 0, 0], [0, 0, -2]], -2, 3)
@@ -381,8 +474,50 @@ def test_nirdata_of_other_nodes_and_several_observables(tmp_path: Path) -> None:
 
 
 def test_events_in_seconds_need_a_time_step(tmp_path: Path) -> None:
-    (found,) = refused(nirdata(tmp_path / "d.h5", "in", "s", "EventData", **_GOOD), network((3,), None), "NM802")
+    path = nirdata(tmp_path / "d.h5", "in", "s", "EventData", **_GOOD)
+    (found,) = refused(path, network((3,), None), "NM802")
     assert "how long a time step is" in found.message
+    assert found.help[0] == "`--dt SECONDS` says how long a time step lasts"
+    assert samples.load(path, network((3,), 1e-3)).steps == 2
+
+
+def _voltage(values: np.ndarray) -> dict[str, Any]:
+    return {"data": values, "dt": 1e-3}
+
+
+def test_a_voltage_is_no_spike(tmp_path: Path) -> None:
+    """Observables that are not named as spikes are taken where they are the only one and binary, which a note says."""
+    path, net = tmp_path / "d.h5", network((3,))
+    for values, words in (([[[0, 2, 1]]], "`voltage`, with values from 0 to 2"), ([[[0, -1, 1]]], "from -1 to 1")):
+        (found,) = refused(nirdata(path, "in", "voltage", **_voltage(np.array(values))), net, "NM802")
+        assert words in found.message
+        assert "record the spikes" in found.help[0]
+    (found,) = refused(nirdata(path, "in", "voltage", **_voltage(np.array([[[0, 0.25, 1]]]))), net, "NM802")
+    assert "0.25" in found.message
+    assert "only `voltage`" in found.why
+    (found,) = refused(
+        nirdata(path, "in", "u", "ValuedEventData", **{**_GOOD, "value": np.array([[1, 5]])}), net, "NM802",
+    )
+    assert "from 0 to 5" in found.message
+    loaded = samples.load(nirdata(path, "in", "voltage", **_voltage(np.array([[[0, 1, 1]]]))), net)
+    (note,) = loaded.diagnostics
+    assert (note.code, note.severity) == ("NM803", "note")
+    assert "`voltage` of the node `in` was read as spikes" in note.message
+
+
+def test_the_observable_that_is_sent_is_found_beside_others(tmp_path: Path) -> None:
+    path, net = tmp_path / "d.h5", network((3,))
+    for name in ("spikes", "Output", "events"):
+        nirdata(path, "in", name, **_voltage(np.array([[[0, 3, 1]]])))
+        with h5py.File(path, "a") as file:
+            file.copy(f"nodes/in/observables/{name}", "nodes/in/observables/voltage")
+        which, graded = samples.load(path, net).diagnostics
+        assert f"`{name}` of the node `in` was read as spikes, not the 1 other observable" in which.message
+        assert graded.data == {"low": 0, "high": 3}
+    with h5py.File(path, "a") as file:
+        file.copy("nodes/in/observables/events", "nodes/in/observables/output")
+    (found,) = refused(path, net, "NM802")
+    assert "`events`, `output`, `voltage`" in found.message
 
 
 def test_hostile_hdf5(tmp_path: Path) -> None:

@@ -131,6 +131,61 @@ def test_conventions_do_not_concern_who_never_resets() -> None:
     assert [code for code, _, _ in refused(adaptive)] == ["NM201"]
 
 
+def placed(kind: str, *names: str) -> Network:
+    """Return input -> a -> b of which the named ones are the population `first` of a foreign network, the others LIFs."""
+    neuron = FOREIGN_NETWORKS[kind]()["first"].neuron
+    assert neuron is not None
+    n = 2
+    populations = {"input": ((n,), None), **{name: ((n,), neuron if name in names else lif(n)) for name in ("a", "b")}}
+    return build("net.nir", populations, [("input", "a", Dense(np.eye(n)), None, 0), ("a", "b", Dense(np.eye(n)), None, 0)])
+
+
+@pytest.mark.parametrize("kind", ["silent", "relay"])
+def test_remedies_for_silent_populations_depend_on_where_they_are(kind: str) -> None:
+    ((_, _, inside),) = refused(placed(kind, "a"))
+    ((_, _, last),) = refused(placed(kind, "b"))
+    ((_, _, both),) = refused(placed(kind, "a", "b"))
+    assert "`a`" in inside[0]
+    assert not any("end the network" in line for line in inside)
+    assert last[0].startswith("end the network in a spiking population")
+    assert [inside[0], last[0]] == list(both[:2])
+    assert all("nmap run NET --level float" in found[-1] for found in (inside, last, both))
+
+
+@pytest.mark.parametrize(("threshold", "reset", "compare", "fine"), [
+    (-1.0, 0.0, ">", False), (0.0, 0.0, ">", True), (0.0, 0.0, ">=", False), (-1.0, -2.0, ">", True), (0.5, 1.0, ">", False),
+    (1.0, 1.0, ">=", False),
+])
+def test_thresholds_below_the_reset_value_are_refused_with_a_remedy(threshold: float, reset: float, compare: str, fine: bool) -> None:
+    network = build(
+        "low.nir", {"input": ((1,), None), "a": ((1,), lif(1, threshold=threshold, reset=reset))},
+        [("input", "a", Dense(np.ones((1, 1))), None, 0)], conventions=Conventions(1e-3, "zero", compare=compare),  # type: ignore[arg-type]
+    )
+    if fine:
+        run_rules(network, TARGET, Options(), Findings())
+        return
+    ((code, message, helps),) = refused(network)
+    assert code == "NM305"
+    assert "(1 population: `a`)" in message
+    assert "train with thresholds above" in helps[0]
+
+
+def test_reset_zero_alone_is_not_advised_where_more_is_needed() -> None:
+    """Rockpool's and Sinabs' files: with `--reset zero` the other conventions still ask to be approximated."""
+    one = Dense(np.ones((1, 1)))
+    chain = build("r.nir", {"input": ((1,), None), "a": ((1,), lif(1))}, [("input", "a", one, None, 0)])
+    for network, more in (
+        (replace(chain, conventions=Conventions(1e-4, "subtract")), ""),
+        (replace(chain, conventions=Conventions(1e-4, "subtract", multiple=True)), " --approximate multiple"),
+        (replace(chain, conventions=Conventions(1e-4, "subtract", multiple=True, early_reset=True, floor=-1.0)), " --approximate multiple"),
+        (sinabs(), " --approximate delay,floor,multiple"),
+    ):
+        found = refused(network)
+        assert found[0][2][-1].endswith(f"say so: --reset zero{more}")
+        zero = replace(network, conventions=replace(network.conventions, reset="zero", early_reset=False))
+        run_rules(zero, TARGET, Options(approximate=frozenset(more.split()[-1].split(",") if more else ())), Findings())
+
+
 def test_features_and_approximations_are_stated() -> None:
     levels = {name: feature.level for name, feature in TARGET.spec.features.items()}
     assert {name: levels[name] for name in (

@@ -486,3 +486,18 @@ def test_where_a_framework_starts_is_told(tmp_path: Path) -> None:
     node = lif(2, tau=2e-4, r=2.0) | {"v_leak": np.full(2, -0.5), "v_reset": np.full(2, -0.5)}
     notes = read(_net(tmp_path, node), source="spikingjelly").notes
     assert any("SpikingJelly starts at v_reset" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dt": 10**400}, {"dt": True}, {"dt": float("nan")}, {"dt": -1.0}, {"dt": "1"}, {"source": []}, {"source": "brian"}, {"reset": 3}],
+)
+def test_options_without_meaning(tmp_path: Path, options: dict[str, Any]) -> None:
+    with refused("NM004"):
+        read(_net(tmp_path, lif(2)), **options)
+
+
+def test_a_step_of_any_kind_of_number(tmp_path: Path) -> None:
+    network = read(_net(tmp_path, lif(2, tau=1.0, r=2.0)), dt=np.float32(0.25))
+    assert type(network.conventions.dt) is float
+    assert network.conventions.dt == 0.25

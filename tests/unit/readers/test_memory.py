@@ -317,3 +317,11 @@ def test_the_hash_is_the_same_in_every_process() -> None:
     ]
     assert len(found[0]) == 64
     assert found[0] == found[1]
+
+
+def test_masked_parameters_are_refused() -> None:
+    """A mask would be lost in silence."""
+    nodes = {"in": port(2), "n": lif(2) | {"tau": np.ma.masked_array(np.ones(2), [False, True])}, "out": sink(2)}
+    with refused("NM107") as found:
+        nmap.read(graph(nodes, chain("in", "n", "out")))
+    assert "tau" in found[0].message

@@ -101,13 +101,15 @@ class NoModelRule(Toy):
 class NamesTheFirst(Toy):
     @property
     def rules(self) -> Any:
-        def first_error(rule: Any) -> Any:
+        def first_offender(rule: Any) -> Any:
             def checked(network: Any, spec: Any, options: Any, findings: Any) -> None:
                 found = Findings()
                 rule(network, spec, options, found)
-                findings.extend(tuple(found)[:1])
+                findings.extend(
+                    replace(d, message=d.message.replace(", `second`", ""), where=d.where and d.where.split(", ")[0]) for d in found
+                )
             return checked
-        return tuple(first_error(rule) for rule in super().rules)
+        return tuple(first_offender(rule) for rule in super().rules)
 
 
 class ApproximatesUnasked(Toy):

@@ -46,15 +46,63 @@ def test_all_offences_of_all_populations_are_told_at_once() -> None:
         neuron(v_reset=0.5), delays=(5,),
     )
     found = judge(bad, Options(bits=5, payload=(0, 3)))
-    assert [d.code for d in found] == ["NM004", "NM201", "NM201", "NM202", "NM205", "NM305", "NM305", "NM305", "NM204", "NM203"]
+    assert [d.code for d in found] == ["NM004", "NM201", "NM201", "NM202", "NM305", "NM205", "NM305", "NM305", "NM204", "NM203"]
     assert {d.severity for d in found} == {"error"}
+    assert all(d.help for d in found if d.code not in ("NM004", "NM204"))
     assert all(d.where and d.where.startswith("chain.nir:/") for d in found[1:])
 
 
-def test_other_resets_are_refused_by_population() -> None:
+def test_other_resets_are_refused_for_all_populations_at_once() -> None:
     for mode in ("subtract", "delayed"):
-        found = judge(chain(neuron(), neuron(), conventions=Conventions(1e-3, mode)))  # type: ignore[arg-type]
-        assert [(d.code, d.where) for d in found] == [("NM202", "chain.nir:/p0"), ("NM202", "chain.nir:/p1")]
+        (found,) = judge(chain(neuron(), neuron(), conventions=Conventions(1e-3, mode)))  # type: ignore[arg-type]
+        assert (found.code, found.where) == ("NM202", "chain.nir:/p0, /p1")
+        assert found.help[0] == "`--reset zero`, if the network was trained that way"
+    found = judge(chain(neuron(), conventions=Conventions(1e-3, "subtract", multiple=True)))
+    assert [d.code for d in found] == ["NM202", "NM202"]
+    assert "several spikes in a step stay refused" in found[0].help[0]
+
+
+@pytest.mark.parametrize(("offence", "code", "words"), [
+    ({"alpha": 0.5}, "NM201", "`p0`, `p2` (N) have a synaptic current"),
+    ({"spiking": False}, "NM201", "`p0`, `p2` (N) never fire"),
+    ({"v_reset": 0.5}, "NM202", "`p0`, `p2` reset to values other than 0"),
+    ({"beta": 1.5}, "NM305", "2 decay factors of `p0`, `p2` are outside"),
+    ({"beta": 0.9}, "NM205", "2 decay factors of `p0`, `p2` are not 1 - 2^-k"),
+    ({"gain_v": -1.0}, "NM305", "2 neurons of `p0`, `p2` have an input gain"),
+    ({"threshold": -1.0}, "NM305", "2 thresholds of `p0`, `p2` are too low"),
+])
+def test_a_rule_names_all_its_offenders_once_and_says_what_to_do(offence: dict[str, float], code: str, words: str) -> None:
+    bad = neuron(**offence)  # type: ignore[arg-type]
+    (found,) = judge(chain(bad, neuron(), bad, neuron()))
+    assert (found.code, found.where) == (code, "chain.nir:/p0, /p2")
+    assert words in found.message
+    assert found.why
+    assert found.help
+
+
+def test_the_worst_of_all_populations_is_told() -> None:
+    (found,) = judge(chain(neuron(beta=0.9), neuron(beta=0.7), neuron(beta=0.26)))
+    # 0.75, 0.5 and 0 are the nearest possible values: 1 - 2^-k, k = 1..7, or 1.
+    assert "The worst is 0.26, realised as 0.5" in str(found.why)
+    assert found.data["populations"] == ["p0", "p1", "p2"]
+    (found,) = judge(chain(neuron(threshold=-1.0), neuron(threshold=-3.0)))
+    assert "the lowest here is -3" in str(found.why)
+
+
+def test_long_lists_of_offenders_are_cut() -> None:
+    (found,) = judge(chain(*[neuron(alpha=0.5) for _ in range(9)]))
+    assert "`p5` and 3 more (N) have" in found.message
+
+
+def test_who_never_fires_is_told_apart_by_place() -> None:
+    silent = neuron(spiking=False)
+    (inside,) = judge(chain(silent, neuron()))
+    assert "in the place of `p0`" in inside.help[0]
+    assert not any("end the network" in line for line in inside.help)
+    (last,) = judge(chain(neuron(), silent))
+    assert last.help[0].startswith("end the network in a spiking population")
+    assert len(judge(chain(silent, silent))[0].help) == 3
+    assert all("--level float" in found.help[-1] for found in (inside, last))
 
 
 def test_a_decay_between_shifts_needs_the_flag_and_is_then_measured() -> None:
@@ -95,21 +143,24 @@ def test_a_convolution_has_one_delay() -> None:
     assert [d.code for d in found] == ["NM204"]
 
 
-def test_foreign_models_are_refused_by_population_beside_everything_else() -> None:
+def test_foreign_models_are_refused_by_kind_beside_everything_else() -> None:
     for kind, feature in (("resonator", "resonate-and-fire"), ("izhikevich", "resonate-and-fire"), ("sigma delta", "sigma-delta"),
                           ("adaptive", "adaptive thresholds")):
         network = FOREIGN_NETWORKS[kind]()
-        found = [d for d in judge(network) if d.code == "NM201"]
-        assert [d.where for d in found] == [f"{network.file}:/first", f"{network.file}:/second"]
-        assert all(feature in d.message and d.why for d in found)
+        (found,) = [d for d in judge(network) if d.code == "NM201"]
+        assert found.where == f"{network.file}:/first, /second"
+        assert feature in found.message
+        assert found.why
+        assert found.help
     both = judge(chain(neuron(alpha=0.5), Resonator("RF", *(np.array([x]) for x in (0.9, 0.1, 1.0, 0.0)), firing="phase")))
     assert [(d.code, d.where) for d in both] == [("NM201", "chain.nir:/p1"), ("NM201", "chain.nir:/p0")]
 
 
 @pytest.mark.parametrize(("kind", "code", "words"), [
     ("multiple", "NM202", "`first`, `second` may send several spikes"), ("floor", "NM202", "`first`, `second` may fall to the floor"),
-    ("late bias", "NM203", "`first->second` begins in step 8"), ("complex weights", "NM203", "carries complex weights"),
-    ("early reset", "NM202", "resets by `subtract`"), ("delay of 1000", "NM204", "999 steps"), ("relay", "NM201", "never fires"),
+    ("late bias", "NM203", "`first->second` begins in step 8"), ("complex weights", "NM203", "carry complex weights"),
+    ("early reset", "NM202", "`first`, `second` reset by `subtract`"), ("delay of 1000", "NM204", "999 steps"),
+    ("relay", "NM201", "never fire"),
 ])
 def test_conventions_that_the_toy_has_not_are_refused(kind: str, code: str, words: str) -> None:
     found = judge(FOREIGN_NETWORKS[kind]())
