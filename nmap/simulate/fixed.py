@@ -7,26 +7,84 @@ the other, integers held exactly in float64 products (every sum stays below 2^53
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from nmap.connectivity import Array, Connectivity
+from nmap.connectivity import Array, Sparse
 from nmap.emulate.kernel import Kernel
 from nmap.quantized import QuantizedNetwork, QuantizedProjection
 from nmap.trace import Probe, SpikeTrace
 
 __all__ = ["simulate"]
 
+_BUFFER = 2**24
+_FILL = 4
+"""Matrix entries for each synapse up to which a product with the matrix is the faster one."""
 
-def _by_delay(projection: QuantizedProjection) -> list[tuple[int, Connectivity]]:
-    """Split a projection into parts of one delay each: (steps between sending and acting, connectivity)."""
+
+class _Whole:
+    """A projection whose synapses have one delay."""
+
+    def __init__(self, projection: QuantizedProjection) -> None:
+        self.delay = 1 + projection.delay
+        self.targets: Array | slice = slice(None)
+        self.connectivity = projection.connectivity
+
+    def apply(self, payload: Array) -> Array:
+        """Return the summed input, (samples, sources) -> (samples, `targets`), float64."""
+        return self.connectivity.apply(payload)
+
+
+class _Part:
+    """The synapses of one delay: as the matrix of their sources and targets or, where that is mostly empty, one by one.
+
+    Args:
+        delay: steps between sending and acting.
+        targets, sources, weights: of each synapse, ordered by target: (synapses,) each.
+    """
+
+    def __init__(self, delay: int, targets: Array, sources: Array, weights: Array) -> None:
+        self.delay = delay
+        self.targets: Array | slice
+        self.targets, row = np.unique(targets, return_inverse=True)
+        self.sources, column = np.unique(sources, return_inverse=True)
+        self.starts: Array | None = None
+        if self.targets.size * self.sources.size <= _FILL * weights.size:
+            self.weights = np.zeros((self.targets.size, self.sources.size))
+            np.add.at(self.weights, (row, column), weights)
+        else:
+            self.sources, self.weights = sources, weights.astype(np.float64)
+            self.starts = np.flatnonzero(np.diff(row, prepend=-1))
+
+    def apply(self, payload: Array) -> Array:
+        """Return the summed input, (samples, sources of the projection) -> (samples, `targets`), float64."""
+        if self.starts is None:
+            return payload[:, self.sources].astype(np.float64) @ self.weights.T
+        out = np.empty((payload.shape[0], self.starts.size))
+        at_once = max(1, _BUFFER // self.weights.size)
+        for k in range(0, payload.shape[0], at_once):
+            out[k : k + at_once] = np.add.reduceat(payload[k : k + at_once, self.sources] * self.weights, self.starts, axis=1)
+        return out
+
+
+def _by_delay(projection: QuantizedProjection, steps: int) -> list[_Whole | _Part]:
+    """Split a projection into parts of one delay each, in all as large as the projection; leave out what cannot act in `steps` steps."""
     if projection.delays is None:
-        return [(1 + projection.delay, projection.connectivity)]
-    weights, parts = projection.connectivity.weights, []
-    for extra in np.unique(projection.delays):
-        part = projection.connectivity.with_weights(np.where(projection.delays == extra, weights, 0))
-        parts.append((1 + projection.delay + int(extra), part))
-    return parts
+        return [_Whole(projection)]
+    connectivity = projection.connectivity
+    weights, delays = connectivity.weights.ravel(), projection.delays.ravel()
+    kept = np.flatnonzero((weights != 0) & (delays < steps - 1 - projection.delay))
+    kept = kept[np.argsort(delays[kept], kind="stable")]
+    weights, delays = weights[kept], delays[kept]
+    if isinstance(connectivity, Sparse):
+        targets, sources = connectivity.targets[kept], connectivity.indices[kept]
+    else:
+        targets, sources = np.divmod(kept, connectivity.in_size)
+    edges = np.append(np.flatnonzero(np.diff(delays, prepend=-1)), delays.size)
+    return [
+        _Part(1 + projection.delay + int(delays[a]), targets[a:b], sources[a:b], weights[a:b]) for a, b in pairwise(edges)
+    ]
 
 
 def _shift(total: Array, exponent: int) -> Array:
@@ -73,22 +131,22 @@ def simulate(
         }
         for p in neurons
     }
-    parts = {p.name: [(q, _by_delay(q)) for q in network.afferents(p.name)] for p in neurons}
+    parts = {p.name: [(q, _by_delay(q, steps)) for q in network.afferents(p.name)] for p in neurons}
     for step in range(steps):
         for population in neurons:
             dendrite = np.zeros((samples, population.size), np.int64)
             for projection, by_delay in parts[population.name]:
                 source = spikes[projection.source]
-                for delay, connectivity in by_delay:
-                    if step < delay:
+                for part in by_delay:
+                    if step < part.delay:
                         continue
-                    payload: Array = source[step - delay]
+                    payload: Array = source[step - part.delay]
                     if not payload.any():
                         continue
                     if projection.format.message_bits == 0:
                         payload = payload != 0
-                    total = np.rint(connectivity.apply(payload)).astype(np.int64)
-                    dendrite += _shift(total, projection.format.exponent)
+                    total = np.rint(part.apply(payload)).astype(np.int64)
+                    dendrite[:, part.targets] += _shift(total, projection.format.exponent)
             kernel = kernels[str(population.kernel)]
             spikes[population.name][step] = kernel.reference_step(population.params, state[population.name], dendrite, step)
             for variable, values in state[population.name].items():

@@ -3,6 +3,11 @@
 Populations are computed loop by loop (strongly connected components, in topological order): outside loops a projection is
 applied to all samples and steps at once and only the neurons' recurrence runs over time. Each family of neuron models has its own
 class of state, whose `step` is the difference equation of `nmap.network`.
+
+Samples are computed in chunks, and one that is too long for a chunk of its own in blocks of time; the states, and what was sent in the
+steps that delays reach back over, are carried over a block's edge. Beside what is recorded, memory is bounded by the block and the
+widest population. Blocks do not change a result, except that a matrix product may round its last bit differently for another number
+of rows; the length of a block depends on the network alone, so that a run can be repeated bit by bit.
 """
 
 from __future__ import annotations
@@ -16,13 +21,15 @@ from typing import Protocol, TypeAlias
 import networkx as nx
 import numpy as np
 
-from nmap.connectivity import Array, Connectivity, Dense, Sparse
+from nmap.connectivity import Array
 from nmap.diagnostics import Exit, Findings
 from nmap.network import Adaptation, Conventions, Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.simulate.synapses import Source, applied
 
 __all__ = ["FloatRun", "simulate"]
 
 _CHUNK_BYTES = 2**27
+_LEAST_BLOCK = 16
 _LARGEST = 2**31 - 1
 Inputs: TypeAlias = "Array | Mapping[str, Array]"
 
@@ -94,11 +101,11 @@ def simulate(
     given = _check(network, inputs, steps, wanted)
     samples, length = next(iter(given.values())).shape[:2]
     run = length if steps is None else steps
-    plan = _Plan(network, {name: array.dtype for name, array in given.items()})
+    plan = _Plan(network, {name: array.dtype for name, array in given.items()}, run)
     stores: dict[str, Array] = {name: np.zeros((samples, run, network[name.partition(":")[0]].size), plan.dtype(name)) for name in wanted}
     chunk = max(1, min(samples, _CHUNK_BYTES // max(1, 8 * run * plan.widest)))
     for start in range(0, samples, chunk):
-        part = {name: _frames(array[start : start + chunk], run) for name, array in given.items()}
+        part = {name: array[start : start + chunk] for name, array in given.items()}
         plan.run(part, {name: store[start : start + chunk] for name, store in stores.items()})
         if progress is not None:
             progress(min(start + chunk, samples), samples)
@@ -108,14 +115,6 @@ def simulate(
         kinds = {"v": result.v, "u": result.u, "spikes": result.spikes, "": result.v if network[population].silent else result.spikes}
         kinds[variable][population] = store
     return result
-
-
-def _frames(inputs: Array, steps: int) -> Array:
-    """Return one port's samples as (samples, steps, size) float64, cut or continued with zeros."""
-    shared = min(steps, inputs.shape[1])
-    frames = np.zeros((inputs.shape[0], steps, prod(inputs.shape[2:])))
-    frames[:, :shared] = inputs[:, :shared].reshape(inputs.shape[0], shared, frames.shape[2])
-    return frames
 
 
 def _check(network: Network, inputs: Inputs, steps: int | None, wanted: Sequence[str]) -> dict[str, Array]:
@@ -134,7 +133,7 @@ def _check(network: Network, inputs: Inputs, steps: int | None, wanted: Sequence
             findings.error("NM802", f"{title} shape {array.shape}; ({needed}) is needed", where=network.file)
         elif array.dtype.kind not in "biuf":
             findings.error("NM802", f"{title} type {array.dtype}; numbers are needed", where=network.file)
-        elif array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+        elif array.dtype.kind == "f" and not np.isfinite([array.min(initial=0), array.max(initial=0)]).all():
             findings.error("NM802", f"{title} values that are not finite", where=network.file)
     if not findings.errors and len({array.shape[:2] for array in given.values()}) > 1:
         told = ", ".join(f"`{name}` {array.shape[:2]}" for name, array in given.items())
@@ -185,8 +184,8 @@ def _ports(network: Network, inputs: Inputs, findings: Findings) -> dict[str, Ar
 class _Plan:
     """The order of computation, and what must be kept for how long."""
 
-    def __init__(self, network: Network, ports: Mapping[str, np.dtype[np.generic]]) -> None:
-        self.network, self.ports = network, ports
+    def __init__(self, network: Network, ports: Mapping[str, np.dtype[np.generic]], steps: int) -> None:
+        self.network, self.ports, self.steps = network, ports, steps
         self.populations = {p.name: p for p in network.populations}
         self.rank = {p.name: k for k, p in enumerate(network.populations)}
         self.into: dict[str, list[Projection]] = {name: [] for name in self.populations}
@@ -197,18 +196,27 @@ class _Plan:
         graph.add_edges_from((p.source, p.target) for p in network.projections)
         condensed = nx.condensation(graph)
         self.groups = [sorted(condensed.nodes[k]["members"], key=self.rank.__getitem__) for k in nx.topological_sort(condensed)]
-        self.last = self._last_use()
+        self.ending = self._last_use()
         self.widest = max(p.size for p in network.populations)
+        self.block = max(_LEAST_BLOCK, _CHUNK_BYTES // (8 * max(1, self.widest)))
+        group = {name: k for k, members in enumerate(self.groups) for name in members}
+        self.applied = {p.name: applied(p, steps, looped=group[p.source] == group[p.target]) for p in network.projections}
+        self.reach = dict.fromkeys(self.populations, 0)
+        for projection in network.projections:
+            self.reach[projection.source] = max(self.reach[projection.source], self.applied[projection.name].reach)
 
-    def _last_use(self) -> dict[str, int]:
-        """Return the last group that reads each population."""
+    def _last_use(self) -> list[list[str]]:
+        """Return the neuron populations that no group after each one reads in the same block."""
         last: dict[str, int] = {}
         for k, members in enumerate(self.groups):
             for name in members:
-                last[name] = max(last.get(name, 0), k)
-                for projection in self.into[name]:
-                    last[projection.source] = max(last.get(projection.source, 0), k)
-        return last
+                for reader in (name, *(p.source for p in self.into[name])):
+                    last[reader] = k
+        ending: list[list[str]] = [[] for _ in self.groups]
+        for name, k in last.items():
+            if self.populations[name].neuron is not None:
+                ending[k].append(name)
+        return ending
 
     def graded(self, population: Population) -> bool:
         """Return whether a population's messages can be other than 0 and 1."""
@@ -227,65 +235,87 @@ class _Plan:
         return np.int32 if self.graded(found) and not found.silent else np.uint8
 
     def run(self, inputs: dict[str, Array], stores: dict[str, Array]) -> None:
-        """Compute one chunk: `inputs` (samples, steps, size) float64 by port; fill `stores`."""
-        shape = next(iter(inputs.values())).shape[:2]
-        sent = dict(inputs)
-        for k, members in enumerate(self.groups):
-            inside = set(members)
-            neurons = [self.populations[name] for name in members if self.populations[name].neuron is not None]
-            if neurons:
-                arriving = {p.name: self._arriving(p, inside, sent, shape) for p in neurons}
-                self._advance(neurons, arriving, sent, stores, inside)
-            for name in members:
-                if name in stores and self.populations[name].neuron is None:
-                    stores[name][:] = sent[name]
-            for name in [n for n in sent if self.last[n] <= k]:
-                del sent[name]
+        """Compute one chunk: `inputs` (samples, time, *port shape) by port; fill `stores`."""
+        samples = next(iter(inputs.values())).shape[0]
+        sent: dict[str, _Sent] = {}
+        states: dict[str, _State] = {}
+        for name, population in self.populations.items():
+            if population.neuron is None:
+                continue
+            # A byte suffices for a spike; a product with real weights is taken in float64.
+            dtype = np.float64 if self.graded(population) else np.uint8
+            lag = 0 if population.silent else self.network.conventions.lag
+            sent[name] = _Sent((samples, population.size), dtype, self.reach[name], lag)
+        sources: dict[str, Source] = {**sent, **{name: _Port(array) for name, array in inputs.items()}}
+        for start in range(0, self.steps, self.block):
+            stop = min(start + self.block, self.steps)
+            for k, members in enumerate(self.groups):
+                neurons = [self.populations[name] for name in members if self.populations[name].neuron is not None]
+                for population in neurons:
+                    sent[population.name].begin(stop)
+                    if start == 0 and population.neuron is not None:
+                        states[population.name] = _state(population.neuron, self.network.conventions, samples)
+                self._advance(neurons, set(members), sent, sources, states, stores, start, stop)
+                for name in members:
+                    for key in (name, f"{name}:spikes"):
+                        if key in stores and self.populations[name].neuron is None:
+                            stores[key][:, start:stop] = sources[name].span(start, stop)
+                    if stop == self.steps:
+                        states.pop(name, None)
+                for name in self.ending[k]:
+                    sent[name].end(last=stop == self.steps)
 
-    def _arriving(self, population: Population, inside: set[str], sent: dict[str, Array], shape: tuple[int, int]) -> list[Array]:
+    def _arriving(
+        self, population: Population, inside: set[str], sources: Mapping[str, Source], shape: tuple[int, int], start: int
+    ) -> list[Array]:
         """Return the summed input of each receptor, (samples, steps, neurons), from biases and from outside the loop."""
         totals = {name: np.zeros((*shape, population.size)) for name in _receptors(population.neuron)}
         for projection in self.into[population.name]:
             total = totals[projection.receptor]
             if projection.bias is not None:
-                total[:, projection.bias_from :] += projection.bias
+                total[:, max(0, projection.bias_from - start) :] += projection.bias
             if projection.source not in inside:
-                _add_delayed(total, projection, sent[projection.source])
+                self.applied[projection.name].add(total, sources[projection.source], start)
         return list(totals.values())
 
     def _advance(
         self,
         neurons: Sequence[Population],
-        arriving: dict[str, list[Array]],
-        sent: dict[str, Array],
-        stores: dict[str, Array],
         inside: set[str],
+        sent: Mapping[str, _Sent],
+        sources: Mapping[str, Source],
+        states: Mapping[str, _State],
+        stores: Mapping[str, Array],
+        start: int,
+        stop: int,
     ) -> None:
-        """Run the neurons of one group over time; `inside` are its members, which can feed each other."""
-        samples, steps = next(iter(arriving.values()))[0].shape[:2]
-        states = [_state(p.neuron, self.network.conventions, samples) for p in neurons if p.neuron is not None]
-        loops = [[_Loop(q, _receptors(p.neuron)) for q in self.into[p.name] if q.source in inside] for p in neurons]
+        """Run the neurons of one group from step `start` to `stop`; `inside` are its members, which can feed each other."""
+        rows = []
         for population in neurons:
-            # A byte suffices for a spike; a product with real weights is taken in float64 by the connection.
-            sent[population.name] = np.zeros((samples, steps, population.size), np.float64 if self.graded(population) else np.uint8)
-        # What is sent late is written ahead, so that it is known to the whole loop when its step comes.
-        lags = [0 if p.silent else self.network.conventions.lag for p in neurons]
-        for t in range(steps):
-            for population, state, loop, lag in zip(neurons, states, loops, lags, strict=True):
-                x = [total[:, t] for total in arriving[population.name]]
-                for projection in loop:
-                    projection.add(x, sent[projection.source], t)
-                message = state.step(*x)
-                if t + lag < steps:
-                    sent[population.name][:, t + lag] = message
-                for suffix, values in ((":v", state.v), (":u", state.u)):
-                    if population.name + suffix in stores:
-                        stores[population.name + suffix][:, t] = values
+            name, receptors = population.name, _receptors(population.neuron)
+            own = sent[name]
+            arriving = self._arriving(population, inside, sources, (own.shape[0], stop - start), start)
+            loops = [
+                (self.applied[p.name], arriving[receptors.index(p.receptor)], sources[p.source])
+                for p in self.into[name]
+                if p.source in inside
+            ]
+            rows.append((states[name], own, arriving, loops, stores.get(f"{name}:v"), stores.get(f"{name}:u")))
+        for t in range(start, stop):
+            for state, own, arriving, loops, v, u in rows:
+                k = t - start
+                for projection, total, source in loops:
+                    projection.add(total[:, k : k + 1], source, t)
+                own.put(t, state.step(*[total[:, k] for total in arriving]))
+                if v is not None:
+                    v[:, t] = state.v
+                if u is not None:
+                    u[:, t] = state.u
         for population in neurons:
-            self._store(population, sent[population.name], stores)
+            self._store(population, sent[population.name].span(start, stop), stores, start)
 
-    def _store(self, population: Population, sent: Array, stores: dict[str, Array]) -> None:
-        """Keep what a population sent: v of a silent one (its spikes are none), spikes or integers of others."""
+    def _store(self, population: Population, sent: Array, stores: Mapping[str, Array], start: int) -> None:
+        """Keep what a population sent from step `start` on: v of a silent one (its spikes are none), spikes or integers of others."""
         if self.graded(population) and not population.silent:
             largest = max(sent.max(initial=0), -sent.min(initial=0))
             if not largest <= _LARGEST:
@@ -294,9 +324,61 @@ class _Plan:
                 findings.error("NM802", message, where=str(population.where))
                 findings.raise_errors(Exit.USAGE)
         if population.name in stores:
-            stores[population.name][:] = sent
+            stores[population.name][:, start : start + sent.shape[1]] = sent
         if f"{population.name}:spikes" in stores and not population.silent:
-            stores[f"{population.name}:spikes"][:] = sent
+            stores[f"{population.name}:spikes"][:, start : start + sent.shape[1]] = sent
+
+
+class _Port:
+    """What an input port sends: the samples (samples, time, *shape), then silence."""
+
+    def __init__(self, inputs: Array) -> None:
+        self.inputs = inputs
+
+    def span(self, first: int, stop: int) -> Array:
+        """See `Source.span`."""
+        given = self.inputs[:, first:stop]
+        frames = given.reshape(*given.shape[:2], prod(given.shape[2:]))
+        if frames.shape[1] == stop - first:
+            return frames
+        out = np.zeros((frames.shape[0], stop - first, frames.shape[2]), frames.dtype)
+        out[:, : frames.shape[1]] = frames
+        return out
+
+
+class _Sent:
+    """What neurons have sent in the present block and in the `reach` steps before it, and `lag` steps ahead.
+
+    What is sent late is written ahead, so that it is known to the whole loop when its step comes.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: type, reach: int, lag: int) -> None:
+        self.shape, self.dtype, self.reach, self.lag = shape, dtype, reach, lag
+        self.base = self.stop = 0
+        self.values: Array = self._rows(lag)
+
+    def _rows(self, steps: int) -> Array:
+        return np.zeros((self.shape[0], steps, self.shape[1]), self.dtype)
+
+    def begin(self, stop: int) -> None:
+        """Make room for the steps up to `stop`."""
+        kept, self.stop = self.values, stop
+        self.values = self._rows(stop + self.lag - self.base)
+        self.values[:, : kept.shape[1]] = kept
+
+    def end(self, *, last: bool) -> None:
+        """Forget what no later block needs: everything after the `last` one."""
+        first = self.stop if last else max(self.base, self.stop - self.reach)
+        self.values = self._rows(0) if last else self.values[:, first - self.base :].copy()
+        self.base = first
+
+    def put(self, step: int, message: Array) -> None:
+        """Send the message (samples, neurons) of a step."""
+        self.values[:, step + self.lag - self.base] = message
+
+    def span(self, first: int, stop: int) -> Array:
+        """See `Source.span`."""
+        return self.values[:, first - self.base : stop - self.base]
 
 
 class _State(Protocol):
@@ -492,7 +574,8 @@ class _Delta:
         self.residue: Array = np.zeros_like(self.v)
 
     def step(self, *x: Array) -> Array:
-        self.u = x[0]
+        # A copy, since a view would keep a whole block alive.
+        self.u = x[0].copy()
         return self.change(self.u * 2.0 ** (self.model.spike_exp + self.model.state_exp))
 
     def change(self, activation: Array) -> Array:
@@ -518,55 +601,3 @@ class _Sigma(_Delta):
     def step(self, *x: Array) -> Array:
         self.u = self.v = self.u + x[0]
         return self.v
-
-
-class _Loop:
-    """A projection inside a loop, applied one step at a time."""
-
-    def __init__(self, projection: Projection, receptors: tuple[str, ...]) -> None:
-        self.source = projection.source
-        self.receptor = receptors.index(projection.receptor)
-        self.parts = _by_delay(projection)
-
-    def add(self, x: list[Array], sent: Array, t: int) -> None:
-        """Add to x, by receptor, what arrives in step t from `sent` (samples, steps, sources)."""
-        for delay, connectivity in self.parts:
-            if t >= delay:
-                x[self.receptor] = x[self.receptor] + _apply(connectivity, sent[:, t - delay])
-
-
-def _by_delay(projection: Projection) -> list[tuple[int, Connectivity]]:
-    """Split a projection with delays per synapse into one connection per delay."""
-    connectivity = projection.connectivity
-    if projection.delays is None:
-        return [(projection.delay, connectivity)]
-    delays = projection.delays.reshape(connectivity.weights.shape)
-    return [
-        (projection.delay + int(d), connectivity.with_weights(np.where(delays == d, connectivity.weights, 0))) for d in np.unique(delays)
-    ]
-
-
-def _add_delayed(total: Array, projection: Projection, sent: Array) -> None:
-    """Add what arrives from `sent` (samples, steps, sources) to `total` (samples, steps, targets)."""
-    steps = sent.shape[1]
-    for delay, connectivity in _by_delay(projection):
-        if delay < steps:
-            total[:, delay:] += _apply(connectivity, sent[:, : steps - delay])
-
-
-def _apply(connectivity: Connectivity, x: Array) -> Array:
-    """Return `connectivity.apply(x)`, (..., sources) -> (..., targets), in numpy calls over all rows at once."""
-    if isinstance(connectivity, Dense):
-        return np.asarray(x, np.float64) @ connectivity.weights.T
-    if not isinstance(connectivity, Sparse):
-        return connectivity.apply(x)
-    x = np.asarray(x, np.float64)
-    flat = x.reshape(-1, connectivity.in_size)
-    out = np.zeros((flat.shape[0], connectivity.out_size))
-    rows = np.flatnonzero(np.diff(connectivity.indptr))
-    if rows.size:
-        block = max(1, _CHUNK_BYTES // max(1, 8 * connectivity.synapses))
-        for start in range(0, flat.shape[0], block):
-            products = flat[start : start + block, connectivity.indices] * connectivity.weights
-            out[start : start + block, rows] = np.add.reduceat(products, connectivity.indptr[rows], axis=1)
-    return out.reshape(*x.shape[:-1], connectivity.out_size)
