@@ -6,6 +6,7 @@ so that it need not fit in memory.
 
 from __future__ import annotations
 
+import io
 import tokenize
 import warnings
 import zipfile
@@ -23,17 +24,29 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Findings, NmapError
 from nmap.readers.hdf5 import printable
 
-__all__ = ["MAX_NAME", "MAX_WHOLE_BYTES", "READ_ERRORS", "Archive", "Member", "Reader", "check_stamp", "damaged", "listed", "stamp"]
+__all__ = [
+    "MAX_NAME", "MAX_WHOLE_BYTES", "READ_ERRORS", "Archive", "Member", "Reader", "check_stamp", "damaged", "listed", "short", "stamp",
+    "told", "type_name",
+]
 
 MAX_WHOLE_BYTES = 2**28
 """Largest size of an array that is read whole (labels, offsets), in bytes."""
-MAX_TURNED_BYTES = 2**30
+MAX_TURNED_BYTES = 2**28
 """Largest size of an array in Fortran order, which has to be read whole, in bytes."""
 HELD_BYTES = 2**26
 """Arrays up to this size, in bytes, are kept in memory after they were read once."""
 MAX_NAME = 64
 """Characters of a name that are shown."""
 _MOST_NAMED = 8
+_MAX_HEADER = 2**14
+"""Largest header of an array, in bytes; NumPy itself reads the whole of it before it looks at its length (its own limit is 10,000)."""
+_MAX_AXES = 32
+"""Most axes of an array: NumPy's limit before version 2."""
+_MAX_LENGTH = 2**63
+_MAX_TOLD = 200
+"""Characters of a library's message that are shown; it may quote the file."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What NumPy writes. `zipfile` unpacks the other methods without a bound on what one read gives."""
 # Deflate cannot exceed 1032:1; anything beyond is a declaration without storage behind it.
 _MAX_RATIO = 1100
 _SLACK = 2**12
@@ -78,8 +91,28 @@ def damaged(path: Path) -> Iterator[None]:
         yield
     except READ_ERRORS as error:
         raise NmapError(Diagnostic(
-            "NM801", "error", f"`{path}` cannot be read", where=str(path), why=str(error) or type(error).__name__
+            "NM801", "error", f"`{path}` cannot be read", where=str(path), why=told(error)
         )) from error
+
+
+def told(error: BaseException) -> str:
+    """Return what a library says about damaged content, at most 200 characters that print."""
+    text = printable(str(error)[:_MAX_TOLD]) or type(error).__name__
+    return text if len(text) <= _MAX_TOLD else f"{text[:_MAX_TOLD]}..."
+
+
+def type_name(dtype: np.dtype[Any]) -> str:
+    """Return the name of a type; that of records is left out, since the file chooses it."""
+    return "record" if dtype.names is not None or dtype.subdtype is not None else printable(str(dtype))
+
+
+def short(number: int) -> str:
+    """Return a whole number as text: all digits up to 15 of them, six and the power of ten beyond."""
+    if abs(number) < 10**15:
+        return str(number)
+    if number.bit_length() < 1000:
+        return f"{float(number):.6g}"
+    return f"{'-' if number < 0 else ''}2**{number.bit_length() - 1} or more"
 
 
 def listed(names: Iterable[str], word: str = "and") -> str:
@@ -114,8 +147,8 @@ class Archive:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of all members, arrays without their ending."""
-        return tuple(sorted(name.removesuffix(".npy") for name in self._entries))
+        """Names of all members, printable and sorted, arrays without their ending."""
+        return tuple(sorted({printable(name.removesuffix(".npy")) for name in self._entries}))
 
     @property
     def asked(self) -> frozenset[str]:
@@ -156,6 +189,15 @@ class Archive:
         if info.flag_bits & 1:
             findings.error("NM801", f"`{key}` is encrypted", where=where)
             return None
+        if info.compress_type not in _METHODS:
+            findings.error(
+                "NM801", f"`{key}` is compressed in a way that NumPy does not write (method {info.compress_type} of the zip format)",
+                where=where, why="only stored and deflated arrays can be unpacked piece by piece",
+                help=("write the file with `np.savez_compressed`",),
+            )
+            return None
+        if not self._holds(info, info.file_size, key):
+            return None
         try:
             with damaged(self.path), zipfile.ZipFile(self.path) as archive, archive.open(info) as stream:
                 shape, dtype, fortran_order = _header(stream)
@@ -172,13 +214,7 @@ class Archive:
             )
             return None
         declared = prod(shape) * dtype.itemsize
-        if info.compress_size > self._size or declared > info.compress_size * _MAX_RATIO + _SLACK or declared > info.file_size:
-            findings.error(
-                "NM801",
-                f"`{key}` declares {declared} bytes that the file does not hold",
-                where=where,
-                why=f"{info.compress_size} bytes are stored",
-            )
+        if not self._holds(info, declared, key):
             return None
         if fortran_order and len(shape) > 1 and declared > MAX_TURNED_BYTES:
             findings.error(
@@ -190,6 +226,17 @@ class Archive:
             )
             return None
         return Member(self, key, info, shape, dtype, fortran_order)
+
+    def _holds(self, info: zipfile.ZipInfo, declared: int, key: str) -> bool:
+        """Record NM801 where a member cannot unpack to a number of bytes."""
+        stored = info.compress_size
+        if stored <= self._size and declared <= stored * _MAX_RATIO + _SLACK and declared <= info.file_size:
+            return True
+        self.findings.error(
+            "NM801", f"`{key}` declares {short(declared)} bytes that the file does not hold", where=f"{self.path}:{key}",
+            why=f"{stored} bytes are stored",
+        )
+        return False
 
 
 class Member:
@@ -215,6 +262,11 @@ class Member:
     def bytes(self) -> int:
         """Size of the array in memory."""
         return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def type(self) -> str:
+        """Name of the type of its elements, safe to print."""
+        return type_name(self.dtype)
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
@@ -262,15 +314,23 @@ class Reader:
 
 def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     version = np.lib.format.read_magic(stream)
+    size = stream.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(size, "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"the header of an array has {length} bytes; the limit is {_MAX_HEADER}")
+    header = io.BytesIO(size + stream.read(length))
     with warnings.catch_warnings():
         # NumPy warns about headers written by Python 2, which it reads all the same.
         warnings.simplefilter("ignore", UserWarning)
         if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(header)
         elif version == (2, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(header)
         else:
             raise ValueError(f"version {version[0]}.{version[1]} of the .npy format holds no plain integers")
-    if any(n < 0 for n in shape):
-        raise ValueError(f"the header declares the shape {shape}")
+    if len(shape) > _MAX_AXES:
+        raise ValueError(f"the header declares {len(shape)} axes; the limit is {_MAX_AXES}")
+    wrong = [int(n) for n in shape if not 0 <= n < _MAX_LENGTH]
+    if wrong:
+        raise ValueError(f"the header declares an axis of length {short(wrong[0])}")
     return tuple(int(n) for n in shape), dtype, fortran_order

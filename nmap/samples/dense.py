@@ -10,8 +10,8 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
-from nmap.samples.archive import Member
-from nmap.samples.model import CHUNK_BYTES, MAX_SAMPLE_BYTES, Found, Tally, fitted
+from nmap.samples.archive import Member, Reader
+from nmap.samples.model import CHUNK_BYTES, Found, Tally, check_length
 
 __all__ = ["DenseSource", "check_integers", "read_dense"]
 
@@ -29,36 +29,55 @@ class DenseSource:
 
     def chunks(self, size: int, steps: int) -> Iterator[Array]:
         """See `Source.chunks`."""
-        piece = max(1, CHUNK_BYTES // max(1, self.row * self.member.dtype.itemsize))
+        most = CHUNK_BYTES // self.member.dtype.itemsize
         with self.member.open() as reader:
             for start in range(0, self.samples, size):
-                count = min(size, self.samples - start)
-                parts = []
-                for first in range(0, count, piece):
-                    rows = min(piece, count - first)
-                    parts.append(fitted(reader.take(rows * self.row).reshape(rows, self.length, -1), steps))
-                yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+                out = np.zeros((min(size, self.samples - start), steps, self.row // self.length), np.int32)
+                for sample, step, values in self._pieces(reader, out.shape[0], most):
+                    part = values[:, : max(0, steps - step)]
+                    out[sample : sample + part.shape[0], step : step + part.shape[1]] = part
+                yield out
 
     def tally(self, steps: int) -> Tally:
         """See `Source.tally`."""
         low = high = 0
-        size = max(1, _BLOCK // self.row)
         with self.member.open() as reader:
-            for start in range(0, self.samples, size):
-                count = min(size, self.samples - start)
-                part = reader.take(count * self.row).reshape(count, self.length, -1)[:, :steps]
+            for _, step, values in self._pieces(reader, self.samples, _BLOCK):
+                part = values[:, : max(0, steps - step)]
                 if part.size:
                     low, high = min(low, int(part.min())), max(high, int(part.max()))
         return Tally(low, high)
 
+    def _pieces(self, reader: Reader, count: int, most: int) -> Iterator[tuple[int, int, Array]]:
+        """Yield (first sample, first step, (samples, steps, neurons)) of the next samples: whole ones, or a part of one.
 
-def read_dense(member: Member, port: str, shape: tuple[int, ...], findings: Findings) -> Found | None:
-    """Return the samples of one input; None with NM801 or NM802 where they do not fit.
+        Args:
+            reader: gives the samples.
+            count: how many.
+            most: values in a piece; more only where a single time step has more.
+        """
+        neurons = self.row // self.length
+        whole = most // self.row
+        if whole:
+            for sample in range(0, count, whole):
+                rows = min(whole, count - sample)
+                yield sample, 0, reader.take(rows * self.row).reshape(rows, self.length, neurons)
+            return
+        width = max(1, most // neurons)
+        for sample in range(count):
+            for step in range(0, self.length, width):
+                rows = min(width, self.length - step)
+                yield sample, step, reader.take(rows * neurons).reshape(1, rows, neurons)
+
+
+def read_dense(member: Member, port: str, shape: tuple[int, ...], cut: int | None, findings: Findings) -> Found | None:
+    """Return the samples of one input; None with NM802 where they do not fit.
 
     Args:
         member: the array.
         port: name of the input.
         shape: of the input.
+        cut: time steps that are run; None for all.
         findings: receives the diagnostics.
     """
     where, given = member.where, member.shape
@@ -74,12 +93,7 @@ def read_dense(member: Member, port: str, shape: tuple[int, ...], findings: Find
         findings.error(
             "NM802", f"`{member.key}` of shape {given} holds no {'samples' if given[0] == 0 else 'time steps'}", where=where
         )
-    elif prod(given[1:]) * 4 > MAX_SAMPLE_BYTES:
-        findings.error(
-            "NM801", f"one sample of `{member.key}`, of shape {given[1:]}, is beyond the limit of {MAX_SAMPLE_BYTES} bytes", where=where,
-            help=("cut the samples into shorter ones",),
-        )
-    elif fits_type:
+    elif check_length(given[1], cut, prod(shape), where, findings) and fits_type:
         return Found(DenseSource(member, given[0], given[1], prod(given[1:])), given[0], given[1], False, where)
     return None
 
@@ -128,7 +142,7 @@ def check_integers(
     if dtype.kind in "biu":
         return True
     if dtype.kind != "f":
-        findings.error("NM802", f"`{key}` is of type {dtype}; integers are needed", where=where)
+        findings.error("NM802", f"`{key}` is of type {member.type}; integers are needed", where=where)
         return False
     low, high, integral = np.inf, -np.inf, True
     with member.open() as reader:
@@ -147,7 +161,7 @@ def check_integers(
         kind = cast or ("uint8" if low >= 0 and high <= 255 else "int32")
         findings.error(
             "NM802",
-            f"`{key}` is of type {dtype}; integers are needed",
+            f"`{key}` is of type {member.type}; integers are needed",
             where=where,
             why=f"its values are whole numbers from {low:.6g} to {high:.6g}",
             help=(f"`{key}.astype(np.{kind})`", *whole),
@@ -155,7 +169,7 @@ def check_integers(
     else:
         findings.error(
             "NM802",
-            f"`{key}` is of type {dtype} and holds fractions; integers are needed",
+            f"`{key}` is of type {member.type} and holds fractions; integers are needed",
             where=where,
             help=fractions,
         )

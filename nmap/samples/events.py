@@ -6,7 +6,7 @@ the file asks for binary ones. Events need not be in order of time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,23 +17,32 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
-from nmap.samples.archive import Archive, Member, listed
+from nmap.samples.archive import Archive, Member, listed, short
 from nmap.samples.dense import check_integers
-from nmap.samples.model import MAX_SAMPLE_BYTES, Found, Tally
+from nmap.samples.model import Found, Tally, check_length
 
 __all__ = [
-    "STEP_HELP", "UNITS", "Block", "Clock", "EventSource", "bin_events", "check_span", "place_keys", "read_events", "samples_at_once",
-    "steps_per", "tally_events", "time_keys", "to_steps",
+    "SPAN_HELP", "STEP_HELP", "UNITS", "Block", "Clock", "EventSource", "bin_events", "last_step", "place_keys", "read_events", "steps_per",
+    "tally_events", "time_keys", "to_steps",
 ]
 
 UNITS = {"t_s": Fraction(1), "t_ms": Fraction(1, 10**3), "t_us": Fraction(1, 10**6), "t_ns": Fraction(1, 10**9)}
 """Seconds per unit of an array of times, by its name; `t` counts time steps."""
 STEP_HELP = "`--dt SECONDS` says how long a time step lasts"
 """Remedy where times meet a network that counts in steps."""
+SPAN_HELP = "begin every sample at time 0, or give a longer time step"
+"""Remedy where a list of events spans too many time steps."""
 _BLOCK = 2**20
 _SCAN_BYTES = 2**22
 """Dense size of what is binned at a time to find the range of values: it stays in the processor's cache."""
+_COUNTED = 2**24
+"""Entries of a sample that are counted at a time; a longer one takes several passes over the file."""
+_SPARSE = 16
+"""Events are sorted, not binned, where there are more than this many entries for each of them."""
 _FIRST, _LAST = -(2**31), 2**31 - 1
+_FASTEST = Fraction(10**300)
+_NEVER = 2.0**62
+"""Time step of everything that is later."""
 
 Block: TypeAlias = tuple[int, int, Array, Array, Array, "Array | None"]
 """Events in a piece: first sample and number of samples of the chunk; sample in the chunk, time step, place and value of each event."""
@@ -69,7 +78,7 @@ def steps_per(unit: Fraction, dt: float) -> Fraction:
 
 
 def to_steps(times: Array, rate: Fraction) -> Array:
-    """Return the time step of each time: floor(time * rate), int64.
+    """Return the time step of each time: floor(time * rate), at most 2**62, int64.
 
     Exact for integers. A real number that its own rounding may have put below the start of a step counts to that step.
 
@@ -77,14 +86,25 @@ def to_steps(times: Array, rate: Fraction) -> Array:
         times: (events,) finite and not negative.
         rate: steps per unit of time.
     """
-    most = float(times.max()) if times.size else 0.0
-    if times.dtype.kind in "biu" and most * rate.numerator < 2**62 and rate.denominator < 2**62:
+    if times.dtype.kind in "biu" and (int(times.max()) if times.size else 0) * rate.numerator < 2**62 and rate.denominator < 2**62:
         return (times.astype(np.int64) * rate.numerator) // rate.denominator
-    exact = times.astype(np.float64) * (rate.numerator / rate.denominator)
+    with np.errstate(over="ignore"):
+        exact = np.minimum(times.astype(np.float64) * float(min(rate, _FASTEST)), _NEVER)
     ulp = np.finfo(times.dtype).eps if times.dtype.kind == "f" else np.finfo(np.float64).eps
     near = np.rint(exact)
     found = np.where(np.abs(exact - near) <= 4 * ulp * np.maximum(near, 1.0), near, np.floor(exact))
-    return np.minimum(found, 2.0**62).astype(np.int64)
+    return np.minimum(found, _NEVER).astype(np.int64)
+
+
+def last_step(times: Array, rate: Fraction) -> int:
+    """Return the last time step of some times, exact where `to_steps` stops counting.
+
+    Args:
+        times: (events,) finite and not negative, at least one.
+        rate: steps per unit of time.
+    """
+    last = int(to_steps(times, rate).max())
+    return last if last < _NEVER else int(Fraction(times.max().item()) * rate)
 
 
 def scatter(out: Array, sample: Array, step: Array, place: Array, value: Array | None, *, binary: bool) -> None:
@@ -143,21 +163,33 @@ class EventSource:
 
     def tally(self, steps: int) -> Tally:
         """See `Source.tally`."""
-        neurons = prod(self.shape)
-        blocks = self.blocks(samples_at_once(steps, neurons))
-        return tally_events(blocks, steps, neurons, valued=self.value is not None, binary=self.binary)
+        return tally_events(self.blocks, steps, prod(self.shape), valued=self.value is not None, binary=self.binary)
 
 
-def tally_events(blocks: Iterator[Block], steps: int, neurons: int, *, valued: bool, binary: bool) -> Tally:
-    """Return what events become in the first `steps` time steps."""
-    counter = _Counter(steps, neurons, binary=binary)
-    current = -1
-    for start, count, sample, step, place, value in blocks:
-        if start != current:
-            counter.begin(count, valued=valued and not binary)
-            current = start
-        counter.add(sample, step, place, value)
-    return counter.tally()
+def tally_events(blocks: Callable[[int], Iterator[Block]], steps: int, neurons: int, *, valued: bool, binary: bool) -> Tally:
+    """Return what events become in the first `steps` time steps; the memory it takes does not grow with `steps`.
+
+    Args:
+        blocks: gives the events of as many samples at a time as it is asked for.
+        steps, neurons: time steps that count, and inputs.
+        valued: events have a value.
+        binary: as in `EventSource`.
+    """
+    size = max(1, _SCAN_BYTES // max(1, 8 * steps * neurons))
+    width = max(1, min(steps, _COUNTED // neurons))
+    low = high = events = merged = 0
+    for first in range(0, steps, width):
+        counter = _Counter(first, min(width, steps - first), neurons, valued=valued and not binary)
+        current = -1
+        for start, count, sample, step, place, value in blocks(size):
+            if start != current:
+                counter.begin(count)
+                current = start
+            counter.add(sample, step, place, value)
+        found = counter.tally()
+        low, high = min(low, found.low), max(high, found.high)
+        events, merged = events + (found.events or 0), merged + found.merged
+    return Tally(low, min(high, 1) if binary else high, events, merged)
 
 
 def bin_events(blocks: Iterator[Block], steps: int, neurons: int, *, binary: bool) -> Iterator[Array]:
@@ -173,49 +205,72 @@ def bin_events(blocks: Iterator[Block], steps: int, neurons: int, *, binary: boo
         yield out
 
 
-def samples_at_once(steps: int, neurons: int) -> int:
-    """Return how many samples `tally_events` best takes at a time."""
-    return max(1, _SCAN_BYTES // max(1, 8 * steps * neurons))
-
-
 class _Counter:
     """Bins events of some samples to see what they become.
 
     Args:
-        steps, neurons: time steps that count, and inputs.
-        binary: as in `EventSource`.
+        first, width: the time steps that count: `width` of them from `first` on.
+        neurons: of the input.
+        valued: events add their value, not 1.
     """
 
-    def __init__(self, steps: int, neurons: int, *, binary: bool) -> None:
-        self._shape, self._binary = (steps, neurons), binary
-        self._low = self._high = self._events = self._cells = 0
-        self._counts: Array = np.zeros((0, steps, neurons), np.int64)
+    def __init__(self, first: int, width: int, neurons: int, *, valued: bool) -> None:
+        self._first, self._shape, self._valued = first, (width, neurons), valued
+        self._low = self._high = self._events = self._cells = self._samples = 0
+        self._waiting: tuple[Array, Array | None] | None = None
+        self._counts: Array = np.zeros(0, np.int64)
         self._sums: Array | None = None
+        self._binned = False
 
-    def begin(self, samples: int, *, valued: bool) -> None:
+    def begin(self, samples: int) -> None:
         """Finish the samples before and start the next ones."""
         self._flush()
-        self._counts = np.zeros((samples, *self._shape), np.int64)
-        self._sums = np.zeros_like(self._counts) if valued else None
+        self._samples, self._binned = samples, False
 
     def add(self, sample: Array, step: Array, place: Array, value: Array | None) -> None:
         """Add events of the samples in hand."""
-        self._events += int(np.count_nonzero(step < self._shape[0]))
-        scatter(self._counts, sample, step, place, None, binary=False)
-        if self._sums is not None:
-            scatter(self._sums, sample, step, place, value, binary=False)
+        width, neurons = self._shape
+        keep = (step >= self._first) & (step < self._first + width)
+        at = (sample[keep] * width + (step[keep] - self._first)) * neurons + place[keep]
+        self._events += at.size
+        worth = value[keep].astype(np.int64) if self._valued and value is not None else None
+        if self._waiting is None and not self._binned:
+            self._waiting = at, worth
+            return
+        self._bin_waiting()
+        self._bin(at, worth)
+
+    def _bin_waiting(self) -> None:
+        if self._waiting is not None:
+            size = self._samples * self._shape[0] * self._shape[1]
+            self._counts, self._sums = np.zeros(size, np.int64), np.zeros(size, np.int64) if self._valued else None
+            self._bin(*self._waiting)
+            self._waiting, self._binned = None, True
+
+    def _bin(self, at: Array, worth: Array | None) -> None:
+        np.add.at(self._counts, at, 1)
+        if self._sums is not None and worth is not None:
+            np.add.at(self._sums, at, worth)
 
     def _flush(self) -> None:
-        if not self._counts.size:
+        if self._waiting is not None:
+            at, worth = self._waiting
+            if self._samples * self._shape[0] * self._shape[1] > _SPARSE * at.size:
+                places, entry, self._counts = np.unique(at, return_inverse=True, return_counts=True)
+                self._waiting, self._binned = None, True
+                if worth is not None:
+                    self._sums = np.zeros(places.size, np.int64)
+                    np.add.at(self._sums, entry, worth)
+        self._bin_waiting()
+        if not self._binned or not self._counts.size:
             return
         self._cells += int(np.count_nonzero(self._counts))
         values = self._counts if self._sums is None else self._sums
-        low, high = int(values.min()), int(values.max())
-        self._low, self._high = min(self._low, low), max(self._high, min(high, 1) if self._binary else high)
+        self._low, self._high = min(self._low, int(values.min())), max(self._high, int(values.max()))
 
     def tally(self) -> Tally:
         """Return what was found."""
-        self.begin(0, valued=False)
+        self.begin(0)
         return Tally(self._low, self._high, self._events, self._events - self._cells)
 
 
@@ -230,7 +285,7 @@ def place_keys(archive: Archive, suffix: str) -> list[str]:
 
 
 def read_events(
-    archive: Archive, suffix: str, port: str, shape: tuple[int, ...], clock: Clock, steps: int | None, findings: Findings
+    archive: Archive, suffix: str, port: str, shape: tuple[int, ...], clock: Clock, steps: int | None, cut: int | None, findings: Findings
 ) -> Found | None:
     """Return the events of one input; None with NM801 or NM802 where they do not fit.
 
@@ -241,6 +296,7 @@ def read_events(
         shape: of the input.
         clock: length of a time step.
         steps: time steps the file states, or None.
+        cut: time steps that are run; None for all.
         findings: receives the diagnostics.
     """
     before = len(findings)
@@ -272,29 +328,20 @@ def read_events(
     if steps is not None and span > steps:
         late = sum(int(np.count_nonzero(step >= steps)) for *_, step, _, _ in source.blocks(_BLOCK))
         findings.error(
-            "NM802", f"{late} events of `{port}` lie at or after the {steps} time steps that `steps` states, the last one in step {last}",
-            where=time.where, help=("leave `steps` out of the file and cut the run with --steps",),
+            "NM802", f"{late} events of `{port}` lie at or after the {steps} time steps that `steps` states, the last one in step "
+            f"{short(last)}", where=time.where, help=("leave `steps` out of the file and cut the run with --steps",),
         )
     elif span == 0 and steps is None:
         findings.error("NM802", f"there is no event for `{port}`, and nothing says how many time steps there are", where=time.where,
                        help=("store `steps`, the number of time steps",))
-    if len(findings) > before or not check_span(span if steps is None else steps, prod(shape), time.where, findings):
+    if len(findings) > before:
+        return None
+    if not check_length(span if steps is None else steps, cut, prod(shape), time.where, findings, (SPAN_HELP,) if steps is None else ()):
         return None
     rule = "events of one neuron in one step " + ("count once (`binary`)" if source.binary else "add up")
     if time.key.removesuffix(suffix) in UNITS:
         rule = f"`{time.key}` was divided into time steps of {clock.dt:g} s ({clock.origin}); {rule}"
     return Found(source, offsets.size - 1, span if steps is None else steps, steps is None, time.where, rule)
-
-
-def check_span(steps: int, neurons: int, where: str, findings: Findings) -> bool:
-    """Record NM802 where one dense sample is beyond `MAX_SAMPLE_BYTES`."""
-    if 4 * steps * neurons <= MAX_SAMPLE_BYTES:
-        return True
-    findings.error(
-        "NM802", f"the events span {steps} time steps; one sample would be beyond the limit of {MAX_SAMPLE_BYTES} bytes", where=where,
-        why=f"{steps} steps of {neurons} inputs, 4 bytes each", help=("give a longer time step", "begin every sample at time 0"),
-    )
-    return False
 
 
 def _places(
@@ -342,7 +389,7 @@ def _places(
 def _rate(time: Member, suffix: str, clock: Clock, findings: Findings) -> Fraction | None:
     name = time.key.removesuffix(suffix)
     if time.dtype.kind not in "biuf":
-        findings.error("NM802", f"`{time.key}` is of type {time.dtype}; numbers are needed", where=time.where)
+        findings.error("NM802", f"`{time.key}` is of type {time.type}; numbers are needed", where=time.where)
         return None
     if name not in UNITS:
         unit = f"name it `t_s{suffix}`, `t_ms{suffix}`, `t_us{suffix}` or `t_ns{suffix}` if it holds times: `{time.key}` counts steps"
@@ -371,14 +418,13 @@ def _offsets(archive: Archive, suffix: str, events: int, findings: Findings) -> 
     if values.ndim != 1 or values.size < 2:
         findings.error("NM802", f"`{key}` has shape {values.shape}; the first event of each sample and the end are needed", where=where)
         return None
-    if int(values.min()) < 0 or int(values.max()) > events or int(values[0]) != 0 or int(values[-1]) != events:
+    if int(values[0]) != 0 or int(values[-1]) != events:
         findings.error(
             "NM802", f"`{key}` runs from {int(values[0])} to {int(values[-1])}; it must run from 0 to {events}, the number of events",
             where=where,
         )
         return None
-    values = values.astype(np.int64)
-    back = np.flatnonzero(np.diff(values) < 0)
+    back = np.flatnonzero(values[1:] < values[:-1])
     if back.size:
         at = int(back[0])
         findings.error(
@@ -386,7 +432,7 @@ def _offsets(archive: Archive, suffix: str, events: int, findings: Findings) -> 
             why="samples lie one after the other",
         )
         return None
-    return values
+    return values.astype(np.int64)
 
 
 def _flag(archive: Archive, key: str, findings: Findings) -> bool:
@@ -423,10 +469,13 @@ def _scan(
         for start in range(0, events, _BLOCK):
             part = reader.take(min(_BLOCK, events - start))
             if part.dtype.kind == "f":
+                # Real numbers of more than 64 bits may be finite where none of 64 bits is.
+                with np.errstate(over="ignore"):
+                    part = part.astype(np.float64) if part.dtype.itemsize > 8 else part
                 infinite.see(~np.isfinite(part), part, start)
             negative.see(part < 0, part, start)
             if not infinite.count and not negative.count:
-                last = max(last, int(to_steps(part, rate).max()))
+                last = max(last, last_step(part, rate))
     for offence, kind in ((infinite, "not a number of time"), (negative, "before the start of the sample")):
         if offence.count:
             findings.error(

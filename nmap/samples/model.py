@@ -10,14 +10,26 @@ from typing import Any, Protocol
 import numpy as np
 
 from nmap.connectivity import Array, frozen_array
-from nmap.diagnostics import Diagnostic
+from nmap.diagnostics import Diagnostic, Findings
+from nmap.samples.archive import short
 
-__all__ = ["CHUNK_BYTES", "MAX_SAMPLE_BYTES", "Found", "Samples", "Source", "Tally", "fitted", "in_memory"]
+__all__ = [
+    "CHUNK_BYTES", "MAX_SAMPLE_BYTES", "MAX_STEPS", "SHORTER", "Found", "Samples", "Source", "Tally", "check_length", "fitted", "in_memory",
+    "most_steps",
+]
 
 CHUNK_BYTES = 2**26
 """Samples are handed out in chunks of at most this size in bytes, or one by one where a single one is larger."""
 MAX_SAMPLE_BYTES = 2**30
-"""Largest size of one sample of one input as a dense 32-bit array, in bytes."""
+"""Largest size of one sample of all inputs as dense 32-bit arrays, in bytes.
+
+A sample is whole in memory while it is run, beside the one before it, a piece of the file, and what a simulator derives from it and
+records. Six seconds of an event camera of 128 x 128 x 2 in steps of 1 ms take three quarters of this.
+"""
+MAX_STEPS = 2**22
+"""Largest number of time steps of one sample; a run takes tens of microseconds for each, a minute or two at this limit."""
+SHORTER = ("cut it into several samples", "run its beginning with --steps")
+"""Remedies for a sample that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,31 @@ class Held:
         """See `Source.chunks`."""
         for start in range(0, self.values.shape[0], size):
             yield fitted(self.values[start : start + size], steps)
+
+
+def most_steps(neurons: int) -> int:
+    """Return how many time steps a sample of an input may have."""
+    return min(MAX_SAMPLE_BYTES // (4 * max(1, neurons)), MAX_STEPS)
+
+
+def check_length(steps: int, cut: int | None, neurons: int, where: str, findings: Findings, help: tuple[str, ...] = ()) -> bool:  # noqa: A002
+    """Record NM802 where what is run of a sample is beyond `MAX_SAMPLE_BYTES` or `MAX_STEPS`.
+
+    Args:
+        steps: of the sample.
+        cut: time steps that are run; None for all.
+        neurons: of the input.
+        where: place in the file.
+        findings: receives the diagnostic.
+        help: the best remedies.
+    """
+    if min(steps, steps if cut is None else cut) <= most_steps(neurons):
+        return True
+    findings.error(
+        "NM802", f"a sample has {short(steps)} time steps of {neurons} inputs; at most {most_steps(neurons)} can be run", where=where,
+        why=f"the limits are {MAX_SAMPLE_BYTES} bytes, 4 for each input and step, and {MAX_STEPS} steps", help=(*help, *SHORTER)[:3],
+    )
+    return False
 
 
 def _range(values: Array) -> tuple[int, int]:

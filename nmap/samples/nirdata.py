@@ -24,8 +24,9 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
-from nmap.samples.events import STEP_HELP, Block, Clock, bin_events, check_span, samples_at_once, steps_per, tally_events, to_steps
-from nmap.samples.model import CHUNK_BYTES, Found, Tally
+from nmap.samples.archive import short
+from nmap.samples.events import SPAN_HELP, STEP_HELP, Block, Clock, bin_events, last_step, steps_per, tally_events, to_steps
+from nmap.samples.model import CHUNK_BYTES, Found, Tally, check_length, most_steps
 from nmap.samples.stored import SLAB_BYTES, Node, Rows
 
 __all__ = ["is_nirdata", "read_nirdata"]
@@ -82,19 +83,21 @@ class _Listed:
     def blocks(self, size: int) -> Iterator[Block]:
         """Yield the events of `size` samples at a time, in pieces."""
         samples, events = self.idx.shape
-        piece = max(1, _BLOCK // events)
+        piece, width = max(1, _BLOCK // events), min(events, _BLOCK)
         value = self.value if self.value is not None else self.idx
         with self.idx.open() as indices, self.time.open() as times, value.open() as values:
             for start in range(0, samples, size):
                 count = min(size, samples - start)
                 for first in range(0, count, piece):
                     rows = min(piece, count - first)
-                    idx, time = indices.take(rows), times.take(rows)
-                    there = idx != -1
-                    worth = None if self.value is None else values.take(rows)[there]
-                    yield (
-                        start, count, np.nonzero(there)[0] + first, to_steps(time[there], self.rate), idx[there].astype(np.int64), worth,
-                    )
+                    idx, time, worth = indices.take(rows), times.take(rows), None if self.value is None else values.take(rows)
+                    for column in range(0, events, width):
+                        part = (slice(None), slice(column, column + width))
+                        there = idx[part] != -1
+                        yield (
+                            start, count, np.nonzero(there)[0] + first, to_steps(time[part][there], self.rate),
+                            idx[part][there].astype(np.int64), None if worth is None else worth[part][there],
+                        )
 
     def chunks(self, size: int, steps: int) -> Iterator[Array]:
         """See `Source.chunks`."""
@@ -102,17 +105,17 @@ class _Listed:
 
     def tally(self, steps: int) -> Tally:
         """See `Source.tally`."""
-        blocks = self.blocks(samples_at_once(steps, self.neurons))
-        return tally_events(blocks, steps, self.neurons, valued=self.value is not None, binary=self.value is None)
+        return tally_events(self.blocks, steps, self.neurons, valued=self.value is not None, binary=self.value is None)
 
 
-def read_nirdata(root: Node, ports: dict[str, int], clock: Clock, findings: Findings) -> dict[str, Found]:
+def read_nirdata(root: Node, ports: dict[str, int], clock: Clock, cut: int | None, findings: Findings) -> dict[str, Found]:
     """Return what an open NIRData file holds for the network's inputs.
 
     Args:
         root: the file.
         ports: neurons of each input by name.
         clock: length of the network's time step.
+        cut: time steps that are run; None for all.
         findings: receives the diagnostics.
     """
     found: dict[str, Found] = {}
@@ -133,9 +136,9 @@ def read_nirdata(root: Node, ports: dict[str, int], clock: Clock, findings: Find
         observable, name, others = chosen
         # The type's name is a string of variable length, which is not read; the members tell as much.
         if "data" in observable:
-            held = _gridded(observable, name, port, size, clock, findings)
+            held = _gridded(observable, name, port, size, clock, cut, findings)
         elif "idx" in observable and "time" in observable:
-            held = _listed(observable, port, size, clock, findings)
+            held = _listed(observable, port, size, clock, cut, findings)
         else:
             held = None
             told = ", ".join(f"`{name}`" for name in observable.names[:12]) or "nothing"
@@ -143,19 +146,20 @@ def read_nirdata(root: Node, ports: dict[str, int], clock: Clock, findings: Find
                 "NM103", f"the observable holds {told}", where=observable.where,
                 why="TimeGriddedData is `data`; EventData is `idx` and `time`, ValuedEventData `value`, too",
             )
-        if held is not None and _sends(held, port, name, others, findings):
+        if held is not None and _sends(held, port, size, name, others, findings):
             found[port] = held
     return found
 
 
-def _sends(held: Found, port: str, name: str, others: int, findings: Findings) -> bool:
+def _sends(held: Found, port: str, size: int, name: str, others: int, findings: Findings) -> bool:
     """Record NM802 where an observable that is not named as spikes holds anything but 0 and 1; a note where it is not `spikes`."""
     if name.casefold() not in _SENT:
-        tally = held.source.tally(held.steps)
+        tally = held.source.tally(min(held.steps, most_steps(size)))
         if tally.low < 0 or tally.high > 1:
             findings.error(
                 "NM802",
-                f"the node `{port}` records only `{name}`, with values from {tally.low} to {tally.high}; these are not known to be spikes",
+                f"the node `{port}` records only `{name}`, with values from {short(tally.low)} to {short(tally.high)}; these are not "
+                "known to be spikes",
                 where=held.where,
                 help=("record the spikes of the node", "name the observable `spikes` if it holds graded spikes"),
             )
@@ -187,11 +191,11 @@ def _observable(nodes: Node, port: str, findings: Findings) -> tuple[Node, str, 
 
 def _fits(what: str, neurons: int, port: str, size: int, where: str, findings: Findings) -> bool:
     if neurons != size:
-        findings.error("NM802", f"{what} has {neurons} neurons; the network's input `{port}` has {size}", where=where)
+        findings.error("NM802", f"{what} has {short(neurons)} neurons; the network's input `{port}` has {size}", where=where)
     return neurons == size
 
 
-def _gridded(group: Node, name: str, port: str, size: int, clock: Clock, findings: Findings) -> Found | None:
+def _gridded(group: Node, name: str, port: str, size: int, clock: Clock, cut: int | None, findings: Findings) -> Found | None:
     where = group.where
     dt, data = group.number("dt"), group.rows("data", "(samples, time, neurons)")
     if dt is not None and clock.network is not None and abs(dt - clock.network) > 1e-6 * clock.network:
@@ -202,7 +206,7 @@ def _gridded(group: Node, name: str, port: str, size: int, clock: Clock, finding
         )
     if data is None or not _fits("the recording", data.shape[2], port, size, data.where, findings) or dt is None or findings.errors:
         return None
-    if not check_span(data.shape[1], size, data.where, findings) or not _whole(data, name, port, findings):
+    if not check_length(data.shape[1], cut, size, data.where, findings) or not _whole(data, name, port, findings):
         return None
     return Found(_Gridded(data), data.shape[0], data.shape[1], False, data.where)
 
@@ -211,23 +215,26 @@ def _whole(data: Rows, name: str, port: str, findings: Findings) -> bool:
     """Record NM802 unless all values are whole numbers; the format stores spikes as real numbers, too."""
     if data.dtype.kind != "f":
         return True
-    for start, rows in data.pieces():
-        fine = np.isfinite(rows)
-        fine &= np.floor(np.where(fine, rows, 0.5)) == rows
-        if not fine.all():
-            at = np.argwhere(~fine)[0]
-            place = (start + int(at[0]), int(at[1]), int(at[2]))
-            known = name.casefold() in _SENT
-            findings.error(
-                "NM802", f"`data` holds {float(rows[tuple(at)])} at {place}; spikes are whole numbers", where=data.where,
-                why=None if known else f"the node `{port}` records only `{name}`",
-                help=("encode the values as spikes over time",) if known else ("record the spikes of the node",),
-            )
-            return False
+    for start, samples in data.pieces():
+        width = max(1, CHUNK_BYTES // (8 * samples.shape[0] * samples.shape[2]))
+        for step in range(0, samples.shape[1], width):
+            rows = samples[:, step : step + width]
+            fine = np.isfinite(rows)
+            fine &= np.floor(np.where(fine, rows, 0.5)) == rows
+            if not fine.all():
+                at = np.argwhere(~fine)[0]
+                place = (start + int(at[0]), step + int(at[1]), int(at[2]))
+                known = name.casefold() in _SENT
+                findings.error(
+                    "NM802", f"`data` holds {float(rows[tuple(at)])} at {place}; spikes are whole numbers", where=data.where,
+                    why=None if known else f"the node `{port}` records only `{name}`",
+                    help=("encode the values as spikes over time",) if known else ("record the spikes of the node",),
+                )
+                return False
     return True
 
 
-def _listed(group: Node, port: str, size: int, clock: Clock, findings: Findings) -> Found | None:
+def _listed(group: Node, port: str, size: int, clock: Clock, cut: int | None, findings: Findings) -> Found | None:
     where = group.where
     neurons, end = group.number("n_neurons"), group.number("t_max")
     idx, time = group.rows("idx", "(samples, events)"), group.rows("time", "(samples, events)")
@@ -255,13 +262,16 @@ def _listed(group: Node, port: str, size: int, clock: Clock, findings: Findings)
     if findings.errors:
         return None
     exact = end / clock.network
-    whole = round(exact) if abs(exact - round(exact)) <= 1e-9 * max(1.0, exact) else ceil(exact)
+    if exact > 2**62:
+        whole = ceil(Fraction(end) * rate)
+    else:
+        whole = round(exact) if abs(exact - round(exact)) <= 1e-9 * max(1.0, exact) else ceil(exact)
     span = max(whole, last + 1)
-    if not check_span(span, size, where, findings):
+    if not check_length(span, cut, size, where, findings, (SPAN_HELP,)):
         return None
     source = _Listed(idx, time, value, rate, size)
     if value is not None:
-        merged = source.tally(span).merged
+        merged = source.tally(min(span, most_steps(size))).merged
         if merged:
             findings.error(
                 "NM802", f"{merged} events with a value fall into a time step in which their neuron has one already", where=where,
@@ -281,33 +291,35 @@ def _scan(
     last = -1
     wrong: dict[str, tuple[int, str, str]] = {}
 
-    def see(kind: str, bad: Array, start: int, there: Array, rows: Array, where: str) -> None:
+    def see(kind: str, bad: Array, rows: Array, where: str) -> None:
         found = int(np.count_nonzero(bad & there))
         if found:
             at = np.argwhere(bad & there)[0]
-            place = f"{where}[{start + int(at[0])}, {int(at[1])}]"
+            place = f"{where}[{start + int(at[0])}, {column + int(at[1])}]"
             count, first, seen = wrong.get(kind, (0, place, str(rows[tuple(at)])))
             wrong[kind] = (count + found, first, seen)
 
-    size_of_piece = max(1, _BLOCK // idx.shape[1])
+    rows, width = max(1, _BLOCK // idx.shape[1]), min(idx.shape[1], _BLOCK)
     with idx.open() as indices, time.open() as clock, (idx if value is None else value).open() as amounts:
-        for start in range(0, idx.shape[0], size_of_piece):
-            count = min(size_of_piece, idx.shape[0] - start)
-            places, times = indices.take(count), clock.take(count)
-            there, finite = places != -1, np.isfinite(times)
-            see(f"`idx` outside 0..{size - 1}, and not -1", (places < 0) | (places >= size), start, there, places, idx.where)
-            see("`time` that are not finite", ~finite, start, there, times, time.where)
-            see("`time` before the start of the sample", finite & (times < 0), start, there, times, time.where)
-            see(f"`time` after `t_max` = {end:g}", finite & (times > end * (1 + 1e-9)), start, there, times, time.where)
-            if value is not None:
-                values = amounts.take(count)
-                fine = np.isfinite(values)
-                fine &= np.floor(np.where(fine, values, 0.5)) == values
-                see("`value` that are no whole numbers", ~fine, start, there, values, value.where)
-                see("`value` beyond 32 bits", fine & (np.abs(values.astype(np.float64)) > 2**31 - 1), start, there, values, value.where)
-            good = there & finite & (times >= 0)
-            if good.any():
-                last = max(last, int(to_steps(times[good], rate).max()))
+        for start in range(0, idx.shape[0], rows):
+            count = min(rows, idx.shape[0] - start)
+            held = indices.take(count), clock.take(count), None if value is None else amounts.take(count)
+            for column in range(0, idx.shape[1], width):
+                places, times = held[0][:, column : column + width], held[1][:, column : column + width]
+                there, finite = places != -1, np.isfinite(times)
+                see(f"`idx` outside 0..{size - 1}, and not -1", (places < 0) | (places >= size), places, idx.where)
+                see("`time` that are not finite", ~finite, times, time.where)
+                see("`time` before the start of the sample", finite & (times < 0), times, time.where)
+                see(f"`time` after `t_max` = {end:g}", finite & (times > end * (1 + 1e-9)), times, time.where)
+                if value is not None and held[2] is not None:
+                    values = held[2][:, column : column + width]
+                    fine = np.isfinite(values)
+                    fine &= np.floor(np.where(fine, values, 0.5)) == values
+                    see("`value` that are no whole numbers", ~fine, values, value.where)
+                    see("`value` beyond 32 bits", fine & (np.abs(values.astype(np.float64)) > 2**31 - 1), values, value.where)
+                good = there & finite & (times >= 0)
+                if good.any():
+                    last = max(last, last_step(times[good], rate))
     for kind, (count, first, seen) in wrong.items():
         findings.error("NM802", f"there are {count} entries of {kind}; the first is {seen}", where=first)
     return last

@@ -38,17 +38,17 @@ from nmap.connectivity import Array, frozen_array
 from nmap.diagnostics import Findings, NmapError
 from nmap.digest import sha256_of
 from nmap.network import Network
-from nmap.samples.archive import READ_ERRORS, Archive, listed, stamp
+from nmap.samples.archive import READ_ERRORS, Archive, listed, short, stamp, told, type_name
 from nmap.samples.dense import check_integers, read_dense
 from nmap.samples.events import Clock, read_events
 from nmap.samples.keys import did_you_mean, foreign_labels, near, suffixes_of, tell_unread
-from nmap.samples.model import MAX_SAMPLE_BYTES, Found, Samples, Tally
+from nmap.samples.model import MAX_SAMPLE_BYTES, MAX_STEPS, SHORTER, Found, Samples, Tally, most_steps
 from nmap.samples.nirdata import is_nirdata, read_nirdata
 from nmap.samples.stored import open_recording
 
 __all__ = ["load"]
 
-_Reader: TypeAlias = Callable[[Path, Network, Findings], "tuple[dict[str, Found], Array | None, str | None]"]
+_Reader: TypeAlias = Callable[[Path, Network, int | None, Findings], "tuple[dict[str, Found], Array | None, str | None]"]
 _WRITE = "write it with `np.savez_compressed(file, inputs=..., labels=...)`"
 
 
@@ -87,13 +87,13 @@ def load(path: str | Path, network: Network, steps: int | None = None) -> Sample
     except NmapError as error:
         findings.extend(d for d in error.diagnostics if d not in findings.errors)
     except READ_ERRORS as error:
-        findings.error("NM801", f"`{name}` cannot be read", where=name, why=str(error) or type(error).__name__)
+        findings.error("NM801", f"`{name}` cannot be read", where=name, why=told(error))
     findings.raise_errors()
     return replace(samples, sha256=sha256, diagnostics=tuple(findings))
 
 
 def _load(path: Path, network: Network, steps: int | None, read: _Reader, findings: Findings) -> Samples:
-    found, labels, scored = read(path, network, findings)
+    found, labels, scored = read(path, network, steps, findings)
     lacking = [port for port in network.inputs if port not in found]
     if lacking and not findings.errors:
         findings.error("NM801", f"`{path}` holds no samples for {', '.join(f'`{port}`' for port in lacking)}", where=str(path))
@@ -106,7 +106,7 @@ def _load(path: Path, network: Network, steps: int | None, read: _Reader, findin
         tally = held.source.tally(length)
         if tally.low < -(2**31) or tally.high > 2**31 - 1:
             worst = tally.high if tally.high > 2**31 - 1 else tally.low
-            findings.error("NM802", f"the samples hold values up to {worst}; spikes are 32-bit integers", where=held.where)
+            findings.error("NM802", f"the samples hold values up to {short(worst)}; spikes are 32-bit integers", where=held.where)
         low, high = min(low, tally.low), max(high, tally.high)
         if tally.low < 0 or tally.high > 1:
             graded[port] = tally
@@ -125,7 +125,7 @@ def _clock(network: Network, file: float | None) -> Clock:
     return Clock(network.conventions.dt, file, stated)
 
 
-def _recording(path: Path, network: Network, findings: Findings) -> tuple[dict[str, Found], Array | None, str | None]:
+def _recording(path: Path, network: Network, cut: int | None, findings: Findings) -> tuple[dict[str, Found], Array | None, str | None]:
     with open_recording(path, stamp(path), findings) as root:
         if not is_nirdata(root):
             held = ", ".join(f"`{name}`" for name in root.names[:8]) or "nothing"
@@ -135,10 +135,10 @@ def _recording(path: Path, network: Network, findings: Findings) -> tuple[dict[s
             )
             return {}, None, None
         ports = {port: network[port].size for port in network.inputs}
-        return read_nirdata(root, ports, _clock(network, None), findings), None, None
+        return read_nirdata(root, ports, _clock(network, None), cut, findings), None, None
 
 
-def _archive(path: Path, network: Network, findings: Findings) -> tuple[dict[str, Found], Array | None, str | None]:
+def _archive(path: Path, network: Network, cut: int | None, findings: Findings) -> tuple[dict[str, Found], Array | None, str | None]:
     archive = Archive(path, findings)
     suffixes = suffixes_of(archive, network, findings)
     if len(suffixes) < len(network.inputs):
@@ -157,14 +157,14 @@ def _archive(path: Path, network: Network, findings: Findings) -> tuple[dict[str
             member = archive.member(f"inputs{suffix}")
             if member is not None:
                 samples = member.shape[0] if member.shape else 0
-                held = read_dense(member, port, network[port].shape, findings)
+                held = read_dense(member, port, network[port].shape, cut, findings)
             if held is not None and stated not in (None, held.steps):
                 findings.error(
                     "NM802", f"`inputs{suffix}` has {held.steps} time steps, `steps` states {stated}", where=f"{path}:steps",
                     help=("leave `steps` out of the file and cut the run with --steps",),
                 )
         else:
-            held = read_events(archive, suffix, port, network[port].shape, clock, stated, findings)
+            held = read_events(archive, suffix, port, network[port].shape, clock, stated, cut, findings)
             samples = samples if held is None else held.samples
         if held is not None:
             found[port] = held
@@ -213,7 +213,8 @@ def _number(archive: Archive, key: str, kinds: str, findings: Findings) -> float
     if values.size != 1 or values.dtype.kind not in kinds:
         what = "a number of seconds" if "f" in kinds else "a whole number"
         findings.error(
-            "NM802", f"`{key}` is of type {values.dtype} and shape {values.shape}; {what} is needed", where=f"{archive.path}:{key}"
+            "NM802", f"`{key}` is of type {type_name(values.dtype)} and shape {values.shape}; {what} is needed",
+            where=f"{archive.path}:{key}",
         )
         return None
     value = values.reshape(-1)[0].item()
@@ -292,15 +293,16 @@ def _length(found: dict[str, Found], steps: int | None, network: Network, findin
             findings.error(
                 "NM802", f"the samples of `{port}` have {held.steps} time steps, those of `{next(iter(ends))}` {length}", where=held.where
             )
-    if steps is None:
-        return length
-    widest = max(network[port].size for port in found)
-    if 4 * steps * widest > MAX_SAMPLE_BYTES:
+    chosen = length if steps is None else steps
+    width = sum(network[port].size for port in found)
+    if chosen > most_steps(width):
         findings.error(
-            "NM004", f"one sample of {steps} time steps would be beyond the limit of {MAX_SAMPLE_BYTES} bytes", where="--steps",
-            why=f"{steps} steps of {widest} inputs, 4 bytes each",
+            "NM802" if steps is None else "NM004",
+            f"one sample of {short(chosen)} time steps would be beyond the limit of {MAX_SAMPLE_BYTES} bytes or {MAX_STEPS} steps",
+            where=first.where if steps is None else "--steps", why=f"{short(chosen)} steps of {width} inputs, 4 bytes each",
+            help=SHORTER if steps is None else (f"--steps {max(1, most_steps(width))} at most",),
         )
-    return steps
+    return chosen
 
 
 def _tell_graded(found: dict[str, Found], graded: dict[str, Tally], findings: Findings) -> None:

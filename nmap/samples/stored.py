@@ -22,7 +22,7 @@ from nmap.diagnostics import Findings
 from nmap.readers.hdf5 import MAX_MEMBERS, MAX_NAME, printable
 from nmap.readers.storage import FILTERS, SIGNATURE, Superblock, decoded, native
 from nmap.samples.archive import HELD_BYTES, READ_ERRORS, check_stamp, damaged
-from nmap.samples.model import CHUNK_BYTES, MAX_SAMPLE_BYTES
+from nmap.samples.model import CHUNK_BYTES, MAX_SAMPLE_BYTES, SHORTER
 
 __all__ = ["SLAB_BYTES", "Node", "Rows", "open_recording"]
 
@@ -209,10 +209,16 @@ class Node:
         band = int(plist.get_chunk()[0]) if plist.get_layout() == h5d.CHUNKED else 1
         row = prod(shape[1:]) * dtype.itemsize
         largest = max(row, prod(plist.get_chunk()) * dtype.itemsize) if plist.get_layout() == h5d.CHUNKED else row
-        if row > MAX_SAMPLE_BYTES or max(largest, min(band, shape[0]) * row) > max(row, _MAX_BAND_BYTES):
+        if row > MAX_SAMPLE_BYTES:
+            findings.error(
+                "NM110", f"a sample of `{name}`, of shape {shape[1:]}, takes {row} bytes, which is beyond the limit", where=where,
+                why=f"the limit is {MAX_SAMPLE_BYTES} bytes", help=(SHORTER[0], "store it as a smaller type"),
+            )
+            return None
+        if max(largest, min(band, shape[0]) * row) > max(row, _MAX_BAND_BYTES):
             findings.error(
                 "NM110", f"the chunks of `{name}` hold {band} samples of {row} bytes at once, which is beyond the limit", where=where,
-                why=f"the limits are {MAX_SAMPLE_BYTES} bytes for a sample and {_MAX_BAND_BYTES} for chunks unpacked together",
+                why=f"the limit for chunks unpacked together is {_MAX_BAND_BYTES} bytes",
                 help=("write it with chunks of fewer samples",),
             )
             return None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from nmap import samples
 from nmap.connectivity import Dense
-from nmap.diagnostics import NmapError
+from nmap.diagnostics import Findings, NmapError
 from nmap.network import Conventions, Network, Neuron, Population, Projection, Provenance
+from nmap.samples.archive import Archive
 
 _HERE = Provenance("net.nir", "/")
 
@@ -248,3 +250,56 @@ def test_member_that_is_no_array_is_told_from_a_missing_one(tmp_path: Path, netw
     with pytest.raises(NmapError, match="NM801") as caught:
         samples.load(tmp_path / "s.npz", network)
     assert "is not in NumPy's format" in str(caught.value.diagnostics[0].why)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_arrays_that_numpy_would_not_write_are_refused_before_they_are_unpacked(
+    tmp_path: Path, network: Network, method: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, _inputs())
+    with zipfile.ZipFile(tmp_path / "s.npz", "w", method) as file:
+        file.writestr("inputs.npy", buffer.getvalue())
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    (found,) = _refused(tmp_path / "s.npz", network, "NM801")
+    assert f"method {method}" in found.message
+    assert found.help == ("write the file with `np.savez_compressed`",)
+
+
+def test_the_length_of_a_header_is_checked_before_it_is_unpacked(tmp_path: Path, network: Network) -> None:
+    """NumPy reads all of a header before it looks at its length, of which version 2 of the format has 4 bytes."""
+    length = 2**26
+    with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("inputs.npy", b"\x93NUMPY\x02\x00" + length.to_bytes(4, "little") + b" " * length)
+    tracemalloc.start()
+    try:
+        (found,) = _refused(tmp_path / "s.npz", network, "NM801")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert f"{length} bytes" in str(found.why)
+    assert peak < 2**23
+
+
+@pytest.mark.parametrize("shape", [(10**300, 0), (1, -(10**4000)), (10**18,) * 30, (1,) * 3000, (2**62, 2**62, 1, 2, 4)])
+def test_shapes_with_huge_numbers_are_told_in_short(tmp_path: Path, network: Network, shape: tuple[int, ...]) -> None:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode()
+    with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("inputs.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    (found,) = _refused(tmp_path / "s.npz", network, "NM801")
+    assert len(found.message) < 200
+    assert len(str(found.why)) < 250
+
+
+def test_names_of_members_are_printable(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as file:
+        file.writestr("\x1b[31mred.npy", b"")
+        file.writestr("plain.npy", b"")
+    assert Archive(tmp_path / "s.npz", Findings()).keys == ("\\x1b[31mred", "plain")
+
+
+def test_records_are_told_without_the_names_of_their_fields(tmp_path: Path, network: Network) -> None:
+    records = np.zeros((5, 6, 1, 2, 4), [("x" * 9000, "i4")])
+    for found in _refused(_write(tmp_path / "s.npz", inputs=records, dt=np.zeros(1, records.dtype)), network, "NM802", "NM802"):
+        assert "is of type record" in found.message
+        assert len(found.message) < 120

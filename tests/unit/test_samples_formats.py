@@ -176,7 +176,12 @@ def test_steps_end_where_the_file_or_the_caller_says(tmp_path: Path) -> None:
         ({"steps": [3, 4]}, ["whole number"]),
         ({"dt": -1.0}, ["above 0"]),
         ({"dt": "x"}, ["seconds"]),
-        ({"t": [0, 2**62]}, ["beyond the limit"]),
+        ({"t": [0, 2**62]}, ["4.61169e+18 time steps of 3 inputs", "at most 22369621 can be run", "several samples", "--steps"]),
+        ({"t": np.array([0, 2**64 - 1], np.uint64)}, ["1.84467e+19 time steps"]),
+        ({"t": np.array([0, 2**40])}, ["1099511627777 time steps"]),
+        ({"offsets": [0, 2**40, 2]}, ["goes back from 1099511627776 to 2 at entry 2"]),
+        ({"offsets": [0, -1, 2]}, ["goes back from 0 to -1 at entry 1"]),
+        ({"offsets": np.array([0, 2**64 - 1, 2], np.uint64)}, ["goes back from 18446744073709551615 to 2 at entry 2"]),
         ({"t": np.zeros(0, int), "index": np.zeros(0, int)}, ["no event"]),
         ({"labels": [0, 1]}, ["(1,) is needed"]),
         ({"label": 3}, ["label 3 of sample 0"]),
@@ -452,7 +457,7 @@ _GOOD: dict[str, Any] = {"idx": np.array([[0, 1]]), "time": np.array([[0.0, 0.00
         ("EventData", {**_GOOD, "time": np.array([[0.0, 0.1]])}, "NM802", "after `t_max`"),
         ("EventData", {**_GOOD, "time": np.array([[0.0]])}, "NM802", "different shapes"),
         ("EventData", {**_GOOD, "n_neurons": 4}, "NM802", "4 neurons"),
-        ("EventData", {**_GOOD, "t_max": 1e9}, "NM802", "beyond the limit"),
+        ("EventData", {**_GOOD, "t_max": 1e9}, "NM802", "can be run"),
         ("ValuedEventData", {**_GOOD, "value": np.array([[0.5, 1]])}, "NM802", "whole numbers"),
     ],
 )
@@ -628,12 +633,105 @@ def test_fortran_order_beyond_the_limit_says_what_to_store(tmp_path: Path, monke
 
 
 def test_a_sample_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nmap.samples.dense.MAX_SAMPLE_BYTES", 4 * 17)
-    np.savez(tmp_path / "s.npz", inputs=np.ones((5, 6, 3), np.uint8))
-    refused(tmp_path / "s.npz", network((3,)), "NM801")
+    for module in ("model", "reader"):
+        monkeypatch.setattr(f"nmap.samples.{module}.MAX_SAMPLE_BYTES", 4 * 17)
+    np.savez(tmp_path / "s.npz", inputs=np.arange(90, dtype=np.uint8).reshape(5, 6, 3))
+    (found,) = refused(tmp_path / "s.npz", network((3,)), "NM802")
+    assert "6 time steps of 3 inputs; at most 5 can be run" in found.message
+    assert found.help == ("cut it into several samples", "run its beginning with --steps")
+    cut = samples.load(tmp_path / "s.npz", network((3,)), 5)
+    np.testing.assert_array_equal(cut.inputs, np.arange(90).reshape(5, 6, 3)[:, :5])
     np.savez(tmp_path / "t.npz", inputs=np.ones((5, 5, 3), np.uint8))
-    with pytest.raises(NmapError, match="NM004"):
+    with pytest.raises(NmapError, match="NM004") as caught:
         samples.load(tmp_path / "t.npz", network((3,)), 2**40)
+    assert caught.value.diagnostics[0].help == ("--steps 5 at most",)
+    # Each input alone is within the limit.
+    np.savez(tmp_path / "u.npz", **{f"inputs.{port}": np.ones((5, 3, 3), np.uint8) for port in "ab"})
+    refused(tmp_path / "u.npz", network((3,), ports=("a", "b")), "NM802")
+
+
+def test_the_beginning_of_a_long_list_of_events_can_be_run(tmp_path: Path) -> None:
+    np.savez(tmp_path / "e.npz", t=[1, 89_000_000], index=[0, 2])
+    refused(tmp_path / "e.npz", network((3,)), "NM802")
+    assert np.argwhere(samples.load(tmp_path / "e.npz", network((3,)), 4).inputs).tolist() == [[0, 1, 0]]
+    recorded = {**_GOOD, "idx": np.array([[0, 2]]), "time": np.array([[1.5e-3, 8.9e4]]), "n_neurons": 3, "t_max": 9e4}
+    nirdata(tmp_path / "d.h5", "in", "s", "EventData", **recorded)
+    (found,) = refused(tmp_path / "d.h5", network((3,)), "NM802")
+    assert "90000000 time steps" in found.message
+    assert np.argwhere(samples.load(tmp_path / "d.h5", network((3,)), 4).inputs).tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize("kind", ["dense", "events", "recording"])
+def test_one_long_sample_is_read_piece_by_piece(tmp_path: Path, kind: str, little_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 MiB as stored and as int32; the counts of its events alone took 16 MiB."""
+    monkeypatch.setattr("nmap.samples.dense._BLOCK", 2**14)
+    monkeypatch.setattr("nmap.samples.events._COUNTED", 2**16)
+    dense = (np.random.default_rng(8).random((1, 2**20, 2)) < 0.1).astype(np.int16)
+    path, net = tmp_path / "s.npz", network((2,))
+    if kind == "dense":
+        np.savez_compressed(path, inputs=dense)
+    elif kind == "events":
+        _, step, place = np.nonzero(dense)
+        np.savez_compressed(path, t=step, index=place, value=np.full(step.size, 3), steps=2**20)
+    else:
+        nirdata(path, data=dense.astype(bool), dt=1e-3)
+    samples.load(path, net, 4)
+    tracemalloc.start()
+    try:
+        loaded = samples.load(path, net)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(loaded.inputs, dense * (3 if kind == "events" else 1))
+    assert peak < 6 * little_memory
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("block", [5, 2**20])
+@pytest.mark.parametrize("valued", [False, True])
+@pytest.mark.parametrize("counted", [1, 100, 2**24])
+@pytest.mark.parametrize("sparse", [0, 10**9])
+def test_what_events_become_does_not_depend_on_how_they_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binary: bool, block: int, valued: bool, counted: int, sparse: int
+) -> None:
+    for name, number in (("_BLOCK", block), ("_COUNTED", counted), ("_SPARSE", sparse), ("_SCAN_BYTES", 1)):
+        monkeypatch.setattr(f"nmap.samples.events.{name}", number)
+    events = random_events(3, size=4)
+    value = np.random.default_rng(1).integers(-5, 6, 37)
+    expected = np.zeros((3, 9, 4), int)
+    if valued and not binary:
+        for event, amount in zip(listed(events), value, strict=True):
+            expected[event] += amount
+    else:
+        expected = naive(listed(events), (3, 9, 4), binary=binary)
+    np.savez(tmp_path / "e.npz", **events, steps=9, binary=binary, **({"value": value} if valued else {}))
+    loaded = samples.load(tmp_path / "e.npz", network((4,)))
+    np.testing.assert_array_equal(loaded.inputs, expected)
+    assert (loaded.low, loaded.high) == (min(0, expected.min()), expected.max())
+    cells = len(set(listed(events)))
+    assert loaded.diagnostics[0].data == {"events": 37, "merged": 37 - cells, "largest": max(0, expected.max())}
+
+
+def test_numbers_from_a_file_are_short(tmp_path: Path) -> None:
+    net = network((3,))
+    path = nirdata(tmp_path / "d.h5", data=np.full((1, 2, 3), 1e300), dt=1e-3)
+    (found,) = refused(path, net, "NM802")
+    assert "values up to 1e+300;" in found.message
+    (found,) = refused(nirdata(path, "in", "voltage", **_voltage(np.full((1, 2, 3), 1e300))), net, "NM802")
+    assert "from 0 to 1e+300;" in found.message
+    for end in (1e250, 1.7e308):
+        (found,) = refused(nirdata(path, "in", "s", "EventData", **{**_GOOD, "t_max": end}), net, "NM802")
+        assert len(found.message) < 120
+    (found,) = refused(nirdata(path, "in", "s", "EventData", **{**_GOOD, "n_neurons": 1e300}), net, "NM802")
+    assert "1e+300 neurons" in found.message
+    for rate in (1e-320, 1e-200):
+        np.savez(tmp_path / "e.npz", t_s=[0.0, 1e300], index=[0, 1], dt=rate)
+        (found,) = refused(tmp_path / "e.npz", network((3,), None), "NM802")
+        assert len(found.message) < 120
+    np.savez(tmp_path / "e.npz", t_s=np.array([0, 2**64 - 1], np.uint64), index=[0, 1], dt=1e-320)
+    refused(tmp_path / "e.npz", network((3,), None), "NM802")
+    np.savez(tmp_path / "e.npz", t_s=np.array([0, 2], np.longdouble) * np.longdouble(1e308), index=[0, 1])
+    refused(tmp_path / "e.npz", net, "NM802")
 
 
 @pytest.mark.parametrize("header", [b"{'descr': '|u1', 'fortran_order': False, 'shape': (1,", b"((((", b"{[]: 1}", b"{'shape': (-1, 2)}"])
