@@ -221,9 +221,7 @@ class Conv2d:
         """Return the summed input of the targets, (..., sources) -> (..., targets), in float64."""
         x = np.asarray(x, np.float64)
         (c_in, h_in, w_in), (c_out, h_out, w_out) = self.in_shape, self.out_shape
-        (ph, pw), (sh, sw), (dh, dw) = self.padding, self.stride, self.dilation
         image = x.reshape(-1, c_in, h_in, w_in)
-        image = np.pad(image, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
         kernel = self.weights.astype(np.float64)
         per_in, per_out = c_in // self.groups, c_out // self.groups
         out = np.zeros((image.shape[0], c_out, h_out, w_out))
@@ -231,31 +229,44 @@ class Conv2d:
             source = image[:, g * per_in : (g + 1) * per_in]
             target = slice(g * per_out, (g + 1) * per_out)
             for a in range(kernel.shape[2]):
+                rows, lines = self._overlap(0, a)
                 for b in range(kernel.shape[3]):
-                    tap = source[:, :, a * dh : a * dh + sh * (h_out - 1) + 1 : sh, b * dw : b * dw + sw * (w_out - 1) + 1 : sw]
-                    out[:, target] += np.tensordot(tap, kernel[target, :, a, b], axes=([1], [1])).transpose(0, 3, 1, 2)
+                    columns, places = self._overlap(1, b)
+                    tap = source[:, :, lines, places]
+                    out[:, target, rows, columns] += np.tensordot(tap, kernel[target, :, a, b], axes=([1], [1])).transpose(0, 3, 1, 2)
         return out.reshape(*x.shape[:-1], self.out_size)
 
+    def _overlap(self, axis: int, tap: int) -> tuple[slice, slice]:
+        """Return the targets along an axis for which a tap of the kernel lies on the image, and the places where it lies.
+
+        Zeros are not added to the image instead: a file may state padding without bounds.
+        """
+        size, count, stride = self.in_shape[1 + axis], self.out_shape[1 + axis], self.stride[axis]
+        start = tap * self.dilation[axis] - self.padding[axis]
+        first = max(0, -(start // stride))
+        stop = max(first, min(count, (size - 1 - start) // stride + 1))
+        place = start + first * stride
+        return slice(first, stop), slice(place, place + (stop - first - 1) * stride + 1 if stop > first else place, stride)
+
     def unrolled(self) -> Sparse:
-        """Return the same connection listed synapse by synapse, taps on the padding and zero weights left out."""
+        """Return the same connection listed synapse by synapse, taps on the padding and zero weights left out.
+
+        Takes about 40 bytes for each of `synapses` while it works.
+        """
         (c_in, h_in, w_in), (c_out, h_out, w_out) = self.in_shape, self.out_shape
         per_in, per_out = c_in // self.groups, c_out // self.groups
-        kernel = self.weights
-        parts = []
-        for i in range(kernel.shape[2]):
-            for j in range(kernel.shape[3]):
-                y = np.arange(h_out) * self.stride[0] - self.padding[0] + i * self.dilation[0]
-                x = np.arange(w_out) * self.stride[1] - self.padding[1] + j * self.dilation[1]
-                rows, columns = np.flatnonzero((y >= 0) & (y < h_in)), np.flatnonzero((x >= 0) & (x < w_in))
-                out, within = np.nonzero(kernel[:, :, i, j])
-                c = out // per_out * per_in + within
-                target = ((out[:, None, None] * h_out + rows[:, None]) * w_out + columns).ravel()
-                source = ((c[:, None, None] * h_in + y[rows][:, None]) * w_in + x[columns]).ravel()
-                parts.append((target, source, np.repeat(kernel[out, within, i, j], rows.size * columns.size)))
-        targets, sources, weights = (np.concatenate([part[k] for part in parts]) for k in range(3))
-        order = np.lexsort((sources, targets))
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(targets, minlength=self.out_size))])
-        return Sparse(indptr, sources[order], weights[order], self.in_size)
+        # Axes in the order of the list: out channel, row, column of the target; then channel, row, column of the kernel.
+        (kh, kw), shape = self.kernel_size, (c_out, h_out, w_out, per_in, *self.kernel_size)
+        y = np.arange(h_out)[:, None] * self.stride[0] - self.padding[0] + np.arange(kh) * self.dilation[0]
+        x = np.arange(w_out)[:, None] * self.stride[1] - self.padding[1] + np.arange(kw) * self.dilation[1]
+        inside = ((y >= 0) & (y < h_in))[:, None, None, :, None] & ((x >= 0) & (x < w_in))[None, :, None, None, :]
+        kernel = self.weights[:, None, None]
+        listed = inside & (kernel != 0)
+        channel = np.arange(c_out)[:, None] // per_out * per_in + np.arange(per_in)
+        place = y[:, None, :, None] * w_in + x[None, :, None, :]
+        sources = (channel * (h_in * w_in))[:, None, None, :, None, None] + place[None, :, :, None]
+        indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(listed.reshape(self.out_size, -1), axis=1))])
+        return Sparse(indptr, sources[listed], np.broadcast_to(kernel, shape)[listed], self.in_size)
 
     def row_sums(self) -> tuple[Array, Array]:
         """Return bounds of the summed input of each target for 0/1 sources: (targets,) each; padding is ignored (a superset)."""
@@ -288,7 +299,12 @@ def fold_pool(
         for a in range(kernel[0]):
             for b in range(kernel[1]):
                 wide[:, :, a : a + stride[0] * (h - 1) + 1 : stride[0], b : b + stride[1] * (w - 1) + 1 : stride[1]] += matrix
+        # Closed to writing, the connection keeps it without a copy.
+        wide.setflags(write=False)
         return Dense(wide.reshape(inner.out_size, -1))
+    if inner.in_shape != pooled_shape:
+        # What lies between them is a reshape, after which rows and columns are others.
+        return None
     leftover = [size - (p - 1) * s - k for size, p, s, k in zip(in_shape[1:], pooled_shape[1:], stride, kernel, strict=True)]
     # Rows that the pool drops at the far edge, and windows that overlap, would leak into the padding's taps.
     if any(p and (left or k != s) for p, left, k, s in zip(inner.padding, leftover, kernel, stride, strict=True)):
@@ -299,6 +315,7 @@ def fold_pool(
         for j in range(kw):
             top, left = i * dh * stride[0], j * dw * stride[1]
             big[:, :, top : top + kernel[0], left : left + kernel[1]] += inner.weights[:, :, i, j, None, None] * scale
+    big.setflags(write=False)
     folded = Conv2d(
         big, in_shape, (inner.stride[0] * stride[0], inner.stride[1] * stride[1]),
         (inner.padding[0] * stride[0], inner.padding[1] * stride[1]), (1, 1), inner.groups,

@@ -385,14 +385,16 @@ class Network:
         for population in self.populations:
             if population.neuron is not None and population.neuron.threshold.shape != (population.size,):
                 raise ValueError(f"parameters of {population.name} do not have one value per neuron")
+        by_name = {p.name: p for p in self.populations}
         for p in self.projections:
-            if p.connectivity.in_size != self[p.source].size or p.connectivity.out_size != self[p.target].size:
+            source, target = by_name[p.source], by_name[p.target]
+            if p.connectivity.in_size != source.size or p.connectivity.out_size != target.size:
                 raise ValueError(f"projection {p.name} does not fit its populations")
-            if p.bias is not None and p.bias.shape != (self[p.target].size,):
+            if p.bias is not None and p.bias.shape != (target.size,):
                 raise ValueError(f"bias of {p.name} does not have one value per target neuron")
             if p.delays is not None and (isinstance(p.connectivity, Conv2d) or p.delays.shape != p.connectivity.weights.shape):
                 raise ValueError(f"projection {p.name} does not have one delay per synapse")
-            if p.receptor == "imaginary" and not isinstance(self[p.target].neuron, Resonator):
+            if p.receptor == "imaginary" and not isinstance(target.neuron, Resonator):
                 raise ValueError(f"projection {p.name} leads to an imaginary part that its target does not have")
         if not self.inputs or not self.outputs:
             raise ValueError("a network needs an input and an output")

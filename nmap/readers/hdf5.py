@@ -14,6 +14,9 @@ compound, complex, opaque, reference, variable-length and other data where numbe
 
 Limits (NM110): `MAX_FILE_BYTES`, `MAX_ELEMENTS` and `MAX_BYTES` of one array or chunk, `MAX_TOTAL_BYTES` of all arrays together and of
 all stored bytes unpacked, `MAX_RANK`, `MAX_CHUNKS`, `MAX_MEMBERS`, `MAX_STRINGS`, `MAX_NAME`; all are checked before memory is asked for.
+Numbers narrower than float64 count as what they become. What is computed from the arrays is limited too: a file of a few kilobytes can
+ask for hours. `MAX_WORK` elementary steps are allowed to one file, about ten seconds; half of it, and of `MAX_TOTAL_BYTES`, is for
+what only makes the network smaller, so that a file is read without that rather than refused.
 
 What is wrong becomes a diagnostic in `Tree.findings` and the value becomes None, so that a reader can collect all problems of a file.
 Names and texts are handed out printable: bytes that are not UTF-8 and characters that would steer a terminal are escaped.
@@ -22,8 +25,7 @@ Names and texts are handed out printable: bytes that are not UTF-8 and character
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from itertools import product
 from math import prod
 from types import TracebackType
@@ -48,6 +50,7 @@ __all__ = [
     "MAX_RANK",
     "MAX_STRINGS",
     "MAX_TOTAL_BYTES",
+    "MAX_WORK",
     "Group",
     "Tree",
     "printable",
@@ -60,6 +63,8 @@ MAX_BYTES = 2**30
 """Largest size of one array or chunk, in the file or made from it, in bytes."""
 MAX_TOTAL_BYTES = 2**32
 """Largest size of all arrays of a file together, in bytes; also of all stored bytes that are looked at."""
+MAX_WORK = 2**32
+"""Largest number of elementary steps of about 2 ns that are spent on what is computed from a file: additions, products, copies."""
 MAX_RANK = 8
 """Largest number of axes of an array."""
 MAX_CHUNKS = 2**18
@@ -91,6 +96,12 @@ _KINDS = {
     h5t.VLEN: "lists of variable length",
     h5t.ARRAY: "arrays of fixed size",
 }
+
+
+@cache
+def _native_type(dtype: np.dtype[Any]) -> Any:
+    """Return the HDF5 type of numbers of a numpy type."""
+    return h5t.py_create(dtype)
 
 
 def printable(raw: bytes | str) -> str:
@@ -127,6 +138,8 @@ class Tree:
         self.content = content
         self._bytes = 0
         self._full = False
+        self._work = 0
+        self._tired = False
         self._looked_at = 0
         self._text = 0
         self._told: set[str] = set()
@@ -179,15 +192,46 @@ class Tree:
         self._bytes += size
         return True
 
-    @contextmanager
-    def guard(self, where: str) -> Iterator[None]:
+    def work(self, count: int, where: str, what: str) -> bool:
+        """Count `count` elementary steps about to be done; record NM110 and return False where the file takes too many.
+
+        Args:
+            count: additions, products or copies of one number, of about 2 ns each.
+            where: place in the file.
+            what: what takes them, for the message.
+        """
+        if self._work + count > MAX_WORK:
+            if not self._tired:
+                self.findings.error(
+                    "NM110",
+                    f"the file takes more work to read than the reader's limit, reached at {what}",
+                    where=where,
+                    why=f"{self._work} elementary steps so far and {count} more; the limit is {MAX_WORK}",
+                )
+            self._tired = True
+            return False
+        self._work += count
+        return True
+
+    def spare(self, work: int, size: int) -> bool:
+        """Reserve elementary steps and bytes for what can be done without; return False, reserving nothing, where they are too many.
+
+        At most half of the limits goes to such things, so that they leave room for what a file cannot be read without.
+        """
+        if size > MAX_BYTES or self._work + work > MAX_WORK // 2 or self._bytes + size > MAX_TOTAL_BYTES // 2:
+            return False
+        self._work += work
+        self._bytes += size
+        return True
+
+    def release(self, work: int, size: int) -> None:
+        """Give back elementary steps that were not done, and bytes that are used no more."""
+        self._work -= work
+        self._bytes -= size
+
+    def guard(self, where: str) -> _Guard:
         """Turn the HDF5 library's own errors into a diagnostic."""
-        try:
-            yield
-        except _H5_ERRORS as error:
-            if self.first(where):
-                why = printable(str(error).splitlines()[0])[:MAX_NAME] if str(error) else None
-                self.findings.error("NM103", f"the file is damaged: `{where.rpartition(':')[2]}` cannot be read", where=where, why=why)
+        return _Guard(self, where)
 
     def look_at(self, size: int) -> None:
         """Count stored bytes that are about to be unpacked: a crafted file may name the same ones again and again.
@@ -225,6 +269,32 @@ class Tree:
         return new
 
 
+class _Guard:
+    """Context in which errors of the HDF5 library become NM103.
+
+    Args:
+        tree: receives the diagnostic.
+        where: the place that is read.
+    """
+
+    __slots__ = ("_tree", "_where")
+
+    def __init__(self, tree: Tree, where: str) -> None:
+        self._tree, self._where = tree, where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, _H5_ERRORS):
+            return False
+        tree, where = self._tree, self._where
+        if tree.first(where):
+            why = printable(str(error).splitlines()[0])[:MAX_NAME] if str(error) else None
+            tree.findings.error("NM103", f"the file is damaged: `{where.rpartition(':')[2]}` cannot be read", where=where, why=why)
+        return True
+
+
 class Group:
     """A group of the file; members are reached by hard links only.
 
@@ -241,6 +311,8 @@ class Group:
         self.path = path
         self._above = above
         self._links: dict[str, bytes] | None = None
+        self._last: tuple[str, Any] | None = None
+        self._own_address: int | None = None
 
     @property
     def where(self) -> Provenance:
@@ -253,7 +325,9 @@ class Group:
 
     @property
     def _address(self) -> int:
-        return int(h5g.get_objinfo(self._handle).objno[0])
+        if self._own_address is None:
+            self._own_address = int(h5g.get_objinfo(self._handle).objno[0])
+        return self._own_address
 
     def _stored_names(self) -> dict[str, bytes]:
         """Return the stored name of each member by its printable one."""
@@ -329,6 +403,9 @@ class Group:
 
     def _member(self, name: str) -> Any:
         """Return the opened member, or None where it is absent or not accepted (with a diagnostic)."""
+        # A member is asked for its kind and then for its data: it stays open in between, which saves half the time of a large graph.
+        if self._last is not None and self._last[0] == name:
+            return self._last[1]
         raw, where, findings = self._stored_names().get(name), self.place(name), self.tree.findings
         if raw is None:
             return None
@@ -345,7 +422,9 @@ class Group:
                 if self.tree.first(where):
                     findings.error("NM109", f"`{name}` leads back to a group that it lies in", where=where)
                 return None
-            return h5o.open(self._handle, raw)
+            member = h5o.open(self._handle, raw)
+            self._last = name, member
+            return member
         return None
 
     def is_group(self, name: str) -> bool:
@@ -391,7 +470,7 @@ class Group:
                     help=("write it with gzip or without compression",),
                 )
                 return None
-            return _Stored(self.tree, member, name, where)
+            return _Stored(self.tree, member, plist, name, where)
         return None
 
     def array(self, name: str) -> Array | None:
@@ -445,15 +524,16 @@ class _Stored:
     Args:
         tree: the open file.
         handle: h5py's identifier of the dataset.
+        plist: how it was created.
         name: its name.
         where: its place, for diagnostics.
     """
 
-    def __init__(self, tree: Tree, handle: Any, name: str, where: str) -> None:
-        self._tree, self._handle, self._name, self._where = tree, handle, name, where
+    def __init__(self, tree: Tree, handle: Any, plist: Any, name: str, where: str) -> None:
+        self._tree, self._handle, self._plist, self._name, self._where = tree, handle, plist, name, where
         space = handle.get_space()
         # An empty dataspace holds nothing, which reads as an array without elements.
-        self.shape = (0,) if space.get_simple_extent_type() == h5s.NULL else tuple(int(n) for n in handle.shape)
+        self.shape = (0,) if space.get_simple_extent_type() == h5s.NULL else tuple(int(n) for n in space.get_simple_extent_dims())
         self.size = prod(self.shape)
         self._type = handle.get_type()
         self.kind = self._type.get_class()
@@ -475,11 +555,11 @@ class _Stored:
         stored = self._bytes()
         if stored is None:
             return None
-        if dtype.itemsize != self._itemsize or (self.kind != h5t.ENUM and self._type != h5t.py_create(dtype)):
+        if dtype.itemsize != self._itemsize or (self.kind != h5t.ENUM and self._type != _native_type(dtype)):
             # Numbers that numpy does not have (bfloat16, 12-bit integers) become the next wider ones.
             room = np.zeros(self.size * max(dtype.itemsize, self._itemsize), np.uint8)
             room[: stored.size] = stored
-            h5t.convert(self._type, h5t.py_create(dtype), self.size, room)
+            h5t.convert(self._type, _native_type(dtype), self.size, room)
             stored = room[: self.size * dtype.itemsize]
         return native(dtype, stored.view(dtype).reshape(self.shape))
 
@@ -527,14 +607,14 @@ class _Stored:
                 why=f"{total} bytes declared, {stored} bytes stored",
             )
             return None
-        if not tree.claim(self.size, self._itemsize, self._where, f"`{self._name}`"):
+        room = self._itemsize if self.kind == h5t.STRING else max(self._itemsize, 8)
+        if not tree.claim(self.size, room, self._where, f"`{self._name}`"):
             return None
         if not self.size:
             return np.zeros(0, np.uint8)
-        plist = handle.get_create_plist()
-        layout = plist.get_layout()
+        layout = self._plist.get_layout()
         if layout == h5d.CHUNKED:
-            return self._chunks(plist)
+            return self._chunks(self._plist)
         if stored < total:
             raise ValueError(f"{total} bytes declared, {stored} bytes stored")
         if layout == h5d.CONTIGUOUS:

@@ -3,6 +3,9 @@
 A chain is a list of stages in the order of the signal. Neighbours are merged where a closed form exists (matrix products, scaled
 kernels, pools folded into what follows, convolutions without padding); a chain that is left with several stages is expanded
 synapse by synapse while that is small, and is several connections otherwise.
+
+Everything that is computed here can be done without, since a chain may stay several connections. So each computation asks for an
+allowance of work and memory first (`Allowance`), and is left out where that is refused.
 """
 
 from __future__ import annotations
@@ -10,19 +13,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse, fold_pool
 
-__all__ = ["MAX_EXPANDED", "MAX_UNROLLED", "Diagonal", "Pool", "Stage", "apply_chain", "compose", "joined", "padded_same", "reduced"]
+__all__ = [
+    "MAX_EXPANDED",
+    "MAX_UNROLLED",
+    "Allowance",
+    "Diagonal",
+    "Pool",
+    "Stage",
+    "apply_chain",
+    "effort",
+    "joined",
+    "padded_same",
+    "reduced",
+    "room",
+]
 
 MAX_EXPANDED = 2**24
 """Largest (sources x targets) a chain without a closed form is expanded to."""
 MAX_UNROLLED = 2**22
 """Largest number of synapses a convolution is listed with where each needs a delay of its own."""
 _MAX_WEIGHTS = 2**27
+# Elementary steps (see `Tree.work`) of one pass of a Python loop around numpy, and of writing one new element.
+_PASS = 2**13
+_WRITE = 4
+# A matrix product is this many times faster than a pass over arrays with as many steps.
+_FASTER = 8
+
+
+class Allowance(Protocol):
+    """Who decides whether something that can be done without is worth its work and memory."""
+
+    def spare(self, work: int, size: int) -> bool:
+        """Reserve elementary steps and bytes; return False, reserving nothing, where that is too much."""
+
+    def release(self, work: int, size: int) -> None:
+        """Give reserved steps and bytes back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +109,7 @@ class Pool:
     def conv(self) -> Conv2d:
         """The same operation as a depthwise convolution."""
         kernel = np.full((self.in_shape[0], 1, *self.kernel), self.factor, np.float64)
-        return Conv2d(kernel, self.in_shape, self.stride, groups=self.in_shape[0])
+        return Conv2d(_sealed(kernel), self.in_shape, self.stride, groups=self.in_shape[0])
 
     def apply(self, x: Array) -> Array:
         """Return the pooled x, (..., sources) -> (..., targets)."""
@@ -95,46 +126,149 @@ def apply_chain(stages: Sequence[Stage], x: Array) -> Array:
     return np.asarray(x, np.float64)
 
 
-def compose(stages: Sequence[Stage], size: int) -> Connectivity | None:
-    """Return the one connection equal to a chain of stages, or None where there is none within the limits.
+def effort(stages: Sequence[Stage], rows: int = 1) -> tuple[int, int]:
+    """Return what `apply_chain` takes for `rows` vectors: elementary steps (see `Tree.work`), and bytes at its peak."""
+    steps, peak = 0, 0
+    for stage in stages:
+        if isinstance(stage, Diagonal):
+            steps, peak = steps + rows * stage.out_size, max(peak, rows * stage.out_size)
+        elif isinstance(stage, Dense):
+            product = rows * stage.in_size * stage.out_size
+            steps += stage.in_size * stage.out_size + product // _FASTER + rows * stage.out_size
+            peak = max(peak, rows * (stage.in_size + stage.out_size))
+        else:
+            (c_in, h_in, w_in), (c_out, h_out, w_out) = stage.in_shape, stage.out_shape
+            groups = c_in if isinstance(stage, Pool) else stage.groups
+            plane, taps = rows * h_out * w_out, prod(_kernel(stage))
+            products = c_in // groups * c_out // _FASTER
+            steps += taps * (groups * _PASS + plane * (2 * c_in + 2 * c_out + products)) + rows * c_in * h_in * w_in
+            peak = max(peak, rows * c_in * h_in * w_in + 3 * plane * max(c_in, c_out) // groups + plane * c_out)
+    return steps, 8 * peak
 
-    Args:
-        stages: in the order of the signal; none at all means that every neuron feeds its namesake.
-        size: number of sources, for an empty chain.
-    """
-    return joined(reduced(stages)[0], size)
 
+def reduced(stages: Sequence[Stage], allowance: Allowance) -> tuple[list[Stage], list[int]]:
+    """Merge neighbours until no two that are left have a closed form that is worth its work.
 
-def reduced(stages: Sequence[Stage]) -> tuple[list[Stage], list[int]]:
-    """Merge neighbours until no two that are left have a closed form.
+    Memory of a merged stage stays reserved, that of a merged stage which is merged again is given back.
 
     Returns:
         The stages left, and for each how many of the given ones are in it and before it.
     """
-    chain, ends = list(stages), list(range(1, len(stages) + 1))
-    while len(chain) > 1:
-        # From the target's end: a pool in front of a matrix has a closed form that it loses once merged with what precedes it.
-        for k in range(len(chain) - 2, -1, -1):
-            merged = _merge(chain[k], chain[k + 1])
-            if merged is not None:
-                chain[k : k + 2] = [merged]
-                del ends[k]
-                break
-        else:
-            break
+    chain, ends, held = list(stages), list(range(1, len(stages) + 1)), [0] * len(stages)
+    # From the target's end: a pool in front of a matrix has a closed form that it loses once merged with what precedes it.
+    k = len(chain) - 2
+    while k >= 0:
+        merged, size = _merged(chain[k], chain[k + 1], allowance)
+        if merged is None:
+            k -= 1
+            continue
+        allowance.release(0, held[k] + held[k + 1])
+        chain[k : k + 2], held[k : k + 2] = [merged], [size]
+        del ends[k]
+        # Only the new stage's neighbours may have got a closed form with it; the one behind it comes first.
+        k = min(k, len(chain) - 2)
     return chain, ends
 
 
-def joined(chain: Sequence[Stage], size: int) -> Connectivity | None:
-    """Return the connection equal to what `reduced` left, or None where it is too large to be listed synapse by synapse."""
+def room(chain: Sequence[Stage], size: int) -> int:
+    """Return the bytes that `joined` needs beyond those of the stages, where there are less than two.
+
+    Args:
+        chain: what `reduced` left.
+        size: number of sources, for an empty chain.
+    """
+    if not chain or isinstance(chain[0], Diagonal):
+        return 20 * (chain[0].in_size if chain else size)
+    return 8 * chain[0].in_shape[0] * prod(chain[0].kernel) if isinstance(chain[0], Pool) else 0
+
+
+def joined(chain: Sequence[Stage], size: int, allowance: Allowance) -> Connectivity | None:
+    """Return the connection equal to what `reduced` left, or None where it is too large to be listed synapse by synapse.
+
+    Args:
+        chain: the stages; none at all means that every neuron feeds its namesake.
+        size: number of sources, for an empty chain.
+        allowance: for listing a chain of several stages; what fewer need is `room`.
+    """
     if not chain:
         return Sparse.diagonal(np.ones(size))
     if len(chain) > 1:
-        return _expand(chain)
+        return _expand(chain, allowance)
     last = chain[0]
     if isinstance(last, Diagonal):
         return Sparse.diagonal(np.asarray(last.scale, np.float64).ravel())
     return last.conv if isinstance(last, Pool) else last
+
+
+def _merged(first: Stage, second: Stage, allowance: Allowance) -> tuple[Stage | None, int]:
+    """Return one stage equal to `second` after `first`, and its bytes; None where there is none, or none worth its work."""
+    cost = _cost(first, second)
+    if cost is None or cost[1] > _MAX_WEIGHTS:
+        return None, 0
+    work, size = cost[0] + _WRITE * cost[1], 8 * cost[1]
+    if not allowance.spare(work, size):
+        return None, 0
+    merged = _merge(first, second)
+    if merged is None:
+        allowance.release(work, size)
+    return merged, size
+
+
+def _cost(first: Stage, second: Stage) -> tuple[int, int] | None:
+    """Return the elementary steps and new elements that merging takes, or None where no closed form exists."""
+    if isinstance(first, Diagonal):
+        return _scaling_cost(first, second)
+    if isinstance(second, Diagonal):
+        return _scaling_cost(second, first)
+    if isinstance(first, Dense):
+        if not isinstance(second, Dense):
+            return None
+        product = first.in_size * second.out_size
+        return product * first.out_size // _FASTER, product
+    if isinstance(second, Dense):
+        if not isinstance(first, Pool):
+            return None
+        return prod(first.kernel) * (_PASS + 2 * int(second.weights.size)), second.out_size * first.in_size + int(second.weights.size)
+    # A reshape may lie between them, after which rows and columns are others.
+    if first.out_shape != second.in_shape:
+        return None
+    inner, outer, depth = _kernel(first), _kernel(second), second.in_shape[0] if isinstance(second, Pool) else int(second.weights.shape[0])
+    spread = (1, 1) if isinstance(second, Pool) else second.dilation
+    before = (1, 1) if isinstance(first, Pool) else first.dilation
+    size = prod(
+        (k1 - 1) * d1 + (k2 - 1) * d2 * s + 1
+        for k1, d1, k2, d2, s in zip(inner, before, outer, spread, first.stride, strict=True)
+    )
+    within = 1 if isinstance(second, Pool) else int(second.weights.shape[1])
+    if isinstance(first, Pool):
+        return prod(outer) * (_PASS + 2 * depth * within * prod(inner)), depth * within * size
+    own = int(first.weights.shape[1])
+    return prod(outer) * (_PASS + depth * own * prod(inner) * (2 + within // _FASTER)), depth * own * size
+
+
+def _scaling_cost(diagonal: Diagonal, other: Stage) -> tuple[int, int]:
+    """Return the elementary steps and new elements that merging a diagonal takes; a pool that stays one has no elements."""
+    if isinstance(other, Diagonal):
+        elements = other.in_size
+    elif isinstance(other, Pool):
+        elements = 0 if _uniform(diagonal) else other.in_shape[0] * prod(other.kernel)
+    else:
+        elements = int(other.weights.size)
+    return diagonal.in_size + elements, elements
+
+
+def _kernel(stage: Pool | Conv2d) -> tuple[int, int]:
+    return stage.kernel if isinstance(stage, Pool) else stage.kernel_size
+
+
+def _uniform(diagonal: Diagonal) -> bool:
+    return bool(np.all(diagonal.scale == diagonal.scale.flat[0]))
+
+
+def _sealed(array: Array) -> Array:
+    """Return a new array closed to writing, so that a connection keeps it without a copy."""
+    array.setflags(write=False)
+    return array
 
 
 def _merge(first: Stage, second: Stage) -> Stage | None:
@@ -144,8 +278,7 @@ def _merge(first: Stage, second: Stage) -> Stage | None:
     if isinstance(second, Diagonal):
         return _scaled_targets(first, second)
     if isinstance(first, Dense) and isinstance(second, Dense):
-        # A bottleneck between wide layers is smaller as two matrices, and its product may be beyond all memory.
-        return Dense(second.weights.astype(np.float64) @ first.weights) if second.out_size * first.in_size <= _MAX_WEIGHTS else None
+        return Dense(_sealed(second.weights.astype(np.float64, copy=False) @ first.weights))
     if isinstance(first, Pool) and isinstance(second, Pool):
         return _fold(first, second.conv)
     if isinstance(first, Pool) and isinstance(second, Dense | Conv2d):
@@ -156,13 +289,6 @@ def _merge(first: Stage, second: Stage) -> Stage | None:
 
 
 def _fold(pool: Pool, inner: Dense | Conv2d) -> Dense | Conv2d | None:
-    if isinstance(inner, Conv2d):
-        kh, kw = (((k - 1) * d) * s + p for k, d, s, p in zip(inner.kernel_size, inner.dilation, pool.stride, pool.kernel, strict=True))
-        weights = prod(inner.weights.shape[:2]) * kh * kw
-    else:
-        weights = inner.out_size * pool.in_size
-    if weights > _MAX_WEIGHTS:
-        return None
     return fold_pool(inner, pool.out_shape, pool.in_shape, pool.kernel, pool.stride, pool.factor)
 
 
@@ -171,8 +297,8 @@ def _scaled_sources(diagonal: Diagonal, second: Stage) -> Stage | None:
     if isinstance(second, Diagonal):
         return Diagonal(scale.ravel() * np.asarray(second.scale, np.float64).ravel())
     if isinstance(second, Dense):
-        return Dense(second.weights * scale.ravel())
-    if isinstance(second, Pool) and np.all(scale == scale.flat[0]):
+        return Dense(_sealed(second.weights * scale.ravel()))
+    if isinstance(second, Pool) and _uniform(diagonal):
         return Pool(second.in_shape, second.kernel, second.stride, second.factor * float(scale.flat[0]))
     if isinstance(second, Conv2d | Pool):
         conv = second.conv if isinstance(second, Pool) else second
@@ -181,20 +307,20 @@ def _scaled_sources(diagonal: Diagonal, second: Stage) -> Stage | None:
             return None
         groups, per_group = conv.groups, conv.weights.shape[1]
         factors = per_channel.reshape(groups, per_group).repeat(conv.weights.shape[0] // groups, axis=0)
-        return conv.with_weights(conv.weights * factors[:, :, None, None])
+        return conv.with_weights(_sealed(conv.weights * factors[:, :, None, None]))
     return None
 
 
 def _scaled_targets(first: Stage, diagonal: Diagonal) -> Stage | None:
     scale = np.asarray(diagonal.scale, np.float64)
     if isinstance(first, Dense):
-        return Dense(first.weights * scale.reshape(-1, 1))
-    if isinstance(first, Pool) and np.all(scale == scale.flat[0]):
+        return Dense(_sealed(first.weights * scale.reshape(-1, 1)))
+    if isinstance(first, Pool) and _uniform(diagonal):
         return Pool(first.in_shape, first.kernel, first.stride, first.factor * float(scale.flat[0]))
     if isinstance(first, Conv2d | Pool):
         conv = first.conv if isinstance(first, Pool) else first
         per_channel = _per_channel(scale, conv.out_shape[0])
-        return None if per_channel is None else conv.with_weights(conv.weights * per_channel[:, None, None, None])
+        return None if per_channel is None else conv.with_weights(_sealed(conv.weights * per_channel[:, None, None, None]))
     return None
 
 
@@ -217,35 +343,36 @@ def _convolved(first: Conv2d, second: Conv2d) -> Conv2d | None:
     size = tuple(
         (k1 - 1) * d1 + (k2 - 1) * s + 1 for k1, d1, k2, s in zip(first.kernel_size, first.dilation, second.kernel_size, step, strict=True)
     )
-    shape = (second.weights.shape[0], first.weights.shape[1], *size)
-    if prod(shape) > _MAX_WEIGHTS:
-        return None
-    kernel = np.zeros(shape)
+    kernel = np.zeros((second.weights.shape[0], first.weights.shape[1], *size))
     (dh, dw), (kh, kw) = first.dilation, first.kernel_size
     for a in range(second.kernel_size[0]):
         for b in range(second.kernel_size[1]):
-            tap = second.weights[:, :, a, b].astype(np.float64)
+            tap = second.weights[:, :, a, b].astype(np.float64, copy=False)
             part = first.weights * tap[:, :, None, None] if depthwise else np.tensordot(tap, first.weights, axes=1)
             top, left = a * step[0], b * step[1]
             kernel[:, :, top : top + (kh - 1) * dh + 1 : dh, left : left + (kw - 1) * dw + 1 : dw] += part
     stride = (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1])
-    return Conv2d(kernel, first.in_shape, stride, first.padding, (1, 1), first.groups)
+    return Conv2d(_sealed(kernel), first.in_shape, stride, first.padding, (1, 1), first.groups)
 
 
-def _expand(chain: Sequence[Stage]) -> Connectivity | None:
+def _expand(chain: Sequence[Stage], allowance: Allowance) -> Connectivity | None:
     """Return the chain synapse by synapse, found by sending one spike at a time through it; None where it is too large."""
     sources, targets = chain[0].in_size, chain[-1].out_size
     widest = max(stage.out_size for stage in chain)
     if sources * max(widest, sources) > MAX_EXPANDED:
         return None
-    matrix = np.empty((targets, sources))
     block = max(1, 2**20 // max(widest, sources))
+    work, peak = effort(chain, min(block, sources))
+    size = 8 * sources * targets
+    if peak > 8 * _MAX_WEIGHTS or not allowance.spare(-(-sources // block) * work + _WRITE * sources * targets, size):
+        return None
+    matrix = np.empty((targets, sources))
     for start in range(0, sources, block):
         stop = min(start + block, sources)
         spikes = np.zeros((stop - start, sources))
         spikes[np.arange(stop - start), np.arange(start, stop)] = 1
         matrix[:, start:stop] = apply_chain(chain, spikes).T
-    return Dense(matrix) if any(isinstance(stage, Dense) for stage in chain) else Sparse.from_dense(matrix)
+    return Dense(_sealed(matrix)) if any(isinstance(stage, Dense) for stage in chain) else Sparse.from_dense(matrix)
 
 
 def padded_same(weights: Array, dilation: tuple[int, int]) -> tuple[Array, tuple[int, int], tuple[int, int]]:

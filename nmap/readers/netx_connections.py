@@ -14,6 +14,8 @@ __all__ = ["Built", "convolution", "delays", "dense", "grouped_mean", "pool", "t
 
 # Index arrays, their sorted copies and the weights while a connection is listed.
 _BYTES_PER_SYNAPSE = 64
+# Elementary steps (see `Tree.work`) of listing a synapse and sorting it.
+_STEPS_PER_SYNAPSE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,8 @@ def _numbers(layer: Layer) -> _Numbers | None:
 
 
 def _listable(layer: Layer, count: int) -> bool:
-    return layer.tree.claim(count, _BYTES_PER_SYNAPSE, str(layer.group.where), f"the list of synapses of layer {layer.number}")
+    where, what = str(layer.group.where), f"the list of synapses of layer {layer.number}"
+    return layer.tree.claim(count, _BYTES_PER_SYNAPSE, where, what) and layer.tree.work(_STEPS_PER_SYNAPSE * count, where, what)
 
 
 def unrolled(layer: Layer, connectivity: Conv2d) -> Sparse | None:

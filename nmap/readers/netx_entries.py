@@ -102,7 +102,7 @@ class Layer:
         if flat.size == 0 or flat.size > most or np.any(flat != np.floor(flat)) or np.any(flat < least):
             self.mismatch(f"`{entry}` is {flat[:8].tolist()}; up to {most} integers of at least {least} belong here", entry)
             return None
-        if np.any(flat > MAX_ELEMENTS):
+        if np.any(flat.astype(np.float64) > MAX_ELEMENTS):
             self.findings.error("NM110", too_large(f"`{entry}`", flat), where=self.group.place(entry))
             return None
         return tuple(int(v) for v in flat)

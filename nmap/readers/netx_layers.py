@@ -42,14 +42,15 @@ def list_layers(tree: Tree, changed: Findings, notes: list[str]) -> list[Layer]:
     if top is None:
         return []
     names = top.names()
-    odd = [n for n in names if not (n.isascii() and n.isdecimal() and len(n) < _MAX_DIGITS)]
-    if odd:
-        tree.findings.error("NM104", f"layer `{odd[0][:40]}` is not named by its number", where=top.place(odd[0]))
-    numbers = sorted((n for n in names if n not in odd), key=int)
+    numbers = sorted((n for n in names if n.isascii() and n.isdecimal() and len(n) < _MAX_DIGITS), key=int)
+    known = set(numbers)
+    odd = next((n for n in names if n not in known), None)
+    if odd is not None:
+        tree.findings.error("NM104", f"layer `{odd[:40]}` is not named by its number", where=top.place(odd))
     if len(numbers) > _MAX_LAYERS:
         tree.findings.error("NM110", f"the file lists {len(numbers)} layers; the limit is {_MAX_LAYERS}", where=str(top.where))
         return []
-    missing = [k for k in range(len(numbers)) if str(k) not in numbers]
+    missing = [k for k in range(len(numbers)) if str(k) not in known]
     if missing:
         tree.findings.error(
             "NM103",

@@ -17,13 +17,17 @@ from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.network import Provenance
 from nmap.readers.graph import CONVS, LINEAR, NEURONS, POOLS, Graph, Key, Node, natural
 from nmap.readers.hdf5 import Tree
-from nmap.readers.linear import MAX_UNROLLED, Diagonal, Pool, Stage, apply_chain, joined, reduced
+from nmap.readers.linear import MAX_UNROLLED, Diagonal, Pool, Stage, apply_chain, effort, joined, reduced, room
 from nmap.readers.shapes import at_shape, conv_of, matrix_of, pool_window
 
 __all__ = ["Edge", "Wiring", "behind"]
 
 _MAX_TERMS = 2**12
 _MAX_RELAYS = 2**8
+# Elementary steps (see `Tree.work`) of carrying a term through a node, and of carrying one more of its nodes along.
+_CARRY, _STEP = 2**13, 2**4
+# Elementary steps of listing a synapse.
+_LISTED = 2**4
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +116,9 @@ class Wiring:
                 break
             made = [self._edge(target, term) for target, found in terms for term in found] if not self._cuts else []
             if not self._cuts:
+                # The edges hold what they need; the rest is not kept while the network is built.
+                self._stages.clear()
+                self._made.clear()
                 return [edge for edge in made if edge is not None]
             if len(self.relays) + len(self._cuts) > _MAX_RELAYS:
                 node = self.graph.nodes[min(self._cuts, key=natural)]
@@ -130,27 +137,28 @@ class Wiring:
 
         A term that must be divided goes on from there, so that one pass finds all places; no edge can be made of it.
         """
-        nodes, ways = self.graph.nodes, 0
+        nodes = self.graph.nodes
         flow: dict[Key, list[_Term]] = {}
         leading: dict[Key, list[_Term]] = {}
         for key in self._order():
             node = nodes[key]
-            arriving = self._arriving(self.before[key], flow)
-            ways += len(arriving)
-            if ways > _MAX_TERMS:
-                message = f"more than {_MAX_TERMS} ways lead through linear nodes to `{node.name}`"
-                self.findings.error("NM110", message, where=str(node.where))
-                return []
-            if not self._room(node, arriving):
+            arriving = self._arriving(node, flow)
+            if arriving is None or not self._room(node, arriving):
                 return []
             passed = self._delayed(node, arriving) if node.type == "Delay" else self._weighed(node, arriving)
+            if self.findings.errors:
+                return []
             if key in self.relays:
                 leading[key] = passed
             flow[key] = passed
-        for key in self._populations():
+        populations = self._populations()
+        for key in populations:
             if key not in leading:
-                leading[key] = self._arriving(self.before[key], flow)
-        return [(key, leading[key]) for key in self._populations()]
+                arriving = self._arriving(nodes[key], flow)
+                if arriving is None:
+                    return []
+                leading[key] = arriving
+        return [(key, leading[key]) for key in populations]
 
     def _order(self) -> list[Key]:
         """Return the linear nodes in the order of the signal; a loop among them is divided at its Delay."""
@@ -175,13 +183,19 @@ class Wiring:
             return []
         return list(nx.lexicographical_topological_sort(linear, key=natural))
 
-    def _arriving(self, sources: Iterable[Key], flow: Mapping[Key, list[_Term]]) -> list[_Term]:
+    def _arriving(self, node: Node, flow: Mapping[Key, list[_Term]]) -> list[_Term] | None:
+        """Return copies of all terms that reach a node, or None beyond the limits."""
         result: list[_Term] = []
-        for key in sorted(sources, key=natural):
-            if key in flow and key not in self.relays:
-                result.extend(replace(t, stages=list(t.stages), through=list(t.through)) for t in flow[key])
-            else:
-                result.append(_Term(key))
+        for key in sorted(self.before[node.key], key=natural):
+            found = flow[key] if key in flow and key not in self.relays else [_Term(key)]
+            if len(result) + len(found) > _MAX_TERMS:
+                message = f"more than {_MAX_TERMS} ways lead through linear nodes to `{node.name}`"
+                self.findings.error("NM110", message, where=str(node.where))
+                return None
+            length = sum(len(t.stages) + len(t.through) for t in found)
+            if not self.tree.work(_CARRY * len(found) + _STEP * length, str(node.where), f"the ways through linear nodes to `{node.name}`"):
+                return None
+            result.extend(replace(t, stages=list(t.stages), through=list(t.through)) for t in found)
         return result
 
     def _room(self, node: Node, arriving: list[_Term]) -> bool:
@@ -195,6 +209,9 @@ class Wiring:
     def _weighed(self, node: Node, arriving: list[_Term]) -> list[_Term]:
         """Return the terms behind a node that weighs them."""
         if node.key not in self._stages:
+            what = f"the {'kernel' if node.type in POOLS else 'weight'} of `{node.name}`"
+            if not self.tree.claim(_elements(node), 8, str(node.where), what):
+                return []
             self._stages[node.key] = _stages(node)
         stages, own = self._stages[node.key]
         passed: list[_Term] = []
@@ -204,6 +221,10 @@ class Wiring:
                 delay = next(n for n, _ in reversed(term.through) if n.type == "Delay" and self.delays[n.key].size > 1)
                 self._cuts[delay.key] = f"its delays lie between the weights before and behind it (`{node.name}`)"
                 term = _Term(delay.key)
+            if term.bias is not None and stages and not self.tree.spare(*effort(stages)):
+                biased = next(n for n, _ in reversed(term.through) if n.type != "Flatten")
+                self._cuts[biased.key] = f"its bias would take too much work to carry through `{node.name}`"
+                term = _Term(biased.key)
             term.stages.extend(stages)
             term.through.append((node, len(term.stages)))
             if term.bias is not None:
@@ -232,6 +253,8 @@ class Wiring:
                 biased = term.through[-1][0]
                 self._cuts[biased.key] = f"it is biased, and the delays of `{node.name}` behind it differ"
                 term = _Term(biased.key, before=steps)
+            elif not self.tree.claim(int(steps.size), 8, str(node.where), f"the sum of delays up to `{node.name}`"):
+                return []
             elif all(isinstance(stage, Diagonal) for stage in term.stages):
                 term.before = steps if term.before is None else term.before + steps
             else:
@@ -255,7 +278,7 @@ class Wiring:
                 if connectivity.synapses > MAX_UNROLLED:
                     self._divide_at_delays(term)
                     return None
-                if not self.tree.claim(connectivity.synapses, 20, str(where), f"the list of synapses of `{label}`"):
+                if not self._listable(connectivity.synapses, where, label):
                     return None
                 connectivity = connectivity.unrolled()
             if not self.tree.claim(int(connectivity.weights.size), 8, str(where), f"the list of delays of `{label}`"):
@@ -278,21 +301,25 @@ class Wiring:
         route = (term.source, target, *(node.key for node, _ in term.through))
         if route not in self._made:
             size = prod(self.graph.nodes[term.source].shape_out or ())
-            room = prod(self.graph.nodes[target].shape_out or ()) + size
-            if not self.tree.claim(room, 8, str(where), f"`{label}`"):
+            ends_size = prod(self.graph.nodes[target].shape_out or ()) + size
+            if not self.tree.claim(ends_size, 8, str(where), f"`{label}`"):
                 return None
-            chain, ends = reduced(term.stages)
-            found = joined(chain, size)
-            if found is not None and not self.tree.claim(int(found.weights.size), 8, str(where), f"`{label}`"):
+            chain, ends = reduced(term.stages, self.tree)
+            if len(chain) < 2 and not self.tree.claim(room(chain, size), 1, str(where), f"`{label}`"):
                 return None
+            found = joined(chain, size, self.tree)
             self._made[route] = tuple(ends[:-1]) if found is None else found
         made = self._made[route]
         if not isinstance(made, tuple):
             return made
         for end in made:
             node = next(n for n, count in term.through if count == end)
-            self._cuts[node.key] = "no single connection equals it together with what follows it"
+            self._cuts[node.key] = "no single connection equals it together with what follows it, or none that is worth its work"
         return None
+
+    def _listable(self, synapses: int, where: Provenance, label: str) -> bool:
+        what = f"the list of synapses of `{label}`"
+        return self.tree.claim(synapses, 20, str(where), what) and self.tree.work(_LISTED * synapses, str(where), what)
 
     def _divide_at_delays(self, term: _Term) -> None:
         """Ask for relays so that delays stand apart from a convolution too large to list its synapses."""
@@ -309,11 +336,21 @@ class Wiring:
         return all(isinstance(stage, Diagonal) for stage in term.stages[: term.through[place][1]])
 
 
+def _elements(node: Node) -> int:
+    """Return how many numbers `_stages` makes of a node that its fields and `Wiring._room` do not hold."""
+    if node.type in POOLS:
+        kernel, _, padding = pool_window(node)
+        return (node.shape_in or (1,))[0] * prod(kernel) if any(padding) else 0
+    return int(node.fields["weight"].size) if "weight" in node.fields else 0
+
+
 def _stages(node: Node) -> tuple[list[Stage], Array | None]:
     """Return the linear node's stages and its bias, (targets,) or None; shapes have been checked."""
     f, kind, shape = node.fields, node.type, node.shape_in or ()
     if kind in ("Affine", "Linear"):
-        weights = matrix_of(f["weight"]).astype(np.float64)
+        weights = matrix_of(f["weight"]).astype(np.float64, copy=False)
+        # Closed to writing, so that a connection keeps it without a copy.
+        weights.setflags(write=False)
         *blocks, rows, columns = weights.shape
         size = prod(blocks) * rows
         own = None

@@ -3,7 +3,8 @@
 Equal are networks with the same populations, projections, inputs, outputs and conventions. Left out is what says where a network came
 from (file, format, hash, places, assumptions, notes, diagnostics, a model's `fields`), the order of populations and projections, and
 the names of projections. Numbers are compared bit by bit. A connection is the same as another one with the same synapses, however it
-is stored; synapses of weight zero, biases of zero and the split of a delay into `delay` and `delays` have no meaning and do not count.
+is stored; synapses of weight zero, biases of zero, the sign of a zero among biases and the split of a delay into `delay` and `delays`
+have no meaning and do not count.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def _projections(first: Network, second: Network, renamed: Mapping[str, str]) ->
 def _unlike(first: Projection, second: Projection) -> list[tuple[str, str]]:
     """Return the fields in which two projections between the same populations differ, with the difference in words."""
     found = []
-    biases = [None if p.bias is None or not np.any(p.bias) else p.bias for p in (first, second)]
+    # Adding 0 takes the sign of a zero away.
+    biases = [None if p.bias is None or not np.any(p.bias) else p.bias + 0.0 for p in (first, second)]
     for entry in _counting(Projection):
         a, b = getattr(first, entry), getattr(second, entry)
         if entry in ("source", "target", "delays"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 import nmap
-from nmap.connectivity import Conv2d, Dense
+from nmap.connectivity import Conv2d
 from nmap.network import Network, Neuron
 from nmap.writers.compare import differences
-from nmap.writers.nir import MAX_MATRIX
 from tests.property.test_round_trip import random_graph, random_network
 from tests.support import shared_data
 
@@ -26,23 +26,19 @@ def _read(path: Path, *, check: bool) -> Any:
     return nir.read(path, type_check=check) if _VERSION >= (1, 0, 7) else nir.read(path)
 
 
-def _unchecked(network: Network) -> bool:
-    """Return whether a network has what the type check of `nir` gets wrong."""
+def _unchecked(path: Path, network: Network) -> bool:
+    """Return whether a written network has what the type check of `nir` gets wrong, or what NIR cannot say in shapes."""
+    with h5py.File(path, "r") as file:
+        convs = [{k: v[()] for k, v in n.items()} for n in file["node/nodes"].values() if n["type"][()] in (b"Conv1d", b"Conv2d")]
+    for node in convs:
+        # Input channels are taken without the groups, output sizes are computed with the kernel's first axis only.
+        odd = node["weight"].ndim == 4 and node["weight"].shape[2] != node["weight"].shape[3] and not isinstance(node["padding"], bytes)
+        if node["groups"] > 1 or odd:
+            return True
     for p in network.projections:
         source, target, c = network[p.source].shape, network[p.target].shape, p.connectivity
-        out: tuple[int, ...] = (c.out_size,)
-        if isinstance(c, Conv2d):
-            rows = None if p.bias is None else p.bias.reshape(c.out_shape[0], -1)
-            biased = rows is not None and np.any(rows != rows[:, :1])
-            matrix = (biased or p.delays is not None) and c.in_size * c.out_size <= MAX_MATRIX
-            line = source == (c.in_shape[0], c.in_shape[2]) and c.in_shape[1] == 1
-            # Output sizes are computed with the kernel's first axis only, input channels without the groups, and nothing unflattens.
-            if not matrix and (c.groups > 1 or (not line and (c.kernel_size[0] != c.kernel_size[1] or source != c.in_shape))):
-                return True
-            out = (out if matrix else (c.out_shape[0], c.out_shape[2])) if line or matrix else c.out_shape
-        elif not isinstance(c, Dense) and c.in_size == c.out_size == c.synapses and np.array_equal(c.indices, c.targets) and p.bias is None:
-            out = source
-        if out != target and len(target) > 1:
+        vector = isinstance(c, Conv2d) and source not in (c.in_shape, (c.in_shape[0], c.in_shape[2]))
+        if vector or (len(target) > 1 and p.delays is not None):
             return True
     return False
 
@@ -54,22 +50,26 @@ def _has_new(network: Network) -> bool:
 
 
 def test_the_package_accepts_what_is_written(tmp_path: Path) -> None:
-    checked = 0
+    checked = written = 0
     for seed in range(80):
         made = random_network(seed)
         if _VERSION < (1, 0, 6) and _has_new(made):
             continue
         path = nmap.write(made, tmp_path / f"{seed}.nir")
-        check = not _unchecked(made)
-        if not check and _VERSION < (1, 0, 7):
-            continue
-        graph = _read(path, check=check)
-        checked += check
+        written += 1
+        try:
+            graph = _read(path, check=True)
+            checked += 1
+        except (ValueError, TypeError):
+            assert _unchecked(path, made), seed
+            if _VERSION < (1, 0, 7):
+                continue
+            graph = _read(path, check=False)
         # What the package makes of the file is the network as well, in memory and written by the package itself.
         assert differences(made, nmap.read(graph)) == [], seed
         nir.write(tmp_path / "theirs.nir", graph)
         assert differences(made, nmap.read(tmp_path / "theirs.nir")) == [], seed
-    assert checked >= 8
+    assert checked >= 0.5 * written
 
 
 @pytest.mark.parametrize("folder", ["nir", "trained"])
@@ -79,7 +79,7 @@ def test_real_networks_pass_through_the_package(folder: str, tmp_path: Path) -> 
             first = nmap.read(path)
         except nmap.NmapError:
             continue
-        graph = _read(nmap.write(first, tmp_path / "net.nir"), check=not _unchecked(first))
+        graph = _read(nmap.write(first, tmp_path / "net.nir"), check=True)
         assert differences(first, nmap.read(graph)) == [], path.name
 
 

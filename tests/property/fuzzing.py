@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ _TYPES = (
     *("", " ", "lif", "\x1b[31m", "None"),
 )
 _VALUES = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e300, -1e300, np.nan, np.inf, -np.inf, 2.0**31, 2.0**53, 2.0**63, 1e-4, 0.5, 3.0)
+_GROWN = 2**22
 _DTYPES = ("f2", "f4", "f8", ">f4", ">f8", "i1", "u1", "i2", ">i2", "i8", "u8", "?", "c8", "g", "S4", "V3")
 
 
@@ -295,6 +297,44 @@ def _attributes(rng: random.Random, file: Any, path: str) -> None:
         file[path].attrs[f"a{k}"] = rng.choice((1.0, "text", np.arange(100), ["a", "b"], h5py.Empty("f4")))
 
 
+def _grow(rng: random.Random, file: Any, data: list[str]) -> None:
+    """Make everything larger together, so that it still fits: inputs, kernels, windows, paddings, matrices."""
+    factor = rng.choice((2, 3, 5, 10, 40, 150, 400))
+    growing = ("kernel_size", "padding", *rng.choice(((), (), (), ("stride",), ("dilation",))))
+    for path in data:
+        entry, values = path.rpartition("/")[2], np.asarray(file[path][()])
+        kind = file.get(f"{path.rpartition('/')[0]}/type")
+        port = kind is not None and np.ravel(kind[()])[0] in (b"Input", b"input")
+        if entry == "shape" and port:
+            _put(file, path, np.array([n if k == 0 and np.size(values) > 1 else n * factor for k, n in enumerate(np.ravel(values))]))
+        elif entry in growing and np.issubdtype(values.dtype, np.integer):
+            _put(file, path, values * factor)
+        elif entry in ("weight", "weight_rec") and values.ndim in (2, 4) and values.size * factor**2 <= _GROWN:
+            _put(file, path, np.ones((*values.shape[:-2], *(n * factor for n in values.shape[-2:])), np.float32), compression="gzip")
+        elif entry not in ("shape", "type", "edges") and values.dtype.kind == "f" and values.size > 1:
+            _put(file, path, values.reshape(-1)[0])
+        elif entry == "shape":
+            del file[path]
+
+
+def _window(rng: random.Random, file: Any, data: list[str]) -> None:
+    """Give one window, kernel or stride another size, with the padding that belongs to it."""
+    nodes = sorted({path.rpartition("/")[0] for path in data if path.endswith(("/kernel_size", "/stride"))})
+    node = rng.choice(nodes)
+    size = rng.choice((1, 2, 3, 16, 255, 1000, 5000, 30_000, 2**20, 2**31 - 2))
+    pair = [size, rng.choice((1, size))]
+    half = [n // 2 for n in pair]
+    if f"{node}/kernel_size" in file:
+        _put(file, f"{node}/kernel_size", np.array(pair))
+    elif f"{node}/weight" in file and file[f"{node}/weight"].ndim == 4 and prod(pair) <= _GROWN:
+        channels = file[f"{node}/weight"].shape[:2]
+        _put(file, f"{node}/weight", np.ones((*channels, *pair), np.int8), compression="gzip")
+    if rng.random() < 0.7:
+        _put(file, f"{node}/stride", np.array(rng.choice((pair, [1, 1], [2**20, 2**20]))))
+    if rng.random() < 0.7:
+        _put(file, f"{node}/padding", np.array(half))
+
+
 def mutate_structure(rng: random.Random, seed: bytes) -> bytes:
     """Return a valid HDF5 file whose network is another, or none."""
     stream = io.BytesIO(seed)
@@ -319,6 +359,8 @@ def mutate_structure(rng: random.Random, seed: bytes) -> bytes:
                 lambda member=member: file.__delitem__(member),
                 lambda member=member: file.copy(member, f"{member}2"),
                 lambda member=member: _attributes(rng, file, member),
+                lambda data=data: _grow(rng, file, data),
+                lambda data=data: _window(rng, file, data),
             )
             try:
                 rng.choice(changes)()
@@ -348,11 +390,18 @@ def build_seeds(folder: Path) -> list[Path]:
         "p": layer.pool("Avg", 2, 2), "f": layer.flatten(), "w": linear(ones((3, 32))), "m": lif(3), "out": sink(3),
     }  # fmt: skip
     inner = {"type": "NIRGraph", "nodes": {"input": port(4), "n": lif(4), "output": sink(4)}, "edges": chain("input", "n", "output")}
+    images = {
+        "in": port(1, 12, 12), "c": layer.conv(ones((1, 1, 3, 3)), padding=[1, 1], bias=ones(1)), "p": layer.pool("Sum", [3, 3], [1, 1]),
+        "d": layer.conv(ones((1, 1, 2, 2)), padding=[1, 1]), "s": layer.scale(2.0), "a": layer.pool("Avg", [2, 2], [2, 2], [1, 1]),
+        "n": {"type": "IF", "r": 1e4, "v_threshold": 1.0}, "b": layer.pool("Avg", [2, 2], [1, 1]),
+        "e": layer.conv(ones((1, 1, 2, 2))), "m": {"type": "IF", "r": 1e4, "v_threshold": 1.0}, "out": sink(1, 4, 4),
+    }  # fmt: skip
     nested = {"in": port(3), "w": linear(ones((4, 3))), "g": inner, "out": sink(4)}
     seeds = [
         write_nir(folder / "dense.nir", dense, edges, {"dt": 1e-4, "reset_mechanism": "zero"}),
         write_nir(folder / "grid.nir", grid, chain("in", "c", "n", "p", "f", "w", "m", "out")),
         write_nir(folder / "nested.nir", nested, chain("in", "w", "g", "out")),
+        write_nir(folder / "images.nir", images, chain("in", "c", "p", "d", "s", "a", "n", "b", "e", "m", "out")),
         write_netx(folder / "dense.net", [
             {"type": "input", "shape": [4]},
             {"type": "dense", "shape": [3], "weight": ones((3, 4)), "delay": ones(4), "neuron": cuba()},

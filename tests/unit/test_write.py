@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from nmap.network import (
 )
 from nmap.simulate.floating import simulate
 from nmap.writers.compare import LEFT_OUT, differences
+from nmap.writers.images import MAX_WORK, shaped
 from tests.support import shared_data
 from tests.unit.readers.builders import affine, chain, conv, flatten, lif, linear, pool, port, refused, sink, write_nir
 
@@ -273,6 +275,29 @@ def _between(kind: str) -> Network:
     elif kind == "conv of height 1":
         source = (3, 1, 9)
         connectivity = Conv2d(weights(4, 3, 1, 3), source)
+    elif kind in ("sum pool", "average pool", "scaled pool", "padded pool"):
+        source = (3, 7, 8)
+        window = np.full((3, 1, 2, 3), {"sum pool": 1.0, "scaled pool": 0.3}.get(kind, 1 / 6))
+        connectivity = Conv2d(window, source, (2, 1), (1, 1) if kind == "padded pool" else (0, 0), groups=3)
+    elif kind == "rows":
+        source, target = (2, 3, 4), (2, 3, 5)
+        connectivity, bias = Conv2d(weights(30, 1, 1, 4), (6, 1, 4), groups=6), weights(30)
+    elif kind == "one to one, biased image":
+        source = target = (2, 3, 2)
+        connectivity, bias = Sparse.diagonal(weights(12)), weights(12)
+    elif kind == "ones to image":
+        source, target = (12,), (2, 3, 2)
+        connectivity = Sparse.diagonal(np.ones(12))
+    elif kind == "image to matrix":
+        source, target = (2, 3, 2), (2, 6)
+        connectivity = Sparse.diagonal(weights(12))
+    elif kind == "dense to matrix":
+        target = (3, 5)
+        connectivity, bias = Dense(weights(15, 4)), weights(15)
+    elif kind == "delays of both ends":
+        connectivity = Sparse.from_dense(np.triu(weights(4, 4), 1))
+        ends = np.array([0, 3, 1, 2]), np.array([5, 0, 2, 4])
+        more = {"delays": ends[0][connectivity.indices] + ends[1][connectivity.targets], "delay": 1}
     elif kind == "delay":
         more = {"delay": 3}
     elif kind == "delay, direct":
@@ -289,7 +314,7 @@ def _between(kind: str) -> Network:
         bias, more = weights(4), {"delay": 5, "bias_from": 2}
     elif kind == "late bias with the spikes":
         bias, more = weights(4), {"delay": 2, "bias_from": 2}
-    if isinstance(connectivity, Conv2d):
+    if isinstance(connectivity, Conv2d) and kind != "rows":
         target = connectivity.out_shape
         target = (target[0], target[2]) if kind == "conv on a line" else target
         target = (int(np.prod(target)),) if kind == "conv, flattened" else target
@@ -303,7 +328,8 @@ KINDS = (
     "dense", "ones", "two direct", "one to one", "one to one, biased", "one to one, other shape", "sparse", "sparse, biased",
     "dense to image", "conv", "conv, grouped", "conv, flattened", "conv, biased by neuron", "conv from a vector", "conv on a line",
     "conv of height 1", "delay", "delay, direct", "delays by source", "delays by target", "delays of sparse synapses", "late bias",
-    "late bias with the spikes",
+    "late bias with the spikes", "sum pool", "average pool", "scaled pool", "padded pool", "rows", "one to one, biased image",
+    "ones to image", "image to matrix", "dense to matrix", "delays of both ends",
 )  # fmt: skip
 
 
@@ -316,7 +342,95 @@ def test_every_projection_comes_back(kind: str, tmp_path: Path) -> None:
     mine, theirs = simulate(made, inputs, record=["b:v"]), simulate(back, inputs, record=["b:v"])
     np.testing.assert_allclose(mine.v["b"], theirs.v["b"], rtol=1e-9, atol=1e-9)
     # Nodes that were split or merged do not make names grow.
-    assert [p.name for p in round_trip(back, tmp_path).projections] == [p.name for p in back.projections]
+    again = round_trip(back, tmp_path)
+    assert [p.name for p in round_trip(again, tmp_path).projections] == [p.name for p in again.projections]
+    assert max(len(p.name) for p in again.projections) < 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "types"),
+    [
+        ("sum pool", {"a-b": "SumPool2d"}),
+        ("average pool", {"a-b": "AvgPool2d"}),
+        ("padded pool", {"a-b": "AvgPool2d"}),
+        ("scaled pool", {"a-b": "SumPool2d", "a-b.scale": "Scale"}),
+        ("rows", {"a-b": "Affine"}),
+        ("one to one, biased image", {"a-b": "Affine"}),
+        ("conv, biased by neuron", {"a-b": "Conv2d", "a-b.bias": "Affine"}),
+        ("image to matrix", {"a-b": "Scale", "a-b.flat": "Flatten"}),
+    ],
+)
+def test_a_connection_is_the_node_that_says_it(kind: str, types: dict[str, str], tmp_path: Path) -> None:
+    found = nodes_of(nmap.write(_between(kind), tmp_path / "net.nir"))
+    assert {name: entries["type"].decode() for name, entries in found.items() if name.startswith("a-b")} == types
+
+
+def _correlated(x: np.ndarray, entries: dict[str, Any]) -> np.ndarray:
+    """A convolution as its definition says, one output at a time; a line is a plane of height 1."""
+    line = entries["type"] == "Conv1d"
+    kernel = entries["weight"][:, :, None] if line else entries["weight"]
+    image = x[:, None] if line else x
+    stride, padding, dilation = ((1, entries[e]) if line else entries[e] for e in ("stride", "padding", "dilation"))
+    padding = (0, padding[1]) if line else padding
+    image = np.pad(image, ((0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[2:], strict=True)]
+    size = [(n - s) // step + 1 for n, s, step in zip(image.shape[1:], spans, stride, strict=True)]
+    out = np.zeros((kernel.shape[0], *size))
+    for k, y, z in np.ndindex(*out.shape):
+        top, left = y * stride[0], z * stride[1]
+        out[k, y, z] = (image[:, top : top + spans[0] : dilation[0], left : left + spans[1] : dilation[1]] * kernel[k]).sum()
+    return out[:, 0] if line else out
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 5), (4, 3), (7, 1), (1, 1), (1, 1, 5), (1, 4, 1), (6, 1, 1), (3, 4, 2), (2, 2, 5), (1, 3, 4), (34, 2, 1), (17, 1, 2)]
+)
+def test_the_nodes_of_a_shape_put_values_in_c_order(shape: tuple[int, ...]) -> None:
+    size = int(np.prod(shape))
+    values = np.arange(1.0, size + 1)
+    links = shaped((size,), shape, 1)
+    found, at = values, (size,)
+    for link in links:
+        assert link.reads == at
+        at = link.shape
+        found = found.reshape(at) if link.node["type"] == "Flatten" else _correlated(found, link.node)
+    assert at == shape
+    np.testing.assert_array_equal(found, values.reshape(shape))
+
+
+def test_shapes_without_nodes_stay_vectors() -> None:
+    assert shaped((16,), (2, 2, 2, 2), 1) == []
+    assert shaped((6,), (6,), 1) == []
+    assert shaped((60,), (3, 4, 5), MAX_WORK // 60) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4), (1, 30), (1, 1, 1), (1, 4), (1, 2, 2), (1, 1)])
+@pytest.mark.parametrize("direct", [True, False])
+def test_leading_ones_of_a_shape_come_back(shape: tuple[int, ...], direct: bool, tmp_path: Path) -> None:
+    size = int(np.prod(shape))
+    first = Sparse.diagonal(np.ones(size)) if direct else Dense(weights(size, size))
+    made = network(
+        [population("in", (size,), None), population("a", shape), population("b", shape, "CubaLIF")],
+        [
+            projection("in", "a", first, None if direct else weights(size)),
+            projection("a", "b", Dense(weights(size, size))),
+            projection("b", "a", Dense(weights(size, size)), delay=1),
+        ],
+    )
+    back = round_trip(made, tmp_path)
+    assert differences(made, back) == []
+    assert (back["a"].shape, back["b"].shape) == (shape, shape)
+
+
+def test_time_constants_that_count_steps_come_back_with_delays(tmp_path: Path) -> None:
+    made = _between("delays by source")
+    # The neurons' equations are in steps already: no dt enters them.
+    made = replace(made, conventions=replace(made.conventions, dt=2e-3, in_steps=True))
+    back = round_trip(made, tmp_path)
+    assert differences(made, back) == []
+    assert (back.conventions.dt, back.conventions.in_steps) == (2e-3, True)
+    delay = next(e["delay"] for e in nodes_of(tmp_path / "net.nir").values() if e["type"] == b"Delay")
+    assert delay.tolist() == [1, 3, 2, 3]
 
 
 @pytest.mark.parametrize("delays", [(0, 1), (1, 0), (1, 1), (2, 0), (0, 3), (2, 4)])
@@ -390,6 +504,42 @@ def test_linear_nodes_read_as_populations_come_back(relay: str, tmp_path: Path) 
     ]
     back = round_trip(first, tmp_path)
     assert differences(first, back) == []
+
+
+def _relays(made: Network) -> list[str]:
+    return [p.name for p in made.populations if p.neuron is not None and p.neuron.model == "Relay"]
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 3), (3,)])
+@pytest.mark.parametrize("scale", [True, False])
+def test_a_delay_between_one_to_one_weights_and_a_convolution_stays_a_relay(shape: tuple[int, ...], scale: bool, tmp_path: Path) -> None:
+    size, steps = int(np.prod(shape)), np.arange(np.prod(shape)).reshape(shape) % 3
+    one = {"type": "Conv2d", "weight": np.ones((2, 1, 1, 1)), "groups": 2, "stride": 1, "padding": 0, "dilation": 1}
+    before = {3: one, 2: linear(np.tile(np.eye(shape[-1]), (shape[0], 1, 1))), 1: linear(np.eye(size))}[len(shape)]
+    behind = {3: one | {"weight": weights(2, 1, 1, 1)}, 2: linear(weights(*shape, shape[-1])), 1: linear(weights(3, 3))}[len(shape)]
+    nodes = {
+        "input": port(*shape), "n": lif(shape), "w": before, "s": {"type": "Scale", "scale": 1 + weights(*shape) * scale},
+        "d": {"type": "Delay", "delay": steps * 1e-4}, "c": behind, "m": lif(shape), "output": sink(*shape),
+    }  # fmt: skip
+    first = nmap.read(write_nir(tmp_path / "first.nir", nodes, chain(*nodes), {"dt": 1e-4}))
+    assert _relays(first) == ["d"]
+    made = replace(
+        first,
+        projections=tuple(
+            # As a reader lists it that has no node for it.
+            _as_listed(p) if p.target == "d" else p
+            for p in first.projections
+        ),
+    )
+    assert differences(first, made) == []
+    assert differences(made, round_trip(made, tmp_path)) == []
+
+
+def _as_listed(made: Projection) -> Projection:
+    c = made.connectivity
+    if not isinstance(c, Dense) or made.delays is None:
+        return made
+    return replace(made, connectivity=Sparse.from_dense(c.weights), delays=made.delays[np.nonzero(c.weights)])
 
 
 def test_names_that_files_cannot_carry_are_replaced(tmp_path: Path) -> None:
@@ -630,6 +780,48 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     assert tmp_path.is_dir()
 
 
+@pytest.mark.parametrize("path", [None, 5, b"net.nir", ["net.nir"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with refused("NM004") as found:
+        nmap.write(small(), path)
+    assert "is no path" in found[0].message
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_may_be_relative_and_of_either_kind(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inner").mkdir()
+    made = small()
+    for name in ("net.nir", "./inner/../inner/net.nir", "net.nir"):
+        assert nmap.write(made, kind(name)) == Path(name)
+        assert differences(made, nmap.read(name)) == []
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["inner", "net.nir", "net.nir"]
+
+
+def test_an_older_file_stays_open_to_its_readers(tmp_path: Path) -> None:
+    path = nmap.write(small(), tmp_path / "net.nir")
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        nmap.write(_between("conv"), path)
+        assert reader.read() == before
+    assert path.read_bytes() != before
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    with refused("NM601") as found:
+        nmap.write(small(), tmp_path / "shut" / "net.nir")
+    assert found[0].why == "Permission denied."
+
+
+def test_a_link_to_itself_is_told(tmp_path: Path) -> None:
+    (tmp_path / "loop.nir").symlink_to(tmp_path / "loop.nir")
+    with refused("NM601") as found:
+        nmap.write(small(), tmp_path / "loop.nir" / "net.nir")
+    assert found[0].where == str(tmp_path / "loop.nir" / "net.nir")
+
+
 @pytest.mark.parametrize("name", ["absent/net.nir", "file/net.nir", "a\0b", "x" * 300])
 def test_a_place_that_cannot_be_written_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
@@ -709,3 +901,24 @@ def test_pooled_and_merged_layers_come_back(tmp_path: Path) -> None:
     back = round_trip(first, tmp_path)
     assert differences(first, back) == []
     assert [p.name for p in back.projections] == [p.name for p in first.projections]
+
+
+def test_pipes_links_to_nowhere_and_folders_stay_what_they_are(tmp_path: Path) -> None:
+    pipe, loop = tmp_path / "pipe", tmp_path / "loop"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    for place in (pipe, loop, f"{tmp_path}/new/"):
+        with refused("NM601"):
+            nmap.write(small(), place)
+    assert pipe.is_fifo()
+    assert loop.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["loop", "pipe"]
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "net.nir"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    nmap.write(small(), path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert nmap.read(path).neurons == small().neurons

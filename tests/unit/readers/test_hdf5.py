@@ -287,6 +287,24 @@ def test_larger_arrays_are_put_together_from_their_chunks(tmp_path: Path, option
         np.testing.assert_array_equal(tree.root.array("x"), values)
 
 
+@pytest.mark.parametrize(("count", "second"), [(16, 9), (100_000, 90_001)])
+def test_a_checksum_tells_words_that_changed_places(tmp_path: Path, count: int, second: int) -> None:
+    values = np.random.default_rng(7).permutation(np.arange(count) % 60_000).astype(">u2")
+    name = tmp_path / "x.h5"
+    with h5py.File(name, "w") as file:
+        file.create_dataset("x", data=values, chunks=values.shape, fletcher32=True)
+    content, raw = bytearray(name.read_bytes()), values.tobytes()
+    start = content.index(raw)
+    one, other = start + 2 * 5, start + 2 * second
+    assert content[one : one + 2] != content[other : other + 2]
+    # The plain sum of all words stays the same.
+    content[one : one + 2], content[other : other + 2] = content[other : other + 2], content[one : one + 2]
+    name.write_bytes(content)
+    with open_tree(name, Findings()) as tree:
+        assert tree.root.array("x") is None
+        assert codes(tree) == ["NM103"]
+
+
 def test_long_doubles_become_doubles(tmp_path: Path) -> None:
     with stored(tmp_path, lambda file: file.create_dataset("x", data=np.array([1.5, -2.25], np.longdouble))) as tree:
         read_back = tree.root.array("x")

@@ -1,14 +1,39 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 import pytest
 
-from nmap.connectivity import Conv2d, Dense, Sparse
-from nmap.readers.linear import Diagonal, Pool, Stage, compose, joined, padded_same, reduced
+from nmap.connectivity import Connectivity, Conv2d, Dense, Sparse
+from nmap.readers.linear import Diagonal, Pool, Stage, effort, joined, padded_same, reduced, room
 
 _RNG = np.random.default_rng(0)
+
+
+class _Purse:
+    """An allowance of so many steps and bytes."""
+
+    def __init__(self, work: float = float("inf"), size: float = float("inf")) -> None:
+        self.work, self.size, self.most = work, size, 0.0
+        self._first = size
+
+    def spare(self, work: int, size: int) -> bool:
+        assert work >= 0
+        assert size >= 0
+        if work > self.work or size > self.size:
+            return False
+        self.work, self.size = self.work - work, self.size - size
+        self.most = max(self.most, self._first - self.size)
+        return True
+
+    def release(self, work: int, size: int) -> None:
+        self.work, self.size = self.work + work, self.size + size
+
+
+def _composed(stages: list[Stage], size: int) -> Connectivity | None:
+    return joined(reduced(stages, _Purse())[0], size, _Purse())
 
 
 def _image_conv(c_in: int, c_out: int, side: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1) -> Conv2d:
@@ -72,7 +97,7 @@ def test_a_chain_equals_its_stages_one_after_the_other(stages: list[Stage], kind
     if isinstance(stages[-1], Conv2d) and stages[0] is _SKEW:
         stages = [_SKEW, Conv2d(_RNG.normal(size=(2, 4, 3, 3)), _SKEW.out_shape, padding=(1, 1))]
     assert all(a.out_size == b.in_size for a, b in pairwise(stages))
-    composed = compose(stages, stages[0].in_size)
+    composed = _composed(stages, stages[0].in_size)
     assert isinstance(composed, kind)
     for x in _RNG.normal(size=(5, stages[0].in_size)):
         np.testing.assert_allclose(composed.apply(x), _naive(stages, x), rtol=1e-9, atol=1e-9)
@@ -80,7 +105,7 @@ def test_a_chain_equals_its_stages_one_after_the_other(stages: list[Stage], kind
 
 def test_no_stage_at_all_connects_each_neuron_to_its_namesake() -> None:
     x = _RNG.normal(size=6)
-    composed = compose([], 6)
+    composed = _composed([], 6)
     assert composed is not None
     np.testing.assert_array_equal(composed.apply(x), x)
 
@@ -88,7 +113,7 @@ def test_no_stage_at_all_connects_each_neuron_to_its_namesake() -> None:
 def test_a_large_chain_without_closed_form_is_given_up() -> None:
     first = Conv2d(np.ones((4, 1, 3, 3)), (1, 128, 128), padding=(1, 1))
     second = Conv2d(np.ones((4, 4, 3, 3)), (4, 128, 128), padding=(1, 1))
-    assert compose([first, second], first.in_size) is None
+    assert _composed([first, second], first.in_size) is None
 
 
 def test_what_is_left_of_a_chain_says_how_far_each_part_goes() -> None:
@@ -99,10 +124,10 @@ def test_what_is_left_of_a_chain_says_how_far_each_part_goes() -> None:
         _image_conv(4, 2, 4, 3, padding=1),
         Diagonal(_RNG.normal(size=(2, 4, 4))),
     ]
-    chain, ends = reduced(stages)
+    chain, ends = reduced(stages, _Purse())
     assert ends == [2, 4, 5]
     x = _RNG.normal(size=256)
-    parts = [joined([stage], stage.in_size) for stage in chain]
+    parts = [joined([stage], stage.in_size, _Purse()) for stage in chain]
     found = x
     for part in parts:
         assert part is not None
@@ -112,14 +137,14 @@ def test_what_is_left_of_a_chain_says_how_far_each_part_goes() -> None:
 
 def test_matrices_whose_product_is_beyond_memory_stay_two() -> None:
     narrow: list[Stage] = [Dense(np.ones((1, 2**14))), Dense(np.ones((2**14, 1)))]
-    assert reduced(narrow)[1] == [1, 2]
-    assert compose(narrow, 2**14) is None
+    assert reduced(narrow, _Purse())[1] == [1, 2]
+    assert _composed(narrow, 2**14) is None
 
 
 def test_a_line_is_merged_as_an_image_of_height_one() -> None:
     line = Conv2d(_RNG.normal(size=(3, 2, 1, 3)), (2, 1, 9), (1, 2))
     after = Conv2d(_RNG.normal(size=(2, 3, 1, 2)), (3, 1, 4), dilation=(1, 2))
-    composed = compose([line, after], 18)
+    composed = _composed([line, after], 18)
     assert isinstance(composed, Conv2d)
     assert composed.weights.shape == (2, 2, 1, 7)
     x = _RNG.normal(size=18)
@@ -143,3 +168,127 @@ def test_same_padding_keeps_the_size_and_pads_the_far_edge_more(kernel: tuple[in
                     if 0 <= y < 7 and 0 <= x < 6:
                         expected[:, i, j] += weights[:, 0, a, b] * image[0, y, x]
     np.testing.assert_allclose(conv.apply(image.ravel()), expected.ravel(), rtol=1e-12, atol=1e-12)
+
+
+_BIG = 500_000
+_HEAVY: list[list[Stage]] = [
+    [Pool((1, 4000, 4000), (2000, 2000), (1, 1), 1.0), Pool((1, 2001, 2001), (2000, 2000), (1, 1), 1.0)],
+    [Pool((1, 2000, 2000), (1000, 1000), (1, 1), 1e-6), Dense(np.ones((1, 1001 * 1001)))],
+    [Conv2d(np.ones((1, 1, 900, 900)), (1, 2000, 2000)), Conv2d(np.ones((1, 1, 900, 900)), (1, 1101, 1101))],
+    [Conv2d(np.ones((1, 1, 3, 3)), (1, 3000, 3000)), Pool((1, 2998, 2998), (1000, 1000), (1, 1), 1.0)],
+    [Dense(np.ones((2, 4000))), Dense(np.ones((4000, 2)))],
+]
+
+
+@pytest.mark.parametrize("stages", _HEAVY)
+def test_what_takes_too_much_work_stays_apart(stages: list[Stage]) -> None:
+    purse = _Purse(work=_BIG)
+    chain, ends = reduced(stages, purse)
+    assert len(chain) > 1
+    assert ends[-1] == len(stages)
+    # What was refused was not paid for.
+    assert len(chain) < len(stages) or purse.work == _BIG
+
+
+def test_a_large_expansion_stays_apart() -> None:
+    conv = Conv2d(np.ones((1, 1, 63, 63)), (1, 64, 64), padding=(31, 31))
+    chain: list[Stage] = [conv, Diagonal(_RNG.normal(size=(1, 64, 64))), conv]
+    assert len(reduced(chain, _Purse())[0]) == 3
+    assert joined(chain, 4096, _Purse(work=2**32)) is None
+
+
+def test_a_pair_without_closed_form_is_not_paid_for() -> None:
+    stages: list[Stage] = [_SKEW, _image_conv(4, 2, 4, 3)]
+    purse = _Purse(1e9, 1e9)
+    assert len(reduced([_SKEW, Conv2d(np.ones((2, 4, 3, 3)), (4, 4, 3), padding=(1, 1))], purse)[0]) == 2
+    assert (purse.work, purse.size) == (1e9, 1e9)
+    assert len(reduced([*stages[:1], Conv2d(np.ones((1, 12, 1, 1)), (12, 2, 2))], purse)[0]) == 2
+    assert (purse.work, purse.size) == (1e9, 1e9)
+
+
+def test_memory_of_what_is_merged_again_is_given_back() -> None:
+    stages: list[Stage] = [Dense(np.ones((64, 64))) for _ in range(12)]
+    purse = _Purse(size=1e9)
+    (only,), _ = reduced(stages, purse)
+    assert isinstance(only, Dense)
+    assert purse.size == 1e9 - 8 * 64 * 64
+    assert purse.most == 2 * 8 * 64 * 64
+
+
+def test_memory_limits_what_is_merged() -> None:
+    outer: list[Stage] = [Dense(np.ones((1, 1000))), Dense(np.ones((1000, 1)))]
+    assert len(reduced(outer, _Purse(size=7_999_999))[0]) == 2
+    assert len(reduced(outer, _Purse(size=8_000_000))[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("stages", "rows"),
+    [
+        ([Diagonal(np.ones(7))], 3),
+        ([Dense(np.ones((100, 300)))], 2),
+        ([_image_conv(2, 4, 16, 3, padding=1, groups=2)], 5),
+        ([Pool((3, 16, 16), (4, 4), (1, 1), 1.0)], 1),
+    ],
+)
+def test_effort_covers_the_products_and_the_arrays(stages: list[Stage], rows: int) -> None:
+    (stage,) = stages
+    steps, size = effort(stages, rows)
+    if isinstance(stage, Pool):
+        products, arrays = prod(stage.kernel) * stage.out_size * rows, rows * stage.in_size
+    elif isinstance(stage, Conv2d):
+        products, arrays = stage.synapses * rows, rows * stage.in_size
+    else:
+        products, arrays = rows * (stage.out_size if isinstance(stage, Diagonal) else stage.synapses), rows * stage.in_size
+    assert steps >= products // 8
+    assert size >= 8 * arrays
+
+
+def test_room_is_what_a_single_stage_becomes() -> None:
+    pool = Pool((3, 16, 16), (4, 4), (1, 1), 1.0)
+    assert room([pool], 768) == pool.conv.weights.nbytes
+    assert room([Dense(np.ones((2, 3)))], 3) == 0
+    sparse = joined([], 50, _Purse())
+    assert isinstance(sparse, Sparse)
+    assert room([], 50) >= sparse.weights.nbytes + sparse.indices.nbytes + sparse.indptr.nbytes - 8
+    assert room([Diagonal(np.ones(50))], 50) == room([], 50)
+
+
+def test_a_long_chain_is_reduced_in_linear_time() -> None:
+    conv = Conv2d(np.ones((1, 1, 3, 3)), (1, 3, 3), padding=(1, 1))
+    odd = Diagonal(np.arange(1.0, 10.0).reshape(1, 3, 3))
+    # Half of the chain merges, half has no closed form: a merge must not look at all of the rest again.
+    stages: list[Stage] = [*([Dense(np.eye(9))] * 4000), *([conv, odd] * 2000)]
+    calls = 0
+
+    class Counting(_Purse):
+        def spare(self, work: int, size: int) -> bool:
+            nonlocal calls
+            calls += 1
+            return super().spare(work, size)
+
+    chain, ends = reduced(stages, Counting())
+    assert len(chain) == 4001
+    assert ends[0] == 4000
+    assert calls < 3 * len(stages)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_stages_that_a_reshape_lies_between_are_not_merged_as_images(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    c, h, w = (int(n) for n in rng.integers(1, 5, 3))
+    kernel = int(rng.integers(1, h + 1)), int(rng.integers(1, w + 1))
+    stride = int(rng.integers(1, 3)), int(rng.integers(1, 3))
+    first: Stage = (
+        Pool((c, h, w), kernel, stride, 1.0)
+        if rng.random() < 0.5
+        else Conv2d(rng.integers(-3, 4, (2, c, *kernel)).astype(float), (c, h, w), stride)
+    )
+    channels, height, width = first.out_shape
+    shape = (channels, 1, height * width) if rng.random() < 0.5 else (channels * height, 1, width)
+    taps = int(rng.integers(1, shape[2] + 1))
+    kernels = rng.integers(-3, 4, (2, shape[0], 1, taps)).astype(float)
+    second: Stage = Pool(shape, (1, taps), (1, 1), 1.0) if rng.random() < 0.3 else Conv2d(kernels, shape)
+    found = _composed([first, second], first.in_size)
+    assert found is not None
+    for x in rng.integers(0, 3, (4, first.in_size)):
+        np.testing.assert_array_equal(found.apply(x), _naive([first, second], x))
