@@ -383,10 +383,11 @@ class _Graph:
         for link in links:
             before = name
             if link.flattens:
-                if (before, *link.dims) in self._flat:
-                    name = self._flat[(before, *link.dims)]
+                flat = (before, *link.dims)
+                if flat in self._flat:
+                    name = self._flat[flat]
                     continue
-                name = self._flat[(before, *link.dims)] = self._unique(f"{before}.flat")
+                name = self._flat[flat] = self._unique(f"{before}.flat")
             else:
                 wanted = parts[k] if len(parts) == count else stem + link.suffix
                 name = last if last is not None and link is links[-1] else self._unique(wanted)
