@@ -23,11 +23,11 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def net(work: Path) -> Path:
-    """`net.nir`: 6 inputs, 5 and 3 integrate-and-fire neurons, which the toy chip takes exactly; r = 1 would look like Sinabs."""
+    """`net.nir`: 6 inputs, 5 and 3 integrate-and-fire neurons, which the toy chip takes exactly."""
     rng = np.random.default_rng(1)
     nodes = {
-        "input": port(6), "w1": linear(rng.integers(-3, 6, (5, 6)) / 4), "n1": if_(5, r=2.0, th=2.0),
-        "w2": linear(rng.integers(-3, 6, (3, 5)) / 4), "n2": if_(3, r=2.0, th=2.0), "output": sink(3),
+        "input": port(6), "w1": linear(rng.integers(-3, 6, (5, 6)) / 4), "n1": if_(5, th=2.0),
+        "w2": linear(rng.integers(-3, 6, (3, 5)) / 4), "n2": if_(3, th=2.0), "output": sink(3),
     }
     write_nir(work / "net.nir", nodes, chain(*nodes), {"reset_mechanism": "zero"})
     return Path("net.nir")
@@ -36,7 +36,7 @@ def net(work: Path) -> Path:
 @pytest.fixture
 def big(work: Path) -> Path:
     """`big.nir`: more neurons than the toy chip has."""
-    nodes = {"input": port(4), "w": linear(np.full((40, 4), 0.5)), "n": if_(40, r=2.0, th=2.0), "output": sink(40)}
+    nodes = {"input": port(4), "w": linear(np.full((40, 4), 0.5)), "n": if_(40, th=2.0), "output": sink(40)}
     write_nir(work / "big.nir", nodes, chain(*nodes), {"reset_mechanism": "zero"})
     return Path("big.nir")
 

@@ -27,8 +27,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A network with inputs `left` and `right` and outputs `a` and `b`, to which a skip edge leads, and samples with labels for `b`."""
     folder = tmp_path_factory.mktemp("two")
     nodes: dict[str, Any] = {
-        "left": port(4), "right": port(3), **{name: linear(w) for name, w in WEIGHTS.items()}, "hidden": if_(5, r=2.0, th=2.0),
-        "a": if_(3, r=2.0, th=2.0), "b": if_(2, r=2.0, th=2.0), "out_a": sink(3), "out_b": sink(2),
+        "left": port(4), "right": port(3), **{name: linear(w) for name, w in WEIGHTS.items()}, "hidden": if_(5, th=2.0),
+        "a": if_(3, th=2.0), "b": if_(2, th=2.0), "out_a": sink(3), "out_b": sink(2),
     }
     edges = [
         *chain("left", "wl", "hidden"), *chain("right", "wr", "hidden"), *chain("hidden", "wa", "a", "out_a"),
