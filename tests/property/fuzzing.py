@@ -10,6 +10,7 @@ A third of the mutations change bytes, a third change the structure (valid HDF5,
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -377,12 +378,23 @@ def mutant(seed: bytes, number: int) -> bytes:
     return mutate_bytes(rng, seed) if number % 3 != 1 else seed
 
 
+def _builders() -> Any:
+    """Return the module that writes networks for tests; by its place, since an installed package may be called `tests` too."""
+    spec = importlib.util.spec_from_file_location("builders", Path(__file__).resolve().parents[1] / "unit" / "readers" / "builders.py")
+    if spec is None or spec.loader is None:
+        raise ImportError("tests/unit/readers/builders.py is not there")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def build_seeds(folder: Path) -> list[Path]:
     """Write small networks of every layout into a folder, and return their paths; no other data is needed."""
-    from tests.unit.readers import builders
-    from tests.unit.readers.builders import chain, cuba, if_, lif, linear, port, sink, write_graph, write_netx, write_nir
+    layer = _builders()
+    chain, port, sink, linear, lif, if_, cuba = layer.chain, layer.port, layer.sink, layer.linear, layer.lif, layer.if_, layer.cuba
+    write_graph, write_netx, write_nir = layer.write_graph, layer.write_netx, layer.write_nir
 
-    ones, layer = np.ones, builders
+    ones = np.ones
     dense = {"in": port(3), "w": linear(ones((4, 3))), "n": lif(4), "r": layer.affine(ones((4, 4)), ones(4)), "m": if_(4), "out": sink(4)}
     edges = [*chain("in", "w", "n", "m", "out"), ("n", "r"), ("r", "n")]
     grid = {
