@@ -218,7 +218,6 @@ class Settled:
             return "Sinabs' ExpLeak takes its input whole", gains
         return "", {}
 
-
     def doubts(self, nodes: Sequence[NeuronFacts], rests: bool) -> list[str]:
         """Return what the conventions leave uncertain, one sentence each.
 

@@ -52,6 +52,7 @@ __all__ = [
     "MAX_TOTAL_BYTES",
     "MAX_WORK",
     "Group",
+    "Ledger",
     "Tree",
     "printable",
     "too_large",
@@ -117,56 +118,22 @@ def too_large(what: str, values: Array) -> str:
     return f"{what} is [{', '.join(f'{float(v):.0f}' for v in values[:8])}], which is too large; the reader's limit is {MAX_ELEMENTS}"
 
 
-class Tree:
-    """An open file and what was found wrong in it.
+class Ledger:
+    """What a network that is being read has taken of the reader's limits, and what was found wrong in it.
 
     Args:
         name: the file's name, for diagnostics.
-        content: the whole file.
-        base: length of the user block, from which the file's addresses count.
         findings: receives the diagnostics.
-
-    Raises:
-        OSError, RuntimeError, ValueError, LookupError: the HDF5 library cannot open the file or its root group.
-        Unaccepted: its strings are damaged or too many.
     """
 
-    def __init__(self, name: str, content: bytes, base: int, findings: Findings) -> None:
+    def __init__(self, name: str, findings: Findings) -> None:
         self.name = name
         self.findings = findings
-        self.size = len(content)
-        self.content = content
         self._bytes = 0
         self._full = False
         self._work = 0
         self._tired = False
-        self._looked_at = 0
-        self._text = 0
         self._told: set[str] = set()
-        self._heaps = Heaps(content, base)
-        # Opened from memory: nothing is locked, and nobody can change the file meanwhile.
-        self._file = h5py.File(h5f.open_file_image(content, flags=_SHARED_IMAGE))
-        try:
-            self._root = h5g.open(self._file.id, b"/")
-        except Exception:
-            self._file.close()
-            raise
-
-    def __enter__(self) -> Tree:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-
-    @property
-    def root(self) -> Group:
-        """The root group."""
-        return Group(self, self._root, "/")
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the file as it was read, in hexadecimal."""
-        return hashlib.sha256(self.content).hexdigest()
 
     def claim(self, count: int, itemsize: int, where: str, what: str) -> bool:
         """Reserve memory for an array of `count` elements; record NM110 and return False where it is beyond the limits."""
@@ -229,6 +196,62 @@ class Tree:
         self._work -= work
         self._bytes -= size
 
+    def first(self, where: str) -> bool:
+        """Return whether a place is complained about for the first time; a member may be looked at more than once."""
+        new = where not in self._told
+        self._told.add(where)
+        return new
+
+    def text(self, raw: object) -> str:
+        """Return a stored string, printable; as in C, it ends at its first NUL."""
+        return printable(raw.partition(b"\0")[0] if isinstance(raw, bytes) else str(raw).partition("\0")[0])
+
+
+class Tree(Ledger):
+    """An open file and what was found wrong in it.
+
+    Args:
+        name: the file's name, for diagnostics.
+        content: the whole file.
+        base: length of the user block, from which the file's addresses count.
+        findings: receives the diagnostics.
+
+    Raises:
+        OSError, RuntimeError, ValueError, LookupError: the HDF5 library cannot open the file or its root group.
+        Unaccepted: its strings are damaged or too many.
+    """
+
+    def __init__(self, name: str, content: bytes, base: int, findings: Findings) -> None:
+        super().__init__(name, findings)
+        self.size = len(content)
+        self.content = content
+        self._looked_at = 0
+        self._text = 0
+        self._heaps = Heaps(content, base)
+        # Opened from memory: nothing is locked, and nobody can change the file meanwhile.
+        self._file = h5py.File(h5f.open_file_image(content, flags=_SHARED_IMAGE))
+        try:
+            self._root = h5g.open(self._file.id, b"/")
+        except Exception:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    @property
+    def root(self) -> Group:
+        """The root group."""
+        return Group(self, self._root, "/")
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file as it was read, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
     def guard(self, where: str) -> _Guard:
         """Turn the HDF5 library's own errors into a diagnostic."""
         return _Guard(self, where)
@@ -253,20 +276,11 @@ class Tree:
         """
         return self._heaps.string(record)
 
-    def text(self, raw: object) -> str:
-        """Return a stored string, printable; as in C, it ends at its first NUL."""
-        return printable(raw.partition(b"\0")[0] if isinstance(raw, bytes) else str(raw).partition("\0")[0])
-
     def read_text(self, size: int) -> bool:
         """Count the bytes of texts handed out; entries may all point at one text, which would multiply on reading."""
         self._text += size
         return self._text <= 16 * self.size
 
-    def first(self, where: str) -> bool:
-        """Return whether a place is complained about for the first time; a member may be looked at more than once."""
-        new = where not in self._told
-        self._told.add(where)
-        return new
 
 
 class _Guard:

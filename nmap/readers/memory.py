@@ -17,7 +17,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Findings, NmapError
-from nmap.readers.hdf5 import MAX_BYTES, MAX_MEMBERS, Group, Tree, printable
+from nmap.readers.hdf5 import MAX_BYTES, MAX_MEMBERS, Group, Ledger, Tree, printable
 
 __all__ = ["FILE", "MemoryGroup", "MemoryTree", "is_graph", "tree_of"]
 
@@ -76,14 +76,8 @@ class MemoryTree(Tree):
     """
 
     def __init__(self, root: Mapping[str, Any], name: str, findings: Findings) -> None:
-        # Not the parent's constructor, which opens a file; what is set here is what its `claim`, `work`, `first` and `text` need.
-        self.name = name
-        self.findings = findings
-        self._bytes = 0
-        self._full = False
-        self._work = 0
-        self._tired = False
-        self._told: set[str] = set()
+        # Not the parent's constructor, which opens a file.
+        Ledger.__init__(self, name, findings)
         self._root = root
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -39,6 +39,15 @@ def _kernel(layer: Layer, weights: Array, shape: tuple[int, ...]) -> Array | Non
     return weights
 
 
+def _shared_kernel(layer: Layer, weights: Array, shape: tuple[int, ...]) -> Array | None:
+    """Return the one kernel of all channels."""
+    kernel = _kernel(layer, weights, shape)
+    if kernel is not None and kernel.shape[:2] != (1, 1):
+        layer.mismatch(f"{layer.title} has weight {kernel.shape}; one kernel (1, 1, height, width) belongs here", "weight")
+        return None
+    return kernel
+
+
 @dataclass(frozen=True, slots=True)
 class _Numbers:
     stride: tuple[int, int]
@@ -116,11 +125,8 @@ def pool(layer: Layer, weights: Array, shape: tuple[int, ...]) -> Built | None:
     lava-dl stacks the channels into one tall image, appends `height % kernel` rows of zeros to each channel (and columns likewise), and
     convolves that image: a window may span two channels. Where none can, this is a convolution with one group per channel.
     """
-    kernel, numbers = _kernel(layer, weights, shape), _numbers(layer)
+    kernel, numbers = _shared_kernel(layer, weights, shape), _numbers(layer)
     if kernel is None or numbers is None:
-        return None
-    if kernel.shape[:2] != (1, 1):
-        layer.mismatch(f"{layer.title} has weight {kernel.shape}; one kernel (1, 1, height, width) belongs here", "weight")
         return None
     (channels, height, width), (kh, kw) = shape, kernel.shape[2:]
     extra = height % kh, width % kw
@@ -202,11 +208,8 @@ def transposed(layer: Layer, weights: Array, shape: tuple[int, ...]) -> Built | 
 
 def unpool(layer: Layer, weights: Array, shape: tuple[int, ...]) -> Built | None:
     """Return lava-dl's unpooling: a transposed convolution of all channels stacked into one tall image."""
-    kernel, numbers = _kernel(layer, weights, shape), _numbers(layer)
+    kernel, numbers = _shared_kernel(layer, weights, shape), _numbers(layer)
     if kernel is None or numbers is None:
-        return None
-    if kernel.shape[:2] != (1, 1):
-        layer.mismatch(f"{layer.title} has weight {kernel.shape}; one kernel (1, 1, height, width) belongs here", "weight")
         return None
     channels, height, width = shape
     built = _transposed(layer, kernel, (1, channels * height, width), numbers)
