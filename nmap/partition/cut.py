@@ -22,6 +22,7 @@ from nmap.partition.misfit import explain_neuron, more_cores, too_many_cores
 from nmap.partition.partitioner import Budget, Partitioner
 from nmap.partition.problem import Item, PackingProblem, PackingSolution, check_packing
 from nmap.partition.routes import core_traffic, sources_of
+from nmap.place.board import Board
 from nmap.place.problem import PlacementProblem, check_placement
 from nmap.program import Box
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
@@ -249,7 +250,7 @@ def place_network(
         rates: mean spikes per step of every neuron, (n,) float64 by population (input ports too); None means one spike per step of each.
     """
     source, sink, weight = core_traffic(network, packed.shards, rates)
-    problem = PlacementProblem(packed.packing.clusters, machine.positions(), source, sink, weight)
+    problem = PlacementProblem(packed.packing.clusters, Board(machine.positions()), source, sink, weight)
     placement = partitioner.place(problem, Budget(options.effort, options.seed, progress))
     check_placement(problem, placement)
     cores = tuple(machine.cores[slot] for slot in placement.slot.tolist())

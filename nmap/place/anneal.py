@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -146,10 +147,10 @@ def start_order(problem: PlacementProblem) -> Array:
     Either through the slots nearest to the port (a triangle in the corner), or through the curve's own first ones (a square); the
     cheaper one.
     """
-    order = curve_order(problem.slots)
-    port = problem.port_hops()
+    order = curve_order(problem.board.slots)
+    port = problem.board.port_hops()
     near = order[np.argsort(port[order], kind="stable")[: problem.clusters]]
-    keep = np.zeros(problem.slots.shape[0], bool)
+    keep = np.zeros(problem.board.size, bool)
     keep[near] = True
     walks = [order[keep[order]], order[: problem.clusters]]
     return min(walks, key=lambda slot: placement_cost(problem, slot)).astype(np.int64)
@@ -164,14 +165,14 @@ def anneal(problem: PlacementProblem, traffic: Traffic, slot: Array, moves: int,
         moves: tried in each of the cooling steps.
         seed: of the random moves; the same seed gives the same answer everywhere.
     """
-    board = _Board(problem.slots)
-    holder = np.full(problem.slots.shape[0], -1, np.int64)
+    board = _Board(problem.board.slots)
+    holder = np.full(problem.board.size, -1, np.int64)
     holder[slot] = np.arange(slot.size)
-    distance = np.zeros((0, 0), np.int64) if problem.distance is None else np.asarray(problem.distance)
+    distance = np.zeros((0, 0), np.int64) if problem.board.distance is None else np.asarray(problem.board.distance)
     state = np.array([(seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64 or 1], np.uint64)
     better = slot.copy()
     change = _anneal(
-        problem.slots, distance, problem.port_hops(), board.cell, board.start, board.slots, traffic.start, traffic.other, traffic.weight,
+        problem.board.slots, distance, problem.board.port_hops(), board.cell, board.start, board.slots, traffic.start, traffic.other, traffic.weight,
         traffic.port, better, holder, _THRESHOLDS, _STEPS, moves, _COOLING, state,
     )
     return better if change < 0 else slot.copy()
@@ -180,9 +181,9 @@ def anneal(problem: PlacementProblem, traffic: Traffic, slot: Array, moves: int,
 def _pool(problem: PlacementProblem) -> Array:
     """Return the indices of the slots worth drawing from: all, or those nearest to the port on a machine much larger than needed."""
     wanted = 4 * problem.clusters + 64
-    if problem.slots.shape[0] <= wanted:
-        return np.arange(problem.slots.shape[0])
-    return np.sort(np.argsort(problem.port_hops(), kind="stable")[:wanted])
+    if problem.board.size <= wanted:
+        return np.arange(problem.board.size)
+    return np.sort(np.argsort(problem.board.port_hops(), kind="stable")[:wanted])
 
 
 def search(problem: PlacementProblem, effort: int, seed: int, progress: Callable[[str], None] | None = None) -> Array:
@@ -197,13 +198,12 @@ def search(problem: PlacementProblem, effort: int, seed: int, progress: Callable
     Raises:
         ValueError: there are fewer slots than clusters.
     """
-    if problem.slots.shape[0] < problem.clusters:
-        raise ValueError(f"{problem.clusters} clusters cannot have {problem.slots.shape[0]} slots of their own")
+    if problem.board.size < problem.clusters:
+        raise ValueError(f"{problem.clusters} clusters cannot have {problem.board.size} slots of their own")
     if not problem.clusters:
         return np.zeros(0, np.int64)
     pool = _pool(problem)
-    distance = None if problem.distance is None else problem.distance[np.ix_(pool, pool)]
-    part = PlacementProblem(problem.clusters, problem.slots[pool], problem.source, problem.target, problem.weight, problem.port, distance)
+    part = replace(problem, board=problem.board.part(pool))
     traffic = collect(part)
     best = start_order(part)
     cost = placement_cost(part, best)

@@ -16,11 +16,11 @@ _LARGEST_MATRIX = 1600
 
 def _profile(problem: PlacementProblem, length: int) -> Array:
     """Return (length,) int64: the k-th other cluster is at least this far from a cluster, wherever both lie."""
-    if problem.distance is not None:
-        if problem.slots.shape[0] < 2:
+    if problem.board.distance is not None:
+        if problem.board.size < 2:
             return np.zeros(length, np.int64)
-        return np.sort(np.where(np.eye(problem.slots.shape[0], dtype=bool), -1, problem.distance), axis=1)[:, 1 : length + 1].min(0)
-    _, sharing = np.unique(problem.slots, axis=0, return_counts=True)
+        return np.sort(np.where(np.eye(problem.board.size, dtype=bool), -1, problem.board.distance), axis=1)[:, 1 : length + 1].min(0)
+    _, sharing = np.unique(problem.board.slots, axis=0, return_counts=True)
     cores = int(sharing.max(initial=1))
     # On an endless mesh 4 k routers are k hops away.
     radius = np.arange(1, int(np.ceil(np.sqrt(length))) + 2)
@@ -44,7 +44,7 @@ def packet_bound(problem: PlacementProblem) -> float:
     traffic = collect(problem)
     rank, weight = _ranked(traffic)
     pairs = int(weight @ _profile(problem, int(rank.max(initial=0)) + 1)[rank]) if rank.size else 0
-    nearest = np.sort(problem.port_hops())[: problem.clusters]
+    nearest = np.sort(problem.board.port_hops())[: problem.clusters]
     port = int(np.sort(traffic.port)[::-1] @ nearest)
     return float((pairs + 2 * port) / 2 / traffic.scale)
 
@@ -58,15 +58,15 @@ def gilmore_lawler_bound(problem: PlacementProblem) -> float:
     """
     from ortools.graph.python.linear_sum_assignment import SimpleLinearSumAssignment
 
-    slots, n = problem.slots.shape[0], problem.clusters
+    slots, n = problem.board.size, problem.clusters
     if not n or slots > _LARGEST_MATRIX:
         return 0.0
     # The assignment solver multiplies costs by the number of nodes.
     traffic = collect(problem, bits=44)
     rank, weight = _ranked(traffic)
     degree = int(rank.max(initial=-1)) + 1
-    near = np.sort(np.where(np.eye(slots, dtype=bool), -1, problem.hops()), axis=1)[:, 1 : degree + 1]
-    cost = 2 * traffic.port[:, None] * problem.port_hops()
+    near = np.sort(np.where(np.eye(slots, dtype=bool), -1, problem.board.hops()), axis=1)[:, 1 : degree + 1]
+    cost = 2 * traffic.port[:, None] * problem.board.port_hops()
     for cluster in range(n):
         entries = slice(int(traffic.start[cluster]), int(traffic.start[cluster + 1]))
         cost[cluster] += near[:, rank[entries]] @ weight[entries]

@@ -9,8 +9,30 @@ from typing import Literal
 import numpy as np
 
 from nmap.connectivity import Array, frozen_array
+from nmap.place.board import Board
 
-__all__ = ["PlacementProblem", "PlacementSolution", "check_placement", "placement_cost"]
+__all__ = ["Nets", "PlacementProblem", "PlacementSolution", "check_placement", "placement_cost"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nets:
+    """Traffic as multicast packets: each goes from one cluster to a set of clusters.
+
+    Args:
+        source: (nets,) int64 cluster, -1 is the input port.
+        start: (nets + 1,) int64, compressed rows of `target`.
+        target: (pins,) int64 clusters, distinct within a net, without the source itself.
+        weight: (nets,) float64, expected packets per step.
+    """
+
+    source: Array
+    start: Array
+    target: Array
+    weight: Array
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("source", np.int64), ("start", np.int64), ("target", np.int64), ("weight", np.float64)):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), dtype))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,44 +41,37 @@ class PlacementProblem:
 
     Args:
         clusters: number of clusters.
-        slots: (slots, 2) int64 (x, y) of every usable slot's router; dead cores are not listed. Several slots may share a router.
+        board: the slots and the distances between them.
         source, target: (m,) int64 cluster numbers of the traffic's ends; source -1 is the input port.
         weight: (m,) float64, expected packets per step.
-        port: (x, y) of the input port's router.
-        distance: (slots, slots) hops between slots, symmetric; None means Manhattan distance between the slots' (x, y).
+        nets: the same traffic as multicast packets, or None where only its pairs are known.
+        multicast: the objective counts the links of each net's tree of routes once, instead of every pair's hops; needs `nets`.
+        kind: (clusters,) int64, class of slots each cluster needs, where `board.kind` is given; None means that all are alike.
+        pinned: (clusters,) int64, the slot a cluster must have, -1 for a free choice; None means that all are free.
+        home: (clusters,) int64, the slot a cluster had before, -1 for a new one; None means that all are new.
+        move_cost: added to the objective for every cluster that leaves its home.
     """
 
     clusters: int
-    slots: Array
+    board: Board
     source: Array
     target: Array
     weight: Array
-    port: tuple[int, int] = (0, 0)
-    distance: Array | None = None
+    nets: Nets | None = None
+    multicast: bool = False
+    kind: Array | None = None
+    pinned: Array | None = None
+    home: Array | None = None
+    move_cost: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, dtype in (("slots", np.int64), ("source", np.int64), ("target", np.int64), ("weight", np.float64)):
+        for name, dtype in (("source", np.int64), ("target", np.int64), ("weight", np.float64)):
             object.__setattr__(self, name, frozen_array(getattr(self, name), dtype))
-        if self.distance is not None:
-            object.__setattr__(self, "distance", frozen_array(self.distance, np.int64))
-            if not np.array_equal(self.distance, self.distance.T):
-                raise ValueError("distances between slots must be symmetric")
-
-    def hops(self) -> Array:
-        """Return (slots, slots) int64 distances."""
-        if self.distance is not None:
-            return np.asarray(self.distance, np.int64)
-        return np.abs(self.slots[:, None, :] - self.slots[None, :, :]).sum(2)
-
-    def hops_between(self, first: Array, second: Array) -> Array:
-        """Return the distances between slots pair by pair, (m,) int64, without the matrix of all of them."""
-        if self.distance is not None:
-            return np.asarray(self.distance[first, second], np.int64)
-        return np.abs(self.slots[first] - self.slots[second]).sum(1)
-
-    def port_hops(self) -> Array:
-        """Return (slots,) int64 distances from the input port."""
-        return np.abs(self.slots - np.asarray(self.port)).sum(1)
+        for name in ("kind", "pinned", "home"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, frozen_array(getattr(self, name), np.int64))
+        if self.multicast and self.nets is None:
+            raise ValueError("the links of multicast routes need the traffic as nets")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,8 +98,8 @@ class PlacementSolution:
 def placement_cost(problem: PlacementProblem, slot: Array) -> float:
     """Return the objective of an assignment, (clusters,) slots: the exactly rounded sum, whatever the order of the traffic."""
     inner = problem.source >= 0
-    hops = problem.hops_between(slot[problem.source[inner]], slot[problem.target[inner]])
-    cost = np.concatenate([problem.weight[inner] * hops, problem.weight[~inner] * problem.port_hops()[slot[problem.target[~inner]]]])
+    hops = problem.board.hops_between(slot[problem.source[inner]], slot[problem.target[inner]])
+    cost = np.concatenate([problem.weight[inner] * hops, problem.weight[~inner] * problem.board.port_hops()[slot[problem.target[~inner]]]])
     return fsum(cost.tolist())
 
 
@@ -97,7 +112,7 @@ def check_placement(problem: PlacementProblem, solution: PlacementSolution) -> N
     slot = solution.slot
     if slot.shape != (problem.clusters,) or np.unique(slot).size != problem.clusters:
         raise ValueError("not every cluster has a slot of its own")
-    if problem.clusters and not 0 <= slot.min() <= slot.max() < problem.slots.shape[0]:
+    if problem.clusters and not 0 <= slot.min() <= slot.max() < problem.board.size:
         raise ValueError("a cluster lies on a slot that does not exist")
     cost = placement_cost(problem, slot)
     if abs(solution.objective - cost) > 1e-9 * max(1.0, cost):

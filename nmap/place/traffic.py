@@ -42,11 +42,11 @@ def collect(problem: PlacementProblem, bits: int = 50) -> Traffic:
         bits: the cost of any assignment stays below two to this power.
     """
     n = problem.clusters
-    reach = 1 + int(problem.port_hops().max(initial=0))
-    if problem.distance is not None:
-        reach = max(reach, 1 + int(problem.distance.max(initial=0)))
+    reach = 1 + int(problem.board.port_hops().max(initial=0))
+    if problem.board.distance is not None:
+        reach = max(reach, 1 + int(problem.board.distance.max(initial=0)))
     else:
-        reach = max(reach, 1 + int(np.ptp(problem.slots, axis=0).sum()) if problem.slots.size else 1)
+        reach = max(reach, 1 + int(np.ptp(problem.board.slots, axis=0).sum()) if problem.board.slots.size else 1)
     scale = 2.0 ** (bits - 1 - frexp(max(fsum(problem.weight.tolist()) * reach, 1e-200))[1])
     whole = np.floor(problem.weight * scale).astype(np.int64)
     inner = (problem.source >= 0) & (problem.source != problem.target)

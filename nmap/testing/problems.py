@@ -8,6 +8,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.partition.problem import Item, PackingProblem
+from nmap.place.board import Board
 from nmap.place.problem import PlacementProblem, placement_cost
 
 __all__ = ["best_placement", "overfull_packing", "packing", "placement"]
@@ -60,9 +61,9 @@ def placement(seed: int, clusters: int = 5, mesh: tuple[int, int] = (3, 2)) -> P
     slots = np.array([(x, y) for y in range(mesh[1]) for x in range(mesh[0])])
     links = [(s, t) for s in range(-1, clusters) for t in range(clusters) if s != t and rng.random() < 0.5]
     source, target = np.array(links or [(-1, 0)]).T
-    return PlacementProblem(clusters, slots, source, target, rng.integers(1, 20, source.size).astype(np.float64))
+    return PlacementProblem(clusters, Board(slots), source, target, rng.integers(1, 20, source.size).astype(np.float64))
 
 
 def best_placement(problem: PlacementProblem) -> float:
     """Return the least possible objective by trying every assignment; for problems of a handful of clusters."""
-    return min(placement_cost(problem, np.array(slots)) for slots in permutations(range(problem.slots.shape[0]), problem.clusters))
+    return min(placement_cost(problem, np.array(slots)) for slots in permutations(range(problem.board.size), problem.clusters))

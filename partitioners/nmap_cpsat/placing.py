@@ -115,10 +115,10 @@ def _matrix(traffic: Traffic, clusters: Array) -> Array:
 
 def _places(problem: PlacementProblem) -> tuple[Array, Array]:
     """Return the place of every slot, and one slot of every place. Slots at one router are one place: they differ in nothing."""
-    if problem.distance is not None:
-        every = np.arange(problem.slots.shape[0])
+    if problem.board.distance is not None:
+        every = np.arange(problem.board.size)
         return every, every
-    _, first, place = np.unique(problem.slots, axis=0, return_index=True, return_inverse=True)
+    _, first, place = np.unique(problem.board.slots, axis=0, return_index=True, return_inverse=True)
     return place.ravel(), first
 
 
@@ -139,8 +139,8 @@ def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Arra
         return None
     traffic = collect(problem, bits=40)
     between = _matrix(traffic, np.arange(n))
-    hops = problem.hops_between(np.repeat(slot_at, slot_at.size), np.tile(slot_at, slot_at.size)).reshape(slot_at.size, -1)
-    port_hops = problem.port_hops()[slot_at]
+    hops = problem.board.hops_between(np.repeat(slot_at, slot_at.size), np.tile(slot_at, slot_at.size)).reshape(slot_at.size, -1)
+    port_hops = problem.board.port_hops()[slot_at]
     alone = traffic.port[:, None] * port_hops
     start = place_of[slot]
     allowed = np.ones((n, slot_at.size), bool)
@@ -153,7 +153,7 @@ def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Arra
     graph.add_nodes_from(range(-1, n))
     graph.add_edges_from((int(i), int(j), {"capacity": int(between[i, j])}) for i, j in np.argwhere(np.triu(between)))
     graph.add_edges_from((-1, int(i), {"capacity": int(traffic.port[i])}) for i in np.flatnonzero(traffic.port))
-    triangle = problem.distance is None
+    triangle = problem.board.distance is None
     for i in range(n):
         flow = int(nx.maximum_flow_value(graph, -1, i)) if triangle else int(traffic.port[i])
         allowed[i] = flow * port_hops <= cost
@@ -170,19 +170,19 @@ def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Arra
 def _windows(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Array, float]:
     """Re-place a few clusters at a time, exactly; return the placement and deterministic seconds."""
     traffic = collect(problem, bits=40)
-    port_hops = problem.port_hops()
+    port_hops = problem.board.port_hops()
     n, size = problem.clusters, min(_WINDOW, problem.clusters)
     slot = slot.copy()
     spent = 0.0
     rng = np.random.Generator(np.random.PCG64(budget.seed))
-    free = np.ones(problem.slots.shape[0], bool)
+    free = np.ones(problem.board.size, bool)
     free[slot] = False
     for _ in range(_WINDOWS[budget.effort]):
         centre = int(rng.integers(n))
-        near = problem.hops_between(np.full(n, slot[centre]), slot)
+        near = problem.board.hops_between(np.full(n, slot[centre]), slot)
         clusters = np.sort(np.argsort(near * n + rng.permutation(n), kind="stable")[:size])
         empty = np.flatnonzero(free)
-        empty = empty[np.argsort(problem.hops_between(np.full(empty.size, slot[centre]), empty), kind="stable")[:2]]
+        empty = empty[np.argsort(problem.board.hops_between(np.full(empty.size, slot[centre]), empty), kind="stable")[:2]]
         places = np.concatenate([slot[clusters], empty])
         inside = np.zeros(n, bool)
         inside[clusters] = True
@@ -190,8 +190,8 @@ def _windows(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Ar
         for k, cluster in enumerate(clusters):
             for e in range(int(traffic.start[cluster]), int(traffic.start[cluster + 1])):
                 if not inside[traffic.other[e]]:
-                    alone[k] += traffic.weight[e] * problem.hops_between(np.full(places.size, slot[traffic.other[e]]), places)
-        hops = problem.hops_between(np.repeat(places, places.size), np.tile(places, places.size)).reshape(places.size, -1)
+                    alone[k] += traffic.weight[e] * problem.board.hops_between(np.full(places.size, slot[traffic.other[e]]), places)
+        hops = problem.board.hops_between(np.repeat(places, places.size), np.tile(places, places.size)).reshape(places.size, -1)
         task = _Assignment(
             alone - alone.min(1)[:, None], _matrix(traffic, clusters), hops, np.ones(places.size, np.int64),
             np.ones((size, places.size), bool), np.full((size, size), hops.max(), np.int64),

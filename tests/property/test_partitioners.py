@@ -19,6 +19,7 @@ import nmap_cpsat.packing
 import nmap_greedy
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import Item, PackingProblem, area_bound
+from nmap.place.board import Board
 from nmap.place.problem import PlacementProblem
 
 PARTITIONERS = [nmap_greedy.PARTITIONER, nmap_cpsat.PARTITIONER]
@@ -166,16 +167,16 @@ def placements(draw):
     clusters = draw(st.integers(1, min(5, len(slots))))
     edges = draw(st.lists(st.tuples(st.integers(-1, clusters - 1), st.integers(0, clusters - 1), st.integers(0, 800)), max_size=12))
     source, target, weight = (np.array([edge[k] for edge in edges]) for k in range(3))
-    return PlacementProblem(clusters, np.array(slots), source, target, weight / 7, draw(st.sampled_from([(0, 0), (2, 1)])))
+    return PlacementProblem(clusters, Board(np.array(slots), draw(st.sampled_from([(0, 0), (2, 1)]))), source, target, weight / 7)
 
 
 def cheapest(problem):
     def cost(slot):
-        ends = [(problem.slots[slot[s]] if s >= 0 else np.array(problem.port), problem.slots[slot[t]]) for s, t in pairs]
+        ends = [(problem.board.slots[slot[s]] if s >= 0 else np.array(problem.board.port), problem.board.slots[slot[t]]) for s, t in pairs]
         return sum(w * int(np.abs(a - b).sum()) for w, (a, b) in zip(problem.weight.tolist(), ends, strict=True))
 
     pairs = list(zip(problem.source.tolist(), problem.target.tolist(), strict=True))
-    return min(cost(slot) for slot in permutations(range(len(problem.slots)), problem.clusters)), cost
+    return min(cost(slot) for slot in permutations(range(len(problem.board.slots)), problem.clusters)), cost
 
 
 @pytest.mark.parametrize("partitioner", PARTITIONERS, ids=lambda p: p.name)
@@ -199,6 +200,7 @@ import numpy as np
 import {module}
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import Item, PackingProblem
+from nmap.place.board import Board
 from nmap.place.problem import PlacementProblem
 rng = np.random.default_rng(4)
 items = []
@@ -210,7 +212,7 @@ for k in range(6):
 packed = {module}.PARTITIONER.pack(PackingProblem(("n", "axons", "synapses"), np.array([64, 400, 6000]), tuple(items), 99), Budget(0, 3))
 slots = np.array([(x, y) for y in range(5) for x in range(5)])
 source, target = rng.integers(-1, 20, 60), rng.integers(0, 20, 60)
-placed = {module}.PARTITIONER.place(PlacementProblem(20, slots, source, target, rng.random(60)), Budget(1, 3))
+placed = {module}.PARTITIONER.place(PlacementProblem(20, Board(slots), source, target, rng.random(60)), Budget(1, 3))
 print(packed)
 print(placed.slot.tolist(), placed.objective.hex(), placed.lower_bound.hex(), placed.status, placed.deterministic_time)
 """

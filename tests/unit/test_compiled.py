@@ -21,6 +21,7 @@ import numpy as np
 import nmap
 from nmap.emulate.accumulate import add_dense
 from nmap.place.anneal import search
+from nmap.place.board import Board
 from nmap.place.problem import PlacementProblem
 from nmap_loihi2.kernels import LIF as cuba
 from nmap_toy.kernels import LIF as toy
@@ -35,7 +36,7 @@ for kernel, params in ((toy, [0, 0, 8]), (cuba, [4095, 0, 1, 0, 0])):
     kernel.run(np.array(params, np.int64)[:, None], state, np.full((1, 1), 20), spikes, np.zeros((0, 0, 0), np.int64), 0)
     assert spikes.tolist() == [[1]], kernel.name
 slots = np.array([[0, 0], [1, 0], [2, 0], [3, 0]])
-problem = PlacementProblem(3, slots, np.array([0]), np.array([2]), np.array([9]), (0, 0), None)
+problem = PlacementProblem(3, Board(slots), np.array([0]), np.array([2]), np.array([9]))
 where = slots[search(problem, 0, 0)]
 assert abs(where[0] - where[2]).sum() == 1
 """
