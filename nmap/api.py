@@ -110,27 +110,29 @@ def write(network: Network, path: str | PathLike[str]) -> Path:
 
 def _options(
     *, bits: int | None = None, partitioner: str = "cpsat", effort: Literal[0, 1, 2] = 1, seed: int = 0, chips: int | None = None,
-    dead_cores: Iterable[tuple[int, int]] = (), slack: float = 0.05, approximate: str | Iterable[str] = (), steps: int | None = None,
-    strict: bool = False,
+    dead_cores: Iterable[tuple[int, int]] = (), dead_links: Iterable[tuple[tuple[int, int], tuple[int, int]]] = (), slack: float = 0.05,
+    approximate: str | Iterable[str] = (), steps: int | None = None, strict: bool = False,
 ) -> Options:
     names = approximate.split(",") if isinstance(approximate, str) else approximate
     return Options(
-        bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead=tuple(dead_cores), slack=slack,
-        approximate=frozenset(name.strip() for name in names if name.strip()), steps=steps, strict=strict,
+        bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead=tuple(dead_cores),
+        dead_links=tuple(dead_links), slack=slack, approximate=frozenset(name.strip() for name in names if name.strip()), steps=steps,
+        strict=strict,
     )
 
 
 def deploy(
     path: str | Path, target: str, *, input: str | Path | None = None, output: str | Path | None = None,  # noqa: A002
     dt: float | None = None, reset: str | None = None, source: str | None = None, verify: bool = True, stop_after: str | None = None,
-    locked: bool = False, **options: Any,
+    locked: bool = False, from_bundle: str | Path | None = None, **options: Any,
 ) -> Deployment:
     """Take a network file to a chip and prove the result.
 
     Args:
         path, target, input, output, dt, reset, source, verify, stop_after, locked: as for `nmap deploy`.
-        options: `bits`, `partitioner`, `effort`, `seed`, `chips`, `dead_cores` ((chip, core) pairs), `slack`, `approximate` (names, or
-            one text with commas), `steps`, `strict`.
+        from_bundle: an earlier bundle, whose mapping is kept as far as possible: `nmap deploy --from`.
+        options: `bits`, `partitioner`, `effort`, `seed`, `chips`, `dead_cores` ((chip, core) pairs; core -1 is a whole chip),
+            `dead_links` (pairs of those), `slack`, `approximate` (names, or one text with commas), `steps`, `strict`.
 
     Raises:
         NmapError: wrong usage, an unreadable file, or a missing package.
@@ -138,7 +140,7 @@ def deploy(
     return _deployment(flow.deploy(
         Path(path), target=target, options=_options(**options), dt=dt, reset=reset, source=source,
         input=None if input is None else Path(input), output=None if output is None else Path(output), verify=verify,
-        stop_after=stop_after, locked=locked,
+        stop_after=stop_after, locked=locked, from_bundle=None if from_bundle is None else Path(from_bundle),
     ))
 
 

@@ -28,7 +28,7 @@ LOCK = "nmap.lock"
 
 _ADDED = frozenset({"report.html"})
 """Files a later command puts into a bundle; no hash covers them."""
-_LOCKED = ("nmap", "versions", "network", "samples", "target", "conventions", "options")
+_LOCKED = ("nmap", "versions", "network", "samples", "target", "conventions", "options", "from", "interrupted")
 """What a lock pins, in the order in which differences are told."""
 _MANIFEST_LIMIT = 1 << 24
 """Bytes read of a manifest at most: one of ours takes some hundred bytes a file."""

@@ -17,8 +17,10 @@ from nmap.program import (
     Program,
     ProgramPopulation,
     Routes,
+    Slice,
     SynapseBlock,
     box_indices,
+    slice_indices,
 )
 from nmap.quantized import QuantizedNetwork, QuantizedProjection
 
@@ -39,34 +41,41 @@ def conv_halo(conv: Conv2d, box: Box) -> Box:
 
 
 def cut_synapses(
-    projection: QuantizedProjection, box: Box, target_shape: tuple[int, ...]
+    projection: QuantizedProjection, part: Slice, target_shape: tuple[int, ...]
 ) -> tuple[Dense | Sparse | ConvTile, Array | None, Array]:
-    """Return what a target box holds of a projection.
+    """Return what a slice of the targets holds of a projection.
 
     Args:
         projection: the whole projection.
-        box: slice of the target population.
+        part: slice of the target population, a box for a convolution.
         target_shape: of the target population.
 
     Returns:
         The synapses with one axon per listening source, their per-synapse delays or None, and the source index of each axon.
+
+    Raises:
+        ValueError: a convolution's targets are not a box.
     """
     whole = projection.connectivity
     if isinstance(whole, Conv2d):
-        halo = conv_halo(whole, box)
+        if not isinstance(part, tuple):
+            raise ValueError(f"the targets of the convolution {projection.name} are not a box")
+        halo = conv_halo(whole, part)
         tile = ConvTile(
-            whole.weights[box[0][0] : box[0][1]], whole.in_shape, whole.out_shape, halo, box, whole.stride, whole.padding,
+            whole.weights[part[0][0] : part[0][1]], whole.in_shape, whole.out_shape, halo, part, whole.stride, whole.padding,
             whole.dilation, whole.groups,
         )
         return tile, None, box_indices(halo, whole.in_shape)
-    rows = box_indices(box, target_shape)
+    rows = slice_indices(part, target_shape)
     if isinstance(whole, Dense):
         delays = None if projection.delays is None else projection.delays[rows]
         return Dense(whole.weights[rows]), delays, np.arange(whole.in_size)
-    lengths = np.diff(whole.indptr)[rows]
-    picked = np.repeat(whole.indptr[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) + np.arange(lengths.sum())
-    sources, local = np.unique(whole.indices[picked], return_inverse=True)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    picked = whole.entries(rows)
+    heard = np.zeros(whole.in_size, bool)
+    heard[whole.indices[picked]] = True
+    sources = np.flatnonzero(heard)
+    local = (np.cumsum(heard) - 1)[whole.indices[picked]]
+    indptr = np.concatenate([[0], np.cumsum(whole.indptr[rows + 1] - whole.indptr[rows])])
     delays = None if projection.delays is None else projection.delays[picked]
     return Sparse(indptr, local, whole.weights[picked], sources.size), delays, sources.astype(np.int64)
 
@@ -84,17 +93,20 @@ class _RouteTable:
         self.core.append(np.full(sources.size, core, np.int32))
         self.axon.append(np.arange(first_axon, first_axon + sources.size, dtype=np.int32))
 
-    def of(self, neurons: Array, size: int) -> Routes:
-        """Return the routes of the given neurons of a population of `size`, in their order."""
+    def by_source(self, size: int) -> Routes:
+        """Return the routes of a population of `size` neurons, in their order."""
         source = np.concatenate([*self.source, np.zeros(0, np.int64)]).astype(np.int64)
         core = np.concatenate([*self.core, np.zeros(0, np.int32)])
         axon = np.concatenate([*self.axon, np.zeros(0, np.int32)])
-        slot = np.full(size, -1, np.int64)
-        slot[neurons] = np.arange(neurons.size)
-        mine = slot[source] >= 0
-        order = np.lexsort((axon[mine], core[mine], slot[source[mine]]))
-        counts = np.bincount(slot[source[mine]], minlength=neurons.size)
-        return Routes(np.concatenate([[0], np.cumsum(counts)]), core[mine][order], axon[mine][order])
+        order = np.lexsort((axon, core, source))
+        return Routes(np.concatenate([[0], np.cumsum(np.bincount(source, minlength=size))]), core[order], axon[order])
+
+
+def _routes_of(routes: Routes, neurons: Array) -> Routes:
+    """Return the routes of some neurons of a population, in the order given."""
+    count = routes.indptr[neurons + 1] - routes.indptr[neurons]
+    picked = np.repeat(routes.indptr[neurons] - np.cumsum(count) + count, count) + np.arange(count.sum())
+    return Routes(np.concatenate([[0], np.cumsum(count)]), routes.core[picked], routes.axon[picked])
 
 
 def build_program(network: QuantizedNetwork, target: str, mapping: Mapping, seed: int = 0) -> Program:
@@ -115,14 +127,14 @@ def build_program(network: QuantizedNetwork, target: str, mapping: Mapping, seed
     groups, blocks = [], []
     for number, shard in enumerate(mapping.shards):
         population = network[shard.population]
-        here = box_indices(shard.box, population.shape)
+        here = slice_indices(shard.slice, population.shape)
         groups.append(NeuronGroup(
-            shard.cluster, index[population.name], shard.box, str(population.kernel),
+            shard.cluster, index[population.name], shard.slice, str(population.kernel),
             {name: values[here] for name, values in population.params.items()},
             {name: values[here] for name, values in population.initial.items()},
         ))
         for projection in network.afferents(population.name):
-            synapses, delays, sources = cut_synapses(projection, shard.box, population.shape)
+            synapses, delays, sources = cut_synapses(projection, shard.slice, population.shape)
             if not sources.size:
                 continue
             first = next_axon[shard.cluster]
@@ -132,9 +144,9 @@ def build_program(network: QuantizedNetwork, target: str, mapping: Mapping, seed
                 shard.cluster, number, first, synapses, delays, projection.delay, projection.format.exponent,
                 projection.format.message_bits, projection.format.bits, projection.format.sign,
             ))
+    listed = {p.name: tables[p.name].by_source(p.size) for p in network.populations}
     routes = tuple(
-        tables[shard.population].of(box_indices(shard.box, network[shard.population].shape), network[shard.population].size)
-        for shard in mapping.shards
+        _routes_of(listed[shard.population], slice_indices(shard.slice, network[shard.population].shape)) for shard in mapping.shards
     )
-    inputs = {index[name]: tables[name].of(np.arange(network[name].size), network[name].size) for name in network.inputs}
+    inputs = {index[name]: listed[name] for name in network.inputs}
     return Program(target, mapping.machine.variant, populations, mapping.cores, tuple(groups), tuple(blocks), routes, inputs, seed)

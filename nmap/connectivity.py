@@ -129,6 +129,11 @@ class Sparse:
         """The target of each synapse: (synapses,) int64."""
         return np.repeat(np.arange(self.out_size), np.diff(self.indptr))
 
+    def entries(self, targets: Array) -> Array:
+        """Return where the synapses of some targets, (k,) int64, are listed: (synapses of those,) int64, target by target."""
+        lengths = self.indptr[targets + 1] - self.indptr[targets]
+        return np.repeat(self.indptr[targets] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+
     def with_weights(self, weights: Array) -> Sparse:
         """Return the same structure with other weights of the same shape."""
         return replace(self, weights=weights)

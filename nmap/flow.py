@@ -11,10 +11,10 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.resources import files as package_files
-from math import prod
+from math import fsum, prod
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -27,10 +27,13 @@ from nmap.manifest import read_manifest
 from nmap.mapping import Mapping
 from nmap.network import Network
 from nmap.options import Options, split_target
+from nmap.partition.partitioner import Budget
+from nmap.partition.problem import PackingSolution
+from nmap.place.problem import PlacementProblem, PlacementSolution, placement_cost
 from nmap.program import Program, read_program, write_program
 from nmap.quantized import QuantizedNetwork
 from nmap.report.json import portable_command, portable_report
-from nmap.report.model import ChipVsFixed, ChipVsFloat, Estimate, Outcome, RunResult, Samples, Status, VendorCheck, Verification
+from nmap.report.model import ChipVsFixed, ChipVsFloat, Estimate, Outcome, RunResult, Samples, Status, Traffic, VendorCheck, Verification
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
@@ -44,6 +47,9 @@ __all__ = ["STAGES", "check", "deploy", "inspect", "run", "verify"]
 STAGES = ("read", "check", "quantize", "partition", "place", "route", "emit", "verify")
 
 Progress = Callable[[str, str], None]
+
+KeepBest = Callable[[Callable[[], None]], AbstractContextManager[Callable[[], bool]]]
+"""Around a search: told what to call at the user's first interrupt, it gives what says from then on that the best so far is wanted."""
 
 _RATE_SAMPLES = 16
 """Samples whose activity weighs the traffic: enough for a mean rate per neuron."""
@@ -83,6 +89,19 @@ class _Journal:
             yield
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def searching(self, name: str, text: str, options: Options, keep_best: KeepBest | None) -> Iterator[Budget]:
+        """Time and announce a stage that searches, and give its budget; with `keep_best` the user may stop it."""
+        progress = None if self.progress is None else lambda found: self.say(name, f"{text}  {found}")
+        with self.stage(name, text), ExitStack() as stack:
+            if keep_best is None:
+                yield Budget(options.effort, options.seed, progress)
+                return
+            stopped = stack.enter_context(keep_best(lambda: self.say(name, "taking the best so far; Ctrl-C again aborts")))
+            yield Budget(options.effort, options.seed, progress, stopped)
+            if stopped():
+                self.facts["interrupted"] = (*self.facts.get("interrupted", ()), name)
 
     def say(self, stage: str, text: str) -> None:
         if self.progress is not None:
@@ -190,7 +209,7 @@ def _find(journal: _Journal, text: str, options: Options, others: Sequence[str] 
 
     name, variant = split_target(text)
     target = find_target(name)
-    machine = build_machine(target.spec, variant, options.chips, options.dead)
+    machine = build_machine(target.spec, variant, options.chips, options.dead, options.dead_links)
     known = dict(target.spec.approximations)
     for other in {split_target(text)[0] for text in others} & set(target_names()):
         known.update(find_target(other).spec.approximations)
@@ -200,6 +219,7 @@ def _find(journal: _Journal, text: str, options: Options, others: Sequence[str] 
             "NM004", "error", f"nothing is approximated under {', '.join(f'`{name}`' for name in unknown)}",
             why=f"`{name}` knows {'; '.join(f'`{key}`: {text}' for key, text in sorted(known.items())) or 'no approximation'}.",
         ))
+    journal.findings.extend(machine.warnings)
     journal.facts.update(
         target=name, spec=target.spec, variant=machine.variant, machine=machine, partitioner=options.partitioner, seed=options.seed
     )
@@ -221,31 +241,49 @@ def _quantize(journal: _Journal, network: Network, target: Target, options: Opti
 
 def _map(
     journal: _Journal, quantized: QuantizedNetwork, target: Target, machine: Machine, options: Options, rates: dict[str, Array] | None,
-    stop_after: str | None,
+    stop_after: str | None, earlier: Program | None = None, keep_best: KeepBest | None = None,
 ) -> Mapping:
-    from nmap.partition import pack_network, place_network
+    from nmap.partition.cut import pack_network, place_clusters, placement_problem
+    from nmap.partition.incremental import pack_again, place_again, told
     from nmap.target.registry import find_partitioner
 
     if rates is not None:
         # Populations that only the chip has (a source of constant spikes) are taken to spike in every step.
         rates = {**{p.name: np.ones(p.size) for p in quantized.populations}, **rates}
     partitioner = find_partitioner(options.partitioner)
-    with journal.stage("partition", partitioner.name):
-        packed = pack_network(
-            quantized, target, machine, partitioner, options, progress=lambda text: journal.say("partition", text)
-        )
+    with journal.searching("partition", partitioner.name, options, keep_best) as budget:
+        if earlier is None:
+            packed, start = pack_network(quantized, target, machine, partitioner, options, budget, rates=rates), None
+        else:
+            packed, start = pack_again(quantized, target, machine, partitioner, options, earlier, budget, rates)
     journal.facts["packed"] = packed
     _stop(stop_after, "partition")
-    with journal.stage("place", f"{packed.packing.clusters} cores"):
-        mapping = place_network(
-            quantized, machine, partitioner, options, packed, rates, progress=lambda text: journal.say("place", text)
-        )
+    with journal.searching("place", _cores(packed.packing), options, keep_best) as budget:
+        problem = placement_problem(quantized, machine, packed, rates)
+        placement = partitioner.place(problem, budget) if start is None else place_again(problem, start, partitioner, budget)
+        mapping = place_clusters(machine, packed, problem, placement, rates is not None)
     # No event energies of the chip itself are published, and those of its predecessor are not its own.
-    journal.facts.update(mapping=mapping, estimate=Estimate(None, None))
+    journal.facts.update(mapping=mapping, estimate=Estimate(None, None), traffic=_traffic(problem, placement))
     if mapping.rates:
         journal.facts["spike_hops_per_step"] = mapping.placement.objective
+    if start is not None:
+        journal.facts["remap"] = told(start, mapping.cores, machine)
     _stop(stop_after, "place")
     return mapping
+
+
+def _traffic(problem: PlacementProblem, placement: PlacementSolution) -> Traffic:
+    pairs, trees = (
+        None if multicast and problem.nets is None else placement_cost(replace(problem, multicast=multicast, home=None), placement.slot)
+        for multicast in (False, True)
+    )
+    kind: Literal["unicast", "multicast"] = "multicast" if problem.multicast else "unicast"
+    return Traffic(kind, fsum(problem.weight.tolist()), pairs, trees, placement.max_link)
+
+
+def _cores(packing: PackingSolution) -> str:
+    proof = "optimal" if packing.clusters == packing.lower_bound else f">= {packing.lower_bound} proved"
+    return f"cores {packing.clusters} ({proof})"
 
 
 def _one_of(name: str, value: str | None, choices: Sequence[str]) -> None:
@@ -300,7 +338,8 @@ def check(
 def deploy(
     path: Path, *, target: str, options: Options, dt: float | None = None, reset: str | None = None, source: str | None = None,
     input: Path | None = None, output: Path | None = None, verify: bool = True,  # noqa: A002 - the command line's name
-    stop_after: str | None = None, locked: bool = False, progress: Progress | None = None, command: Sequence[str] = (),
+    stop_after: str | None = None, locked: bool = False, from_bundle: Path | None = None, keep_best: KeepBest | None = None,
+    progress: Progress | None = None, command: Sequence[str] = (),
 ) -> Outcome:
     """Take a network file to a chip: a bundle with the mapped program, the vendor's artefact and the proof that it computes the same.
 
@@ -314,6 +353,8 @@ def deploy(
         verify: False skips the emulation; the independent check of the mapping always runs.
         stop_after: a name of `STAGES`.
         locked: fail when inputs, chip data or versions differ from the bundle's `nmap.lock`.
+        from_bundle: an earlier bundle for the same target and variant, whose mapping is kept as far as possible.
+        keep_best: see `KeepBest`; None: an interrupt ends the deployment.
         progress: called with (stage, text).
         command: the words of the command line, for the record.
     """
@@ -328,7 +369,9 @@ def deploy(
         _stop(stop_after, "read")
         folder = output if output is not None else Path("build") / f"{path.stem}.{target.replace(':', '-')}"
         check_place(folder)
+        earlier = None if from_bundle is None else _earlier(journal, from_bundle, chip, machine)
         manifest = _manifest(network, chip, machine, chosen, conventions, samples, command)
+        manifest["from"] = None if earlier is None else {"program_sha256": earlier.sha256}
         if locked:
             check_lock(folder, manifest)
         _check_rules(journal, network, chip, chosen)
@@ -336,7 +379,15 @@ def deploy(
         _stop(stop_after, "check")
         quantized = _quantize(journal, network, chip, chosen)
         _stop(stop_after, "quantize")
-        mapping = _map(journal, quantized, chip, machine, chosen, rates, stop_after)
+        mapping = _map(
+            journal, quantized, chip, machine, chosen, rates, stop_after, None if earlier is None else earlier.program, keep_best
+        )
+        if journal.facts.get("interrupted"):
+            manifest["interrupted"] = True
+            journal.findings.note(
+                "NM502", "the search for a mapping was stopped, and the best until then was taken",
+                why="The same options do not give this bundle again: it depends on when the search was stopped.",
+            )
         with journal.stage("route"):
             from nmap.compile import build_program
 
@@ -374,6 +425,34 @@ def deploy(
         _stop(stop_after, "emit")
 
     return _guarded(journal, options.strict, body)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Earlier:
+    """The program of an earlier bundle."""
+
+    program: Program
+    sha256: str
+
+
+def _earlier(journal: _Journal, folder: Path, target: Target, machine: Machine) -> _Earlier:
+    """Read the program whose mapping is to be kept.
+
+    Raises:
+        NmapError: NM602, the bundle is damaged; NM004, it is for another target or variant, whose cores are not these.
+    """
+    with journal.stage("read", folder.name):
+        bundle = read_bundle(folder)
+        program = read_program(bundle.path("program.h5"))
+    was, now = f"{program.target}:{program.variant}", f"{target.name}:{machine.variant}"
+    if was != now:
+        raise NmapError(Diagnostic(
+            "NM004", "error", f"the bundle `{folder}` is for `{was}`, this deployment for `{now}`", "--from",
+            "Only a mapping onto the same cores can be kept.", (f"give a bundle for `{now}`", "deploy without --from"),
+        ))
+    sha256 = bundle.manifest["files"]["program.h5"]
+    journal.facts["remapped_from"] = sha256
+    return _Earlier(program, sha256)
 
 
 def _chip_sha256(target: Target) -> str:

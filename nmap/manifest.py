@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmap.diagnostics import Diagnostic, NmapError
-from nmap.options import Options
+from nmap.options import WHOLE_CHIP, Options
 
 __all__ = ["Manifest", "read_manifest"]
 
@@ -43,6 +43,8 @@ class _Options(_Strict):
     seed: _Count
     chips: Annotated[int, Field(gt=0)] | None
     dead: list[Annotated[list[_Count], Field(min_length=2, max_length=2)]]
+    dead_chips: list[_Count] = []
+    dead_links: list[Annotated[list[_Count], Field(min_length=4, max_length=4)]] = []
     slack: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     approximate: list[str]
     steps: Annotated[int, Field(gt=0)] | None
@@ -62,8 +64,9 @@ class Manifest(_Strict):
         o = self.options
         return Options(
             bits=o.bits, partitioner=o.partitioner, effort=o.effort, seed=o.seed, chips=self.target.chips,
-            dead=tuple((chip, core) for chip, core in o.dead), slack=o.slack, approximate=frozenset(o.approximate), steps=o.steps,
-            payload=(o.payload[0], o.payload[1]),
+            dead=(*((chip, core) for chip, core in o.dead), *((chip, WHOLE_CHIP) for chip in o.dead_chips)),
+            dead_links=tuple(((a, b), (c, d)) for a, b, c, d in o.dead_links), slack=o.slack,
+            approximate=frozenset(o.approximate), steps=o.steps, payload=(o.payload[0], o.payload[1]),
         )
 
 

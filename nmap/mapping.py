@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from nmap.connectivity import Array, frozen_array
 from nmap.partition.problem import PackingSolution
 from nmap.place.problem import PlacementSolution
-from nmap.program import Box, Core
+from nmap.program import Core, Slice
 from nmap.target.machine import Machine
 
 __all__ = ["Mapping", "Packed", "Shard"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """A box of one population that lies on one core.
+    """Neurons of one population that lie on one core.
 
     Args:
         population: name.
-        box: slice of the population's shape.
+        slice: a box of the population's shape, or an ascending list of its neurons.
         cluster: number of the core among the used ones.
         demand: what the shard takes there, by resource.
     """
 
     population: str
-    box: Box
+    slice: Slice
     cluster: int
     demand: dict[str, int]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.slice, tuple):
+            object.__setattr__(self, "slice", frozen_array(self.slice, np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +43,12 @@ class Packed:
     Args:
         shards: as in `Mapping`.
         packing: what the partitioner answered, with its bound.
+        slot: (clusters,) int64, places that the partitioner gave the cores along the way, to start from; None without any.
     """
 
     shards: tuple[Shard, ...]
     packing: PackingSolution
+    slot: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +57,7 @@ class Mapping:
 
     Args:
         machine: the machine mapped onto.
-        shards: in order of population, then of box.
+        shards: in order of population, then of their first neurons.
         cores: the core of each cluster.
         packing, placement: what the partitioner answered, with bounds.
         rates: True when traffic was measured on samples; False when every neuron was taken to spike once per step.

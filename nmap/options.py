@@ -8,7 +8,17 @@ from typing import Any, Literal
 
 from nmap.diagnostics import Findings
 
-__all__ = ["Options", "split_target"]
+__all__ = ["WHOLE_CHIP", "Options", "split_target"]
+
+WHOLE_CHIP = -1
+"""Stands for the core number of every core of a chip."""
+
+
+def _is_core(core: Any) -> bool:
+    return (
+        isinstance(core, tuple) and len(core) == 2
+        and all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in core)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +31,8 @@ class Options:
         effort: 0 fast, 1 default, 2 thorough; a multiple of the solvers' deterministic budgets.
         seed: for every random choice.
         chips: number of chips; None for the variant's own.
-        dead: (chip, core) pairs not to use.
+        dead: (chip, core) pairs not to use; core `WHOLE_CHIP` stands for a whole chip, routers included.
+        dead_links: pairs of (chip, core): the link between the two cores' routers is not used, in neither direction.
         slack: share of extra cores that may be spent on less traffic.
         approximate: features the user allows to be approximate (`reset`, `bias`, ...).
         steps: time steps to run; None for the input's length.
@@ -38,6 +49,7 @@ class Options:
     seed: int = 0
     chips: int | None = None
     dead: tuple[tuple[int, int], ...] = ()
+    dead_links: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
     slack: float = 0.05
     approximate: frozenset[str] = frozenset()
     steps: int | None = None
@@ -60,6 +72,10 @@ class Options:
             wrong.error("NM004", f"`effort` must be 0, 1 or 2, not {self.effort!r}")
         if not isinstance(self.slack, (int, float)) or not isfinite(self.slack) or self.slack < 0:
             wrong.error("NM004", f"`slack` must be a number of at least 0, not {self.slack!r}")
+        if not all(_is_core((core[0], 0) if isinstance(core, tuple) and core[1:] == (WHOLE_CHIP,) else core) for core in self.dead):
+            wrong.error("NM004", f"`dead` must hold pairs of a chip and a core, whole numbers of at least 0, not {self.dead!r}")
+        if not all(len(link) == 2 and _is_core(link[0]) and _is_core(link[1]) for link in self.dead_links):
+            wrong.error("NM004", f"`dead_links` must hold pairs of (chip, core) pairs, not {self.dead_links!r}")
         wrong.raise_errors()
 
     @property
@@ -70,12 +86,18 @@ class Options:
             return 0
         return max(abs(low), abs(high)).bit_length() + (low < 0)
 
+    def _larger_faults(self) -> dict[str, Any]:
+        """Return dead chips and links; no entry where there are none, so that such a manifest stays what it was."""
+        chips = sorted({chip for chip, core in self.dead if core == WHOLE_CHIP})
+        links = [[*first, *second] for first, second in self.dead_links]
+        return {**({"dead_chips": chips} if chips else {}), **({"dead_links": links} if links else {})}
+
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object, the same for the same choices."""
         return {
             "bits": self.bits, "partitioner": self.partitioner, "effort": self.effort, "seed": self.seed, "chips": self.chips,
-            "dead": [list(pair) for pair in self.dead], "slack": self.slack, "approximate": sorted(self.approximate),
-            "steps": self.steps, "payload": list(self.payload),
+            "dead": [list(pair) for pair in self.dead if pair[1] != WHOLE_CHIP], **self._larger_faults(), "slack": self.slack,
+            "approximate": sorted(self.approximate), "steps": self.steps, "payload": list(self.payload),
         }
 
 

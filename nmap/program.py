@@ -28,18 +28,24 @@ __all__ = [
     "Program",
     "ProgramPopulation",
     "Routes",
+    "Slice",
     "SynapseBlock",
     "box_indices",
     "box_size",
     "program_bytes",
     "read_program",
+    "slice_indices",
+    "slice_size",
     "write_program",
 ]
 
 SCHEMA = "nmap.program/1"
 
 Box: TypeAlias = tuple[tuple[int, int], ...]
-"""A slice of a population: (start, stop) per dimension of its shape."""
+"""A block of a population: (start, stop) per dimension of its shape."""
+
+Slice: TypeAlias = Box | Array
+"""Some neurons of a population: a box, or the list of their indices, (k,) int64 ascending and distinct."""
 
 
 def box_size(box: Box) -> int:
@@ -51,6 +57,16 @@ def box_indices(box: Box, shape: tuple[int, ...]) -> Array:
     """Return the population indices of a box's neurons, (box_size,) int64, C order inside the box."""
     grid = np.ix_(*(np.arange(start, stop) for start, stop in box))
     return np.ravel_multi_index(np.broadcast_arrays(*grid), shape).ravel().astype(np.int64)
+
+
+def slice_size(part: Slice) -> int:
+    """Number of neurons in a slice."""
+    return box_size(part) if isinstance(part, tuple) else int(part.size)
+
+
+def slice_indices(part: Slice, shape: tuple[int, ...]) -> Array:
+    """Return the population indices of a slice's neurons, (slice_size,) int64, in the order of the slots on a core."""
+    return box_indices(part, shape) if isinstance(part, tuple) else part
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +97,7 @@ class NeuronGroup:
     Args:
         core: index into `Program.cores`.
         population: index into `Program.populations`.
-        box: the slice of the population's shape, slots are C order inside it.
+        slice: which neurons of the population, slots are in C order of a box or in the order of an index list.
         kernel: name of the target's neuron kernel.
         params: (n,) int64 by name.
         initial: (n,) int64 by state variable.
@@ -89,15 +105,19 @@ class NeuronGroup:
 
     core: int
     population: int
-    box: Box
+    slice: Slice
     kernel: str
     params: dict[str, Array]
     initial: dict[str, Array]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.slice, tuple):
+            object.__setattr__(self, "slice", frozen_array(self.slice, np.int64))
+
     @property
     def size(self) -> int:
         """Number of neurons."""
-        return box_size(self.box)
+        return slice_size(self.slice)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,7 +267,10 @@ def _write(program: Program, file: h5py.File) -> None:
     _write_array(file, "cores", np.array([[c.chip, c.x, c.y, c.core] for c in program.cores], np.int32).reshape(-1, 4))
     for k, (group, routes) in enumerate(zip(program.groups, program.routes, strict=True)):
         node = file.create_group(f"groups/{k:06d}", track_order=False)
-        _write_json(node, "header", [group.core, group.population, group.box, group.kernel])
+        box = group.slice if isinstance(group.slice, tuple) else None
+        _write_json(node, "header", [group.core, group.population, box, group.kernel])
+        if not isinstance(group.slice, tuple):
+            _write_array(node, "neurons", group.slice)
         for kind, values in (("params", group.params), ("initial", group.initial)):
             for name, array in sorted(values.items()):
                 _write_array(node.require_group(kind), name, array)
@@ -312,9 +335,10 @@ def _read(file: h5py.File) -> Program:
     cores = _integers(file, "cores", 2)
     if cores.shape[1] != 4:
         raise ValueError(f"`/cores` has {cores.shape[1]} columns, not 4")
+    populations = _read_populations(file)
     groups, routes = [], []
     for node in _numbered(file, "groups"):
-        groups.append(_read_group(node))
+        groups.append(_read_group(node, populations))
         routes.append(_read_routes(_folder(node, "routes")))
     inputs = {}
     for name in _folder(file, "inputs") if "inputs" in file else ():
@@ -323,7 +347,7 @@ def _read(file: h5py.File) -> Program:
         inputs[int(name)] = _read_routes(_folder(file, f"inputs/{name}"))
     blocks = tuple(_read_block(node) for node in _numbered(file, "blocks")) if "blocks" in file else ()
     return Program(
-        target, variant, _read_populations(file), tuple(Core(*(int(v) for v in row)) for row in cores), tuple(groups), blocks,
+        target, variant, populations, tuple(Core(*(int(v) for v in row)) for row in cores), tuple(groups), blocks,
         tuple(routes), dict(sorted(inputs.items())), seed,
     )
 
@@ -340,8 +364,11 @@ def _read_populations(file: h5py.File) -> tuple[ProgramPopulation, ...]:
     return tuple(populations)
 
 
-def _read_group(node: h5py.Group) -> NeuronGroup:
-    core, population, box, kernel = _json(node, "header", (int, int, list, str))
+def _read_group(node: h5py.Group, populations: tuple[ProgramPopulation, ...]) -> NeuronGroup:
+    core, population, box, kernel = _json(node, "header", (int, int, (list, type(None)), str))
+    if not 0 <= population < len(populations):
+        raise ValueError(f"`{node.name}` belongs to population {population} of {len(populations)}")
+    part = _listed(node, prod(populations[population].shape)) if box is None else _box(node, box)
     names = _json(node, "arrays")
     arrays = []
     for kind in ("params", "initial"):
@@ -349,7 +376,7 @@ def _read_group(node: h5py.Group) -> NeuronGroup:
         if not isinstance(listed, list):
             raise ValueError(f"`{node.name}` does not list its {kind}")
         arrays.append({str(key): frozen_array(_integers(node, f"{kind}/{key}", 1), np.int64) for key in listed})
-    return NeuronGroup(core, population, _box(node, box), kernel, *arrays)
+    return NeuronGroup(core, population, part, kernel, *arrays)
 
 
 def _read_block(node: h5py.Group) -> SynapseBlock:
@@ -412,14 +439,14 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _typed(where: str, values: Any, types: tuple[type, ...]) -> None:
+def _typed(where: str, values: Any, types: tuple[type | tuple[type, ...], ...]) -> None:
     if not isinstance(values, list) or len(values) != len(types) or not all(
         _whole(value) if kind is int else isinstance(value, kind) for value, kind in zip(values, types, strict=True)
     ):
         raise ValueError(f"{where} does not hold what this nmap writes there")
 
 
-def _json(node: h5py.Group, name: str, types: tuple[type, ...] | None = None) -> Any:
+def _json(node: h5py.Group, name: str, types: tuple[type | tuple[type, ...], ...] | None = None) -> Any:
     where = f"attribute `{name}`" + (f" of `{node.name}`" if node.name != "/" else "")
     if name not in node.attrs:
         raise ValueError(f"{where} is missing")
@@ -474,6 +501,17 @@ def _box(node: h5py.Group, value: Any) -> Box:
     return tuple((start, stop) for start, stop in value)
 
 
+def _listed(node: h5py.Group, size: int) -> Array:
+    """Return an index list of a population of `size` neurons; a longer one is not read."""
+    found = node.get("neurons")
+    if isinstance(found, h5py.Dataset) and found.shape and found.shape[0] > size:
+        raise ValueError(f"`{node.name}` lists {found.shape[0]} neurons of a population of {size}")
+    values = _integers(node, "neurons", 1, (0, size - 1)).astype(np.int64)
+    if not values.size or (np.diff(values) <= 0).any():
+        raise ValueError(f"dataset `{node.name}/neurons` is not an ascending list of neurons")
+    return values
+
+
 def _inside(box: Box, shape: tuple[int, ...]) -> bool:
     return len(box) == len(shape) and all(0 <= start < stop <= size for (start, stop), size in zip(box, shape, strict=True))
 
@@ -517,12 +555,10 @@ def _contradictions(program: Program) -> Iterator[str]:
 def _group_contradictions(program: Program, group: NeuronGroup) -> Iterator[str]:
     if not 0 <= group.core < len(program.cores):
         yield f"lies on core {group.core} of {len(program.cores)}"
-    if not 0 <= group.population < len(program.populations):
-        yield f"belongs to population {group.population} of {len(program.populations)}"
     population = program.populations[group.population]
     if population.is_input:
         yield f"belongs to the input port `{population.name}`"
-    if not _inside(group.box, population.shape):
+    if isinstance(group.slice, tuple) and not _inside(group.slice, population.shape):
         yield f"has a box outside population `{population.name}`"
     for name, values in (*group.params.items(), *group.initial.items()):
         if values.size != group.size:

@@ -16,8 +16,8 @@ def check(
     reset: opt.ResetOption = None, source: opt.FrameworkOption = None, bits: opt.BitsOption = None,
     approximate: opt.ApproximateOption = None, partitioner: opt.PartitionerOption = "cpsat", effort: opt.EffortOption = 1,
     seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
-    steps: opt.StepsOption = None, strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text,  # noqa: A002
-    quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,
+    dead_links: opt.DeadLinksOption = None, steps: opt.StepsOption = None, strict: opt.StrictOption = False,
+    format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,  # noqa: A002
 ) -> None:
     """Report whether the network fits; several targets (or `all`) give a comparison table. Writes nothing."""
 
@@ -26,8 +26,8 @@ def check(
         from nmap.target.registry import target_names
 
         chosen = opt.build_options(
-            bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead_cores=dead_cores, slack=slack,
-            approximate=approximate, steps=steps, strict=strict,
+            bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead_cores=dead_cores,
+            dead_links=dead_links, slack=slack, approximate=approximate, steps=steps, strict=strict,
         )
         names = opt.split_targets(target, target_names())
         outcomes = flow.check(

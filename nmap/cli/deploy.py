@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from nmap.cli import options as opt
+from nmap.cli.interrupt import FirstInterrupt
 from nmap.cli.replies import outcome_reply
 from nmap.cli.serve import Progress, Reply, Screen, serve
 from nmap.diagnostics import Diagnostic, NmapError
@@ -17,6 +18,7 @@ def deploy(
     dt: opt.DtOption = None, reset: opt.ResetOption = None, source: opt.FrameworkOption = None, bits: opt.BitsOption = None,
     approximate: opt.ApproximateOption = None, partitioner: opt.PartitionerOption = "cpsat", effort: opt.EffortOption = 1,
     seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
+    dead_links: opt.DeadLinksOption = None, from_: opt.FromOption = None, keep_best: opt.KeepBestOption = False,
     steps: opt.StepsOption = None, stop_after: opt.StopOption = None, verify: opt.VerifyOption = True, locked: opt.LockedOption = False,
     strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False,  # noqa: A002
     verbose: opt.VerboseOption = False,
@@ -32,12 +34,13 @@ def deploy(
                 help=(f"compare several: nmap check {net} --target {target}",),
             ))
         chosen = opt.build_options(
-            bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead_cores=dead_cores, slack=slack,
-            approximate=approximate, steps=steps, strict=strict,
+            bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead_cores=dead_cores,
+            dead_links=dead_links, slack=slack, approximate=approximate, steps=steps, strict=strict,
         )
         outcome = flow.deploy(
             net, target=target, options=chosen, dt=dt, reset=reset.value if reset else None, source=source, input=input, output=output,
-            verify=verify, stop_after=stop_after.value if stop_after else None, locked=locked, progress=progress, command=screen.command,
+            verify=verify, stop_after=stop_after.value if stop_after else None, locked=locked, from_bundle=from_,
+            keep_best=FirstInterrupt() if keep_best else None, progress=progress, command=screen.command,
         )
         return outcome_reply(outcome, writes=True)
 

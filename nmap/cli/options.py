@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from nmap.options import Options
 
 __all__ = [
-    "Against", "Format", "Level", "Reset", "Stage", "build_options", "parse_dead_cores", "parse_names", "parse_seconds", "split_targets",
+    "Against", "Format", "Level", "Reset", "Stage", "build_options", "parse_dead_cores", "parse_dead_links", "parse_names", "parse_seconds",
+    "split_targets",
 ]
 
 
@@ -68,7 +69,8 @@ class Stage(Enum):
 
 _SECONDS = re.compile(r"([0-9.eE+-]+?)\s*(s|ms|us|µs)?")
 _UNITS = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-_DEAD = re.compile(r"(?:c|([0-9]+):)([0-9]+)")
+_DEAD = re.compile(r"(?:c|([0-9]+):)([0-9]+)|([0-9]+):\*")
+_LINK = re.compile(r"c([0-9]+)-c([0-9]+)|([0-9]+):([0-9]+)-(?:([0-9]+):)?([0-9]+)")
 
 
 def parse_seconds(text: str) -> float:
@@ -92,57 +94,100 @@ def parse_names(text: str | None) -> frozenset[str]:
     return frozenset(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def parse_dead_cores(text: str | None) -> tuple[tuple[int, int], ...]:
-    """Return (chip, core) pairs of `c3,c17` (cores of chip 0), `0:3,1:17`, or of a file with one per line and `#` comments.
+def _entries(text: str | None, what: str) -> list[tuple[str, str | None]]:
+    """Return the entries of a list with commas, or of a file with one per line and `#` comments; each with its place in the file.
 
     Raises:
-        NmapError: NM004 with every entry that is neither, or a file that cannot be read.
+        NmapError: NM004, the file cannot be read.
     """
     if not text:
-        return ()
+        return []
     path = Path(text)
-    entries: list[tuple[str, str | None]] = []
     try:
         is_file = path.is_file()
     except OSError:
         is_file = False  # a list too long for a file's name
-    if is_file:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise NmapError(Diagnostic("NM004", "error", f"the list of dead cores `{text}` cannot be read", text, str(error))) from error
-        entries = [(line.partition("#")[0].strip(), f"{text}:{number}") for number, line in enumerate(lines, 1)]
-    else:
-        entries = [(entry.strip(), None) for entry in text.split(",")]
+    if not is_file:
+        return [(entry.strip(), None) for entry in text.split(",") if entry.strip()]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise NmapError(Diagnostic("NM004", "error", f"the list of {what} `{text}` cannot be read", text, str(error))) from error
+    entries = [(line.partition("#")[0].strip(), f"{text}:{number}") for number, line in enumerate(lines, 1)]
+    return [(entry, where) for entry, where in entries if entry]
+
+
+def parse_dead_cores(text: str | None) -> tuple[tuple[int, int], ...]:
+    """Return (chip, core) pairs of `c3,c17` (cores of chip 0), `0:3,1:17`, or of a file with one per line and `#` comments.
+
+    `2:*` is the whole chip 2, and becomes (2, `nmap.options.WHOLE_CHIP`).
+
+    Raises:
+        NmapError: NM004 with every entry that is none of them, or a file that cannot be read.
+    """
+    from nmap.options import WHOLE_CHIP
+
     findings, cores = Findings(), set()
-    for entry, where in entries:
+    for entry, where in _entries(text, "dead cores"):
         match = _DEAD.fullmatch(entry)
-        if match:
+        if match and match[3]:
+            cores.add((int(match[3]), WHOLE_CHIP))
+        elif match:
             cores.add((int(match[1] or 0), int(match[2])))
-        elif entry:
+        else:
             findings.error(
                 "NM004", f"`{entry}` names no core, and no file of that name exists" if where is None else f"`{entry}` names no core",
-                where=where or "--dead-cores", help=("name cores as `c3,c17` or as chip and core `0:3,1:17`",),
+                where=where or "--dead-cores", help=("name cores as `c3,c17` or as chip and core `0:3,1:17`, a whole chip as `2:*`",),
             )
     findings.raise_errors()
     return tuple(sorted(cores))
 
 
+def parse_dead_links(text: str | None) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
+    """Return pairs of (chip, core) of `c3-c4` (chip 0), `0:3-4` (one chip), `0:3-1:0` (two chips), or of a file with one per line.
+
+    The two cores are any of the two neighbouring routers that the link joins.
+
+    Raises:
+        NmapError: NM004 with every entry that is none of them, or a file that cannot be read.
+    """
+    findings, links = Findings(), set()
+    for entry, where in _entries(text, "dead links"):
+        match = _LINK.fullmatch(entry)
+        if match:
+            chip = int(match[3] or 0)
+            first, second = (chip, int(match[1] or match[4])), (int(match[5] or chip), int(match[2] or match[6]))
+            links.add((min(first, second), max(first, second)))
+        else:
+            findings.error(
+                "NM004", f"`{entry}` names no link, and no file of that name exists" if where is None else f"`{entry}` names no link",
+                where=where or "--dead-links", help=("name a link by a core at each end: `c3-c4`, `0:3-4`, or `0:3-1:0` between chips",),
+            )
+    findings.raise_errors()
+    return tuple(sorted(links))
+
+
 def build_options(
     *, bits: int | None = None, partitioner: str = "cpsat", effort: int = 1, seed: int = 0, chips: int | None = None,
-    dead_cores: str | None = None, slack: float = 0.05, approximate: str | None = None, steps: int | None = None, strict: bool = False,
+    dead_cores: str | None = None, dead_links: str | None = None, slack: float = 0.05, approximate: str | None = None,
+    steps: int | None = None, strict: bool = False,
 ) -> Options:
     """Return the options of a run.
 
     Raises:
-        NmapError: NM004, see `parse_dead_cores`, or a slack that is not a share.
+        NmapError: NM004, see `parse_dead_cores` and `parse_dead_links`, or a slack that is not a share.
     """
     from nmap.options import Options
 
     findings = Findings()
     dead: tuple[tuple[int, int], ...] = ()
+    links: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
     try:
         dead = parse_dead_cores(dead_cores)
+    except NmapError as error:
+        findings.extend(error.diagnostics)
+    try:
+        links = parse_dead_links(dead_links)
     except NmapError as error:
         findings.extend(error.diagnostics)
     if not (isfinite(slack) and slack >= 0):
@@ -150,7 +195,7 @@ def build_options(
     findings.raise_errors()
     return Options(
         bits=bits, partitioner=partitioner, effort=2 if effort == 2 else 1 if effort == 1 else 0, seed=seed, chips=chips, dead=dead,
-        slack=slack, approximate=parse_names(approximate), steps=steps, strict=strict,
+        dead_links=links, slack=slack, approximate=parse_names(approximate), steps=steps, strict=strict,
     )
 
 
@@ -202,12 +247,16 @@ FrameworkOption = Annotated[
 ]
 BitsOption = Annotated[int | None, typer.Option("--bits", metavar="N", min=1, max=32, help="Weight bits.", show_default=False)]
 PartitionerOption = Annotated[str, typer.Option("--partitioner", metavar="NAME", help="Algorithm for partition and placement.")]
-EffortOption = Annotated[int, typer.Option("--effort", min=0, max=2, help="0 fast, 2 thorough; never a time limit.")]
+EffortOption = Annotated[int, typer.Option("--effort", min=0, max=2, help="0 fast, 2 thorough: how much is searched, not how long.")]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of every random choice.")]
 ChipsOption = Annotated[int | None, typer.Option("--chips", metavar="N", min=1, help="Number of chips.", show_default=False)]
 DeadOption = Annotated[
-    str | None, typer.Option("--dead-cores", metavar="LIST|FILE", help="Cores not to use: c3,c17 or 0:3,1:17, or a file, one per line.",
-                             show_default=False)
+    str | None, typer.Option("--dead-cores", metavar="LIST|FILE", show_default=False,
+                             help="Cores not to use: c3,c17 or 0:3,1:17, a whole chip: 2:*; or a file, one per line.")
+]
+DeadLinksOption = Annotated[
+    str | None, typer.Option("--dead-links", metavar="LIST|FILE", show_default=False,
+                             help="Links not to use, by a core at each end: c3-c4, 0:3-4 or 0:3-1:0; or a file, one per line.")
 ]
 SlackOption = Annotated[float, typer.Option("--slack", metavar="SHARE", min=0.0, help="Cores above the fewest that may buy less traffic.")]
 ApproximateOption = Annotated[
@@ -219,6 +268,13 @@ StopOption = Annotated[
     typer.Option("--stop-after", metavar="STAGE", help=f"One of {', '.join(stage.value for stage in Stage)}.", show_default=False),
 ]
 VerifyOption = Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the chip emulator with the references.")]
+FromOption = Annotated[
+    Path | None, typer.Option("--from", metavar="BUNDLE", help="Keep this earlier bundle's mapping as far as possible; says what moved.",
+                              show_default=False)
+]
+KeepBestOption = Annotated[
+    bool, typer.Option("--keep-best", help="The first Ctrl-C takes the best mapping so far; such a bundle is not reproducible.")
+]
 LockedOption = Annotated[bool, typer.Option("--locked", help="Fail when inputs, chip data or versions differ from nmap.lock.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]

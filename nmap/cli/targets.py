@@ -13,7 +13,7 @@ from nmap.cli.serve import Progress, Reply, Screen, serve
 from nmap.diagnostics import Diagnostic, Exit, NmapError
 
 if TYPE_CHECKING:
-    from nmap.target.spec import ChipSpec
+    from nmap.target.spec import ChipSpec, Variant
 
 __all__ = ["SCHEMA", "targets"]
 
@@ -89,11 +89,16 @@ def describe(spec: ChipSpec) -> str:
         chips = f"{variant.chips}" if variant.chips == variant.max_chips else f"{variant.chips} (up to {variant.max_chips})"
         lines += _entry(
             f"{spec.name}:{name}{default}", f"{variant.title}; chips {chips}, {count(variant.cores)} cores each, "
-            f"{variant.mesh[0]}×{variant.mesh[1]} routers", "", variant.source,
+            f"{variant.mesh[0]}×{variant.mesh[1]} routers{_arrangement(variant)}", "", variant.source,
         )
     lines += ["", "budgets of one core"]
     for name, budget in spec.resources.items():
         lines += _entry(name, f"{budget.title}: at most {count(budget.max)} {budget.unit}", budget.note, budget.source)
+    if spec.classes:
+        lines += ["", "classes of cores with smaller budgets"]
+    for name, kind in spec.classes.items():
+        less = ", ".join(f"{spec.resources[key].title} {count(budget)}" for key, budget in kind.budget.items())
+        lines += _entry(name, f"{kind.title}: {less}", "", kind.source)
     lines += ["", "ranges of parameters"]
     for name, limit in spec.limits.items():
         checked = "" if limit.enforced else " (stated, not enforced)"
@@ -110,6 +115,27 @@ def describe(spec: ChipSpec) -> str:
     for name, constant in spec.constants.items():
         lines += _entry(name, f"{constant.value:g} {constant.unit}, {constant.measured_on}", "", constant.source)
     return "\n".join(lines) + "\n"
+
+
+def _arrangement(variant: Variant) -> str:
+    """Return what is special about how a variant's chips, links and cores are arranged."""
+    parts = [variant.topology.replace("-", " ")] if variant.topology != "mesh" else []
+    if variant.routing == "multicast":
+        parts.append("multicast routes")
+    if variant.max_chips > 1:
+        grid = variant.chip_grid
+        parts.append(f"chips in {grid[0]}×{grid[1]}" if grid else "chips in a row")
+        if variant.absent:
+            parts.append(f"{len(variant.absent)} places of it empty")
+        parts.append(f"a link between chips counts {1 + variant.chip_link_hops} hops")
+    parts += [
+        f"{level.name}s in {level.grid[0]}×{level.grid[1]}, a link between {level.name}s counts {level.link_hops} more"
+        for level in variant.levels
+    ]
+    parts += [f"{len(cores)} cores `{name}`" for name, cores in variant.classes.items()]
+    if any(variant.port):
+        parts.append(f"port at ({variant.port[0]}, {variant.port[1]})")
+    return "".join(f", {part}" for part in parts)
 
 
 def _entry(name: str, text: str, note: str, source: str) -> list[str]:

@@ -15,7 +15,7 @@ from nmap.connectivity import Array
 from nmap.emulate.accumulate import add_conv, add_dense, add_sparse
 from nmap.emulate.kernel import Kernel
 from nmap.emulate.lower import Layout, Part, lower
-from nmap.program import NeuronGroup, Program, box_indices
+from nmap.program import NeuronGroup, Program, slice_indices
 from nmap.trace import Probe, SpikeTrace
 
 __all__ = ["emulate"]
@@ -192,7 +192,7 @@ class _Run:
         stop = start + self.samples
         for index, group in enumerate(self.program.groups):
             population = self.program.populations[group.population]
-            where = box_indices(group.box, population.shape)
+            where = slice_indices(group.slice, population.shape)
             spikes = self.spikes[index].reshape(self.steps, self.samples, group.size)
             trace.counts[population.name] += int(np.count_nonzero(spikes))
             if population.name in trace.spikes:

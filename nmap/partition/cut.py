@@ -1,35 +1,43 @@
 """From a quantized network to a mapping: cut populations into items, let a partitioner pack and place, and check what it answers.
 
 A population is cut along one axis into runs of equal *units*: neurons of a one-dimensional population, output rows (all channels, full
-width) of a (channels, height, width) one. Where one unit does not fit an empty core, the other axes are cut first, into the fewest nearly
-equal *lanes* whose units fit; a lane is one divisible item of the packing problem.
+width) of a (channels, height, width) one. The other axes are cut first, into nearly equal *lanes*: the fewest whose units fit an empty
+core, or those of a tile shape that shares more inputs. A lane is one divisible item of the packing problem.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby, pairwise, product
-from math import prod
+from itertools import groupby, product
+from math import fsum, prod
 
 import numpy as np
 
-from nmap.connectivity import Array, Conv2d, Dense
+from nmap.connectivity import Array, Conv2d, Dense, frozen_array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.mapping import Mapping, Packed, Shard
 from nmap.options import Options
+from nmap.partition.fill import fill, finish, spend_slack
+from nmap.partition.irregular import Bunch, Bunches, bunch_shards, cut_irregular, irregular_populations
 from nmap.partition.misfit import explain_neuron, more_cores, too_many_cores
 from nmap.partition.partitioner import Budget, Partitioner
-from nmap.partition.problem import Item, PackingProblem, PackingSolution, check_packing
-from nmap.partition.routes import core_traffic, sources_of
-from nmap.place.board import Board
-from nmap.place.problem import PlacementProblem, check_placement
-from nmap.program import Box
+from nmap.partition.problem import CoreClass, Item, PackingProblem, PackingSolution, area_bound, check_packing
+from nmap.partition.regular import CORE_UNIT, Prices, even_parts, row_axis, tile_options
+from nmap.partition.routes import core_nets, core_traffic, pairs_of_nets, sources_of
+from nmap.partition.tiles import Layer, TilingProblem, check_tiling, sweep
+from nmap.place.problem import PlacementProblem, PlacementSolution, check_placement
+from nmap.program import Box, Slice
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
 from nmap.target.backend import Target
 from nmap.target.machine import Machine
 
-__all__ = ["Lane", "cut_population", "map_network", "pack_network", "place_network"]
+__all__ = ["Lane", "cut_population", "map_network", "pack_network", "place_clusters", "place_network", "placement_problem"]
+
+
+_TILE_SLACK = 0.05
+"""Share of cores by which the price of tile shapes may be wrong."""
+_MANY_LANES = 200
+"""Lanes beyond which fewer ways of cutting are packed, since each takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,30 +63,9 @@ class Lane:
         return (*self.box[: self.axis], (start, stop), *self.box[self.axis + 1 :])
 
 
-def _largest(limit: int, fits: Callable[[int], bool]) -> int:
-    """Return the largest n <= limit with fits(n), which must not turn true again once false; 0 when not even 1 fits."""
-    low, high = 0, 1
-    while high < limit and fits(high):
-        low, high = high, 2 * high
-    high = min(high, limit)
-    if fits(high):
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
-def _even(size: int, largest: int) -> list[tuple[int, int]]:
-    """Return the (start, stop) of the fewest nearly equal parts of at most `largest`."""
-    count = -(-size // largest)
-    low, more = divmod(size, count)
-    edges = [0, *accumulate(low + (k < more) for k in range(count))]
-    return list(pairwise(edges))
-
-
 def cut_population(
     network: QuantizedNetwork, target: Target, population: QuantizedPopulation, capacity: dict[str, int],
+    counts: tuple[int, ...] | None = None, prices: Prices | None = None,
 ) -> tuple[Lane, ...]:
     """Return the lanes of a population; none when not even one neuron fits an empty core.
 
@@ -86,47 +73,39 @@ def cut_population(
         network, target: as in `map_network`.
         population: not an input port.
         capacity: of one core by resource.
+        counts: number of nearly equal parts by dimension, as in `TileOption`; None means the fewest whose units fit.
+        prices: of the population's boxes, where some are known already.
     """
     shape = population.shape
-    axis = 1 if len(shape) == 3 else 0
-    cache: dict[tuple[int, ...], Array] = {}
-    limit = np.array(list(capacity.values()), np.int64)
-
-    def demand(extent: tuple[int, ...]) -> Array:
-        if extent not in cache:
-            amount = target.demand_at_most(network, population.name, extent)
-            cache[extent] = np.array([amount[name] for name in capacity], np.int64)
-        return cache[extent]
-
-    def fits(extent: tuple[int, ...]) -> bool:
-        return bool((demand(extent) <= limit).all())
-
-    def along(extent: tuple[int, ...], dimension: int, size: int) -> tuple[int, ...]:
-        return (*extent[:dimension], size, *extent[dimension + 1 :])
-
-    extent = along(shape, axis, 1)
-    parts: list[list[tuple[int, int]]] = [[(0, size)] for size in shape]
-    # Width before channels: channels of one pixel share their inputs.
-    for dimension in (*reversed(range(axis + 1, len(shape))), *reversed(range(axis))):
-        if fits(extent):
-            break
-        largest = max(1, _largest(shape[dimension], lambda n, at=dimension, base=extent: fits(along(base, at, n))))  # type: ignore[misc]
-        parts[dimension] = _even(shape[dimension], largest)
-        extent = along(extent, dimension, max(stop - start for start, stop in parts[dimension]))
-    if not fits(extent):
-        return ()
+    axis = row_axis(shape)
+    price = prices or Prices(network, target, population, capacity)
+    if counts is None:
+        parts = [1] * len(shape)
+        extent = (*shape[:axis], 1, *shape[axis + 1 :])
+        # Width before channels: channels of one pixel share their inputs.
+        for dimension in (*reversed(range(axis + 1, len(shape))), *reversed(range(axis))):
+            if price.fits(extent):
+                break
+            parts[dimension] = -(-shape[dimension] // max(1, price.largest(extent, dimension, shape[dimension])))
+            extent = (*extent[:dimension], -(-shape[dimension] // parts[dimension]), *extent[dimension + 1 :])
+        if not price.fits(extent):
+            return ()
+        counts = tuple(parts)
     # Neurons that all listen to the same sources are interchangeable; runs of rows, or of neurons with inputs of their own, are a choice.
     exact = len(shape) == 1 and all(isinstance(p.connectivity, Dense) for p in network.afferents(population.name))
     floor = target.demand_floor(network, population.name)
     whole = np.array([floor[name] for name in capacity], np.float64)
+    tables: dict[tuple[int, ...], Array] = {}
     lanes = []
-    for number, box in enumerate(product(*parts)):
+    for number, box in enumerate(product(*(even_parts(size, count) for size, count in zip(shape, counts, strict=True)))):
         sizes = tuple(stop - start for start, stop in box)
-        most = _largest(shape[axis], lambda n, base=sizes: fits(along(base, axis, n)))  # type: ignore[misc]
-        table = np.stack([np.zeros_like(limit), *(demand(along(sizes, axis, n)) for n in range(1, most + 1))], axis=1)
-        name = population.name if prod(map(len, parts)) == 1 else f"{population.name} lane {number + 1}"
-        item = Item(name, shape[axis], table, whole * (prod(sizes) / population.size), _seam(network, population, box, axis))
-        lanes.append(Lane(population.name, tuple(box), axis, item, exact))
+        if sizes not in tables:
+            most = price.largest(sizes, axis, shape[axis])
+            column = (price.demand((*sizes[:axis], n, *sizes[axis + 1 :])) for n in range(1, most + 1))
+            tables[sizes] = frozen_array(np.stack([np.zeros_like(price.limit), *column], axis=1), np.int64)
+        name = population.name if prod(counts) == 1 else f"{population.name} lane {number + 1}"
+        item = Item(name, shape[axis], tables[sizes], whole * (prod(sizes) / population.size), _seam(network, population, box, axis))
+        lanes.append(Lane(population.name, box, axis, item, exact))
     return tuple(lanes)
 
 
@@ -154,21 +133,38 @@ def _common(first: Box | Array, second: Box | Array) -> int:
     return int(np.intersect1d(np.asarray(first), np.asarray(second), assume_unique=True).size)
 
 
-def _shards(
-    network: QuantizedNetwork, target: Target, lanes: list[Lane], solution: PackingSolution, capacity: dict[str, int],
-) -> tuple[Shard, ...]:
-    shards = []
-    used = [dict.fromkeys(capacity, 0) for _ in range(solution.clusters)]
+def _boxes(lanes: tuple[Lane, ...], solution: PackingSolution) -> list[tuple[Lane, Box, int]]:
+    """Return the box and the cluster of every piece, by lane."""
+    boxes = []
     done = [0] * len(lanes)
     # Neighbouring pieces on one core are one shard.
     for (index, cluster), run in groupby(solution.pieces, key=lambda piece: (piece.item, piece.cluster)):
-        lane, start = lanes[index], done[index]
+        if index >= len(lanes):
+            continue  # a bunch
+        start = done[index]
         done[index] += sum(piece.units for piece in run)
-        box = lane.piece(start, done[index])
+        boxes.append((lanes[index], lanes[index].piece(start, done[index]), cluster))
+    return boxes
+
+
+def _gathered(task: _Task, lanes: tuple[Lane, ...], solution: PackingSolution) -> tuple[Shard, ...]:
+    """Return the shards of the bunches, which are the items after those of the lanes."""
+    clusters = [piece.cluster for piece in solution.pieces if piece.item >= len(lanes)]
+    return bunch_shards(task.network, task.target, task.bunches.bunches, np.array(clusters, np.int64), task.capacity)
+
+
+def _shards(
+    network: QuantizedNetwork, target: Target, lanes: tuple[Lane, ...], solution: PackingSolution, capacity: dict[str, int],
+    gathered: tuple[Shard, ...],
+) -> tuple[Shard, ...]:
+    shards = list(gathered)
+    used = [dict.fromkeys(capacity, 0) for _ in range(solution.clusters)]
+    for lane, box, cluster in _boxes(lanes, solution):
         amount = target.demand(network, lane.population, box)
         shards.append(Shard(lane.population, box, cluster, {name: int(amount[name]) for name in capacity}))
+    for shard in shards:
         for name in capacity:
-            used[cluster][name] += int(amount[name])
+            used[shard.cluster][name] += shard.demand[name]
     for cluster, amounts in enumerate(used):
         over = {name: amount for name, amount in amounts.items() if amount > capacity[name]}
         if over:
@@ -176,12 +172,17 @@ def _shards(
                 f"core {cluster} takes {over} of {capacity}: demand_at_most of target `{target.name}` is not an upper bound of its demand"
             )
     order = {p.name: k for k, p in enumerate(network.populations)}
-    return tuple(sorted(shards, key=lambda shard: (order[shard.population], shard.box)))
+    return tuple(sorted(shards, key=lambda shard: (order[shard.population], _first(shard.slice))))
+
+
+def _first(part: Slice) -> tuple[int, ...]:
+    return tuple(start for start, _ in part) if isinstance(part, tuple) else (int(part[0]),)
 
 
 def pack_network(
     network: QuantizedNetwork, target: Target, machine: Machine, partitioner: Partitioner, options: Options,
-    progress: Callable[[str], None] | None = None,
+    budget: Budget | None = None, only: frozenset[str] | None = None, taken: Array | None = None,
+    rates: dict[str, Array] | None = None,
 ) -> Packed:
     """Cut a network into shards and pack them onto as few cores as possible.
 
@@ -191,40 +192,173 @@ def pack_network(
         machine: usable cores.
         partitioner: solves the problem.
         options: effort, seed and slack are used.
-        progress: called with short texts, for display only.
+        budget: with the same effort and seed, where progress is shown or the search can be stopped; None makes one of the options.
+        only: populations to pack; None means all.
+        taken: see `PackingProblem.taken`; these cores are the first clusters of the answer, whatever lies on them beforehand.
+        rates: as in `place_network`; they weigh the inputs that tiles share.
 
     Raises:
         NmapError: NM401 for every population of which not even one neuron fits a core, or NM402 when more cores are needed than there
             are (exit status 1, both proved); NM501 when the solver stopped without an answer (exit status 5).
     """
-    capacity = machine.capacity
+    # Cores that are in use already may be of any class, so what is added to them must fit the smallest.
+    capacity = machine.largest if taken is None else machine.capacity
     findings = Findings()
-    lanes: list[Lane] = []
-    for population in network.populations:
-        if population.kernel is None:
-            continue
-        cut = cut_population(network, target, population, capacity)
-        if not cut:
+    prices: dict[str, Prices] = {}
+    cuts: dict[str, tuple[Lane, ...]] = {}
+    populations = [p for p in network.populations if p.kernel is not None and (only is None or p.name in only)]
+    irregular = tuple(name for name in irregular_populations(network) if only is None or name in only)
+    for population in populations:
+        prices[population.name] = Prices(network, target, population, capacity)
+        if population.name in irregular:
+            fits = prices[population.name].fits((1,) * len(population.shape))
+        else:
+            cuts[population.name] = cut_population(network, target, population, capacity, prices=prices[population.name])
+            fits = bool(cuts[population.name])
+        if not fits:
             findings.extend([explain_neuron(network, target, machine, population)])
-        lanes.extend(cut)
     findings.raise_errors(Exit.DOES_NOT_FIT)
 
-    problem = PackingProblem(
-        tuple(capacity), np.array(list(capacity.values()), np.int64), tuple(lane.item for lane in lanes), len(machine.cores), options.slack,
+    budget = budget or Budget(options.effort, options.seed)
+    free = len(machine.cores) - (0 if taken is None else len(taken))
+    alone = taken is None and len(irregular) == len(populations) and len(machine.classes) == 1
+    bunches = cut_irregular(
+        network, target, irregular, capacity, free, partitioner, budget, options.slack, rates, machine.board() if alone else None
     )
-    answer = partitioner.pack(problem, Budget(options.effort, options.seed, progress))
-    packing = _proved(problem, lanes, answer)
+    for population in populations:
+        if population.name in irregular and not bunches.bunches:
+            cuts[population.name] = cut_population(network, target, population, capacity, prices=prices[population.name])
+    task = _Task(network, target, machine, partitioner, options, budget, taken, rates, bunches)
+    lanes, answer = _best(task, _cuts(task, cuts, prices)) if bunches.slot is None else ((), bunches.settled())
+    problem = task.problem(lanes, options.slack)
+    parts: tuple[Lane | Bunch, ...] = (*lanes, *bunches.bunches)
+    packing = _proved(problem, parts, answer, bunches.lower_bound)
     if packing.status == "infeasible":
-        layers = [(lane.population, lane.item) for lane in lanes]
+        layers = [(part.population, part.item) for part in parts]
         raise NmapError(too_many_cores(machine, problem, packing, layers), Exit.DOES_NOT_FIT)
     if packing.status == "unknown":
         raise NmapError(_no_answer(machine, problem, packing, partitioner.name, options), Exit.UNKNOWN)
     check_packing(problem, packing)
-    return Packed(_shards(network, target, lanes, packing, capacity), packing)
+    return Packed(_shards(network, target, lanes, packing, capacity, _gathered(task, lanes, packing)), packing, bunches.slot)
 
 
-def _proved(problem: PackingProblem, lanes: list[Lane], answer: PackingSolution) -> PackingSolution:
-    """Return the answer with what is proved of the network, where the partitioner proves things of this way of cutting it only."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """What `pack_network` was asked."""
+
+    network: QuantizedNetwork
+    target: Target
+    machine: Machine
+    partitioner: Partitioner
+    options: Options
+    budget: Budget
+    taken: Array | None
+    rates: dict[str, Array] | None
+    bunches: Bunches
+
+    @property
+    def capacity(self) -> dict[str, int]:
+        """What a core may hold; cores that are in use already may be of any class, so that the smallest counts with them."""
+        return self.machine.largest if self.taken is None else self.machine.capacity
+
+    def problem(self, lanes: tuple[Lane, ...], slack: float) -> PackingProblem:
+        """Return the packing problem of some lanes and of all bunches, in this order."""
+        capacity, kinds = self.capacity, self.machine.classes
+        classes = tuple(CoreClass(np.array([kind.capacity[name] for name in capacity], np.int64), kind.cores.size) for kind in kinds)
+        items = (*(lane.item for lane in lanes), *(bunch.item for bunch in self.bunches.bunches))
+        return PackingProblem(
+            tuple(capacity), np.array(list(capacity.values()), np.int64), items, len(self.machine.cores), slack,
+            classes if len(kinds) > 1 and self.taken is None else (), self.taken,
+        )
+
+    def packets(self, lanes: tuple[Lane, ...], packing: PackingSolution) -> float:
+        """Return the expected packets per step between the cores of a packing, and from the input ports."""
+        pieces = tuple(Shard(lane.population, box, cluster, {}) for lane, box, cluster in _boxes(lanes, packing))
+        return fsum(core_traffic(self.network, (*pieces, *_gathered(self, lanes, packing)), self.rates)[2].tolist())
+
+
+def _cuts(task: _Task, fewest: dict[str, tuple[Lane, ...]], prices: dict[str, Prices]) -> list[tuple[Lane, ...]]:
+    """Return the lanes of every way of cutting the network that is worth packing.
+
+    Those of fewest lanes, of fewest cores and of fewest copies of inputs within some slack, as far as they differ: the prices of a few
+    lanes foretell the packing within some cores only. With many lanes they do it well, and the first kind is left out.
+    """
+    network, capacity = task.network, task.capacity
+    options = {name: tile_options(network, network[name], prices[name], task.rates) for name in fewest}
+    cuts = [fewest]
+    if any(len(found) > 1 for found in options.values()):
+        layers = []
+        for name, found in options.items():
+            cores = [option.cores for option in found] or [sum(_filled(lane.item, prices[name].limit) for lane in fewest[name])]
+            layers.append(Layer(name, np.array(cores), np.array([option.copies for option in found] or [0])))
+        free = len(task.machine.cores) - (0 if task.taken is None else len(task.taken))
+        tiling = TilingProblem(tuple(layers), CORE_UNIT, free, max(task.options.slack, _TILE_SLACK))
+        for answer in (sweep(replace(tiling, slack=0.0)), task.partitioner.choose_tiles(tiling, task.budget)):
+            check_tiling(tiling, answer)
+            cut = dict(fewest)
+            for (name, found), k in zip(options.items(), answer.choice, strict=True):
+                if found:
+                    cut[name] = cut_population(network, task.target, network[name], capacity, found[k].counts, prices[name])
+            if all(any(_grid(cut[name]) != _grid(other[name]) for name in cut) for other in cuts):
+                cuts.append(cut)
+        if len(cuts) > 1 and sum(map(len, cuts[1].values())) > _MANY_LANES:
+            del cuts[0]
+    return [tuple(lane for lanes in cut.values() for lane in lanes) for cut in cuts]
+
+
+def _grid(lanes: tuple[Lane, ...]) -> list[Box]:
+    return [lane.box for lane in lanes]
+
+
+def _filled(item: Item, capacity: Array) -> int:
+    """Return what an item fills of the cores, as `TileOption.cores` counts."""
+    full, left = divmod(item.size, item.max_piece)
+    share = -(-item.demand[:, [item.max_piece, left]] * CORE_UNIT // capacity[:, None]).max(0)
+    return int(full * (CORE_UNIT if item.max_piece < item.size else share[0]) + share[1])
+
+
+def _best(task: _Task, cuts: list[tuple[Lane, ...]]) -> tuple[tuple[Lane, ...], PackingSolution]:
+    """Fill cores with several ways of cutting, the last one meant for the slack, and have the best one packed.
+
+    Best is what has fewest packets on the fewest cores and the slack; the greedy filling of all of them takes as long as a solver does
+    for one.
+    """
+    slack = task.options.slack
+    if len(cuts) == 1:
+        return cuts[0], task.partitioner.pack(task.problem(cuts[0], slack), task.budget)
+    many = len(cuts[-1]) > _MANY_LANES
+    answers = [(lanes, _quick(task.problem(lanes, 0.0))) for lanes in (cuts[:1] if many else cuts)]
+    found = [pair for pair in answers if pair[1].pieces]
+    if not found:
+        lanes = min(answers, key=lambda pair: pair[1].clusters)[0]
+        return lanes, task.partitioner.pack(task.problem(lanes, slack), task.budget)
+    fewest = min(found, key=lambda pair: pair[1].clusters)
+    old = 0 if task.taken is None else len(task.taken)
+    most = fewest[1].clusters
+    if slack:
+        most = min(old + max(most - old, int((most - old) * (1 + slack))), len(task.machine.cores))
+        again = [cuts[-1]] if many or fewest[0] is cuts[-1] else [fewest[0], cuts[-1]]
+        more = [(lanes, _quick(replace(task.problem(lanes, slack), cores=most))) for lanes in again]
+        found += [pair for pair in more if pair[1].pieces]
+    found = [pair for pair in found if pair[1].clusters <= most]
+    value = [(task.packets(*pair), pair[1].clusters, number) for number, pair in enumerate(found)]
+    lanes, start = found[min(value)[2]]
+    answer = task.partitioner.pack(replace(task.problem(lanes, slack), cores=most), task.budget)
+    better = answer.pieces and (task.packets(lanes, answer), answer.clusters) <= min(value)[:2]
+    if better or (answer.pieces and not slack and answer.clusters < start.clusters):
+        return lanes, answer
+    return lanes, replace(start, lower_bound=max(start.lower_bound, answer.lower_bound) if answer.pieces else start.lower_bound)
+
+
+def _quick(problem: PackingProblem) -> PackingSolution:
+    return finish(problem, spend_slack(problem, fill(problem)), area_bound(problem))
+
+
+def _proved(problem: PackingProblem, lanes: tuple[Lane | Bunch, ...], answer: PackingSolution, known: int) -> PackingSolution:
+    """Return the answer with what is proved of the network, where the partitioner proves things of this way of cutting it only.
+
+    `known` is a bound that has been proved otherwise.
+    """
     if all(lane.exact for lane in lanes):
         return answer
     least = sum(np.maximum(lane.item.floor, lane.item.least_demand()) if lane.exact else lane.item.floor for lane in lanes)
@@ -232,38 +366,63 @@ def _proved(problem: PackingProblem, lanes: list[Lane], answer: PackingSolution)
     for lane in lanes:
         if lane.exact and lane.item.fewest_pieces > bound and lane.item.joins(problem.capacity):
             bound = lane.item.fewest_pieces
-    bound = min(bound, answer.lower_bound)
+    bound = max(min(bound, answer.lower_bound), known)
     if answer.status in ("optimal", "feasible"):
         return replace(answer, lower_bound=bound, status="optimal" if bound == answer.clusters else "feasible")
     return replace(answer, lower_bound=bound, status="infeasible" if bound > problem.cores else "unknown")
 
 
+def placement_problem(
+    network: QuantizedNetwork, machine: Machine, packed: Packed, rates: dict[str, Array] | None = None
+) -> PlacementProblem:
+    """Return the problem of giving the cores of a packed network their places; see `place_network`."""
+    nets = core_nets(network, packed.shards, rates)
+    kind = np.array(packed.packing.kind, np.int64) if packed.packing.kind else None
+    multicast = machine.spec.variants[machine.variant].routing == "multicast"
+    return PlacementProblem(
+        packed.packing.clusters, machine.board(), *pairs_of_nets(nets), nets=nets, multicast=multicast, kind=kind, home=packed.slot
+    )
+
+
 def place_network(
     network: QuantizedNetwork, machine: Machine, partitioner: Partitioner, options: Options, packed: Packed,
-    rates: dict[str, Array] | None = None, progress: Callable[[str], None] | None = None,
+    rates: dict[str, Array] | None = None, budget: Budget | None = None,
 ) -> Mapping:
     """Give the cores of a packed network their places so that traffic is least.
 
     Args:
-        network, machine, partitioner, options, progress: as in `pack_network`.
+        network, machine, partitioner, options, budget: as in `pack_network`.
         packed: what `pack_network` returned.
         rates: mean spikes per step of every neuron, (n,) float64 by population (input ports too); None means one spike per step of each.
     """
-    source, sink, weight = core_traffic(network, packed.shards, rates)
-    problem = PlacementProblem(packed.packing.clusters, Board(machine.positions()), source, sink, weight)
-    placement = partitioner.place(problem, Budget(options.effort, options.seed, progress))
+    problem = placement_problem(network, machine, packed, rates)
+    placement = partitioner.place(problem, budget or Budget(options.effort, options.seed))
+    return place_clusters(machine, packed, problem, placement, rates is not None)
+
+
+def place_clusters(machine: Machine, packed: Packed, problem: PlacementProblem, placement: PlacementSolution, rates: bool) -> Mapping:
+    """Return the mapping that an answer to `placement_problem` makes.
+
+    Args:
+        machine, packed: what was placed.
+        problem, placement: the problem and its answer.
+        rates: the traffic was measured.
+
+    Raises:
+        ValueError: the answer is none; see `check_placement`.
+    """
     check_placement(problem, placement)
     cores = tuple(machine.cores[slot] for slot in placement.slot.tolist())
-    return Mapping(machine, packed.shards, cores, packed.packing, placement, rates is not None)
+    return Mapping(machine, packed.shards, cores, packed.packing, placement, rates)
 
 
 def map_network(
     network: QuantizedNetwork, target: Target, machine: Machine, partitioner: Partitioner, options: Options,
-    rates: dict[str, Array] | None = None, progress: Callable[[str], None] | None = None,
+    rates: dict[str, Array] | None = None, budget: Budget | None = None,
 ) -> Mapping:
     """Pack, then place; see `pack_network` and `place_network`."""
-    packed = pack_network(network, target, machine, partitioner, options, progress)
-    return place_network(network, machine, partitioner, options, packed, rates, progress)
+    packed = pack_network(network, target, machine, partitioner, options, budget, rates=rates)
+    return place_network(network, machine, partitioner, options, packed, rates, budget)
 
 
 def _no_answer(

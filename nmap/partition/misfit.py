@@ -72,7 +72,7 @@ def _alone(
 
 def _fits(network: QuantizedNetwork, target: Target, machine: Machine, population: QuantizedPopulation) -> bool:
     amount = target.demand_at_most(network, population.name, (1,) * len(population.shape))
-    return all(amount[name] <= limit for name, limit in machine.capacity.items())
+    return all(amount[name] <= limit for name, limit in machine.largest.items())
 
 
 def _remedies(network: QuantizedNetwork, target: Target, machine: Machine, population: QuantizedPopulation) -> list[str]:

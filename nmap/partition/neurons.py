@@ -105,7 +105,9 @@ def _reached(problem: PartitionProblem, part: Array) -> tuple[Array, Array]:
     """Return the distinct (axon, cluster) pairs with a target, ascending by axon, then cluster."""
     clusters = int(part.max(initial=-1)) + 1
     axon = np.repeat(np.arange(problem.axons), np.diff(problem.start))
-    pairs = np.unique(axon * max(clusters, 1) + part[problem.target])
+    # Sorting is many times faster than numpy's hashing for millions of pins.
+    pairs = np.sort(axon * max(clusters, 1) + part[problem.target])
+    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])[: pairs.size]]
     return pairs // max(clusters, 1), pairs % max(clusters, 1)
 
 

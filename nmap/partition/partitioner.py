@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from nmap.partition.neurons import Partition, PartitionProblem
 from nmap.partition.problem import PackingProblem, PackingSolution
+from nmap.partition.tiles import TilingProblem, TilingSolution
 from nmap.place.problem import PlacementProblem, PlacementSolution
 
 __all__ = ["Budget", "Partitioner"]
@@ -45,6 +46,9 @@ class Partitioner(Protocol):
     """An algorithm for the problems of mapping: fewest cores, then least traffic."""
 
     name: str
+
+    def choose_tiles(self, problem: TilingProblem, budget: Budget) -> TilingSolution:
+        """Choose a tile shape for every layer: least copies of input axons on few cores. Asked only where there is a choice."""
 
     def pack(self, problem: PackingProblem, budget: Budget) -> PackingSolution:
         """Cut items into pieces and share the pieces out over as few cores as possible."""

@@ -1,222 +1,234 @@
-"""Placement by compiled local search: moves and swaps with exact whole-number deltas, under a cooling threshold."""
+"""Search for a placement: starts along a curve, annealing, restarts, and exact assignments, with side constraints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from math import log
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nmap.compiled import compiled
 from nmap.connectivity import Array
+from nmap.place.assign import polish, settle
+from nmap.place.congestion import relieve
 from nmap.place.hilbert import curve_order
-from nmap.place.problem import PlacementProblem, placement_cost
-from nmap.place.traffic import Traffic, collect
+from nmap.place.metric import measure
+from nmap.place.moves import Annealer
+from nmap.place.multicast import TreeAnnealer, as_pairs, listed_routes, merged
+from nmap.place.problem import PlacementProblem, check_possible, largest_link, placement_cost, slot_classes
 
-__all__ = ["anneal", "search", "start_order"]
+__all__ = ["search", "start_order"]
 
-_STEPS = 160
-_COOLING = 0.945
-_MOVES = (800, 12_000, 60_000)
-"""Moves per cluster by effort."""
-_VISITS = (40_000_000, 450_000_000, 4_000_000_000)
+_MOVES = (1_500, 15_000, 150_000)
+"""Moves per cluster by effort, all restarts together."""
+_LEAST = (20_000, 6_000_000, 40_000_000)
+"""Moves by effort that even the smallest problem gets."""
+_VISITS = (50_000_000, 900_000_000, 9_000_000_000)
 """Traffic entries looked at by effort, over all restarts: what the time goes with."""
 _RESTARTS = (1, 6, 12)
-
-# -ln of evenly spaced numbers, rounded so that the last place of a platform's logarithm does not matter: a move that costs `delta` more
-# is taken when `delta` <= temperature x a random entry, which is Metropolis' rule.
-_THRESHOLDS = np.array([round(-log((k + 0.5) / 4096) * 2**20) / 2**20 for k in range(4096)])
-
-
-@compiled()
-def _next(state):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    # xorshift64* (Marsaglia 2003, Vigna 2016)
-    x = state[0]
-    x ^= x >> np.uint64(12)
-    x ^= x << np.uint64(25)
-    x ^= x >> np.uint64(27)
-    state[0] = x
-    return np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33))
-
-
-@compiled()
-def _far(xy, distance, a, b):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    if distance.shape[0] > 0:
-        return distance[a, b]
-    return abs(xy[a, 0] - xy[b, 0]) + abs(xy[a, 1] - xy[b, 1])
-
-
-@compiled()
-def _gain(xy, distance, port_hops, start, other, weight, port, slot, a, to, swap):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Return the change of cost when cluster `a` goes to slot `to`; traffic with cluster `swap`, which takes its place, stays as long."""
-    at = slot[a]
-    change = port[a] * (port_hops[to] - port_hops[at])
-    for k in range(start[a], start[a + 1]):
-        j = other[k]
-        if j != swap:
-            change += weight[k] * (_far(xy, distance, to, slot[j]) - _far(xy, distance, at, slot[j]))
-    return change
-
-
-@compiled()
-def _anneal(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    xy, distance, port_hops, cell, cell_start, cell_slots, start, other, weight, port, slot, holder, thresholds, steps, moves, cooling,
-    state,
-):
-    """Improve `slot` (clusters,) and `holder` (slots,) in place; return the change of cost."""
-    clusters = slot.shape[0]
-    columns, rows = cell_start.shape[0], cell_start.shape[1]
-    total = np.int64(0)
-    widest = float(max(columns, rows))
-    radius = widest
-    temperature = 0.0
-    sampled = 0
-    spread = 0.0
-    for step in range(-1, steps + 1):
-        taken = 0
-        tried = 0
-        reach = np.int64(max(1.0, radius))
-        for _ in range(moves):
-            a = _next(state) % clusters
-            at = slot[a]
-            x = cell[at, 0]
-            y = cell[at, 1]
-            degree = start[a + 1] - start[a]
-            if degree > 0 and _next(state) % 4 == 0:
-                # Next to a partner: on sparse traffic the good places are there.
-                j = other[start[a] + _next(state) % degree]
-                x = cell[slot[j], 0] + _next(state) % 3 - 1
-                y = cell[slot[j], 1] + _next(state) % 3 - 1
-            else:
-                x += _next(state) % (2 * reach + 1) - reach
-                y += _next(state) % (2 * reach + 1) - reach
-            if x < 0 or y < 0 or x >= columns or y >= rows:
-                continue
-            first = cell_start[x, y, 0]
-            count = cell_start[x, y, 1]
-            if count == 0:
-                continue
-            to = cell_slots[first + _next(state) % count]
-            if to == at:
-                continue
-            b = holder[to]
-            tried += 1
-            change = _gain(xy, distance, port_hops, start, other, weight, port, slot, a, to, b)
-            if b >= 0:
-                change += _gain(xy, distance, port_hops, start, other, weight, port, slot, b, at, a)
-            if step < 0:
-                if change != 0:
-                    sampled += 1
-                    spread += abs(change) / 1024.0
-                continue
-            if change <= 0 or (step < steps and change <= temperature * thresholds[_next(state) & 4095]):
-                slot[a] = to
-                holder[to] = a
-                holder[at] = b
-                if b >= 0:
-                    slot[b] = at
-                total += change
-                taken += 1
-        if step < 0:
-            temperature = 0.5 * 1024.0 * spread / max(1, sampled)
-        else:
-            temperature *= cooling
-            # VPR's rule: a window in which 44 % of the moves are taken.
-            radius = min(widest, max(1.0, radius * (0.56 + taken / max(1, tried))))
-    return total
-
-
-class _Board:
-    """Slots by router, for drawing random ones nearby."""
-
-    def __init__(self, slots: Array) -> None:
-        _, x = np.unique(slots[:, 0], return_inverse=True)
-        _, y = np.unique(slots[:, 1], return_inverse=True)
-        self.cell = np.stack([x.ravel(), y.ravel()], 1).astype(np.int64)
-        columns, rows = (int(v) + 1 for v in self.cell.max(0))
-        flat = self.cell[:, 0] * rows + self.cell[:, 1]
-        self.slots = np.argsort(flat, kind="stable").astype(np.int64)
-        count = np.bincount(flat, minlength=columns * rows)
-        self.start = np.stack([np.cumsum(count) - count, count], 1).reshape(columns, rows, 2).astype(np.int64)
+_LONGEST = 25_000
+"""Moves per cluster of one restart beyond which another restart is worth more."""
+_HEAT = 0.5
+"""First temperature of a search, in mean changes of a random move."""
+_NEARBY = 0.02
+"""The same around an older placement, or one whose chips are settled."""
+_TREES = 0.1
+"""The same for trees, after pairs."""
 
 
 def start_order(problem: PlacementProblem) -> Array:
-    """Return (clusters,) int64: clusters in order along a Hilbert-like curve through the slots.
+    """Return (clusters,) int64: clusters in order along a Hilbert-like curve through the slots of their class; pinned ones where they must.
 
-    Either through the slots nearest to the port (a triangle in the corner), or through the curve's own first ones (a square); the
-    cheaper one.
+    Either through the slots nearest to the port (a triangle in the corner), or through the curve's own first ones (a square), or chip by
+    chip; the cheapest one.
+
+    Raises:
+        ValueError: there are fewer slots than clusters, or a cluster is pinned to a slot of another class or of another cluster.
     """
-    order = curve_order(problem.board.slots)
-    port = problem.board.port_hops()
-    near = order[np.argsort(port[order], kind="stable")[: problem.clusters]]
-    keep = np.zeros(problem.board.size, bool)
-    keep[near] = True
-    walks = [order[keep[order]], order[: problem.clusters]]
-    return min(walks, key=lambda slot: placement_cost(problem, slot)).astype(np.int64)
-
-
-def anneal(problem: PlacementProblem, traffic: Traffic, slot: Array, moves: int, seed: int) -> Array:
-    """Return a better placement, never a worse one.
-
-    Args:
-        problem, traffic: the problem and its gathered traffic.
-        slot: (clusters,) int64, where to start.
-        moves: tried in each of the cooling steps.
-        seed: of the random moves; the same seed gives the same answer everywhere.
-    """
-    board = _Board(problem.board.slots)
-    holder = np.full(problem.board.size, -1, np.int64)
-    holder[slot] = np.arange(slot.size)
-    distance = np.zeros((0, 0), np.int64) if problem.board.distance is None else np.asarray(problem.board.distance)
-    state = np.array([(seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64 or 1], np.uint64)
-    better = slot.copy()
-    change = _anneal(
-        problem.board.slots, distance, problem.board.port_hops(), board.cell, board.start, board.slots, traffic.start, traffic.other, traffic.weight,
-        traffic.port, better, holder, _THRESHOLDS, _STEPS, moves, _COOLING, state,
-    )
-    return better if change < 0 else slot.copy()
+    board = problem.board
+    order = curve_order(board.slots)
+    port = board.port_hops()
+    walks: list[Array | None] = [None, order]
+    if board.fabric.units:
+        width, height, _ = board.fabric.units[0]
+        chip = board.slots // np.array([width, height])
+        # Chips in the order of a curve of their own, and the slots of a chip along the curve through all.
+        chips, of = np.unique(chip, axis=0, return_inverse=True)
+        rank = np.empty(chips.shape[0], np.int64)
+        rank[curve_order(chips)] = np.arange(chips.shape[0])
+        walks.append(order[np.argsort(rank[of.ravel()][order], kind="stable")])
+    starts = []
+    for walk in walks:
+        slot = np.full(problem.clusters, -1, np.int64) if problem.pinned is None else problem.pinned.copy()
+        free = np.ones(board.size, bool)
+        free[slot[slot >= 0]] = False
+        for clusters, usable in slot_classes(problem):
+            loose = clusters[slot[clusters] < 0]
+            if walk is None:
+                open_ = order[free[order] & usable[order]]
+                near = np.zeros(board.size, bool)
+                near[open_[np.argsort(port[open_], kind="stable")[: loose.size]]] = True
+                slot[loose] = order[near[order]]
+            else:
+                slot[loose] = walk[free[walk] & usable[walk]][: loose.size]
+        starts.append(slot)
+    return min(starts, key=lambda slot: placement_cost(problem, slot))
 
 
 def _pool(problem: PlacementProblem) -> Array:
-    """Return the indices of the slots worth drawing from: all, or those nearest to the port on a machine much larger than needed."""
-    wanted = 4 * problem.clusters + 64
-    if problem.board.size <= wanted:
-        return np.arange(problem.board.size)
-    return np.sort(np.argsort(problem.board.port_hops(), kind="stable")[:wanted])
+    """Return the indices of the slots worth drawing from: all, or on a machine much larger than needed those nearest to the port.
+
+    Pinned clusters' slots and homes are among them, and as many slots near the homes as near the port.
+    """
+    board = problem.board
+    if board.size <= 4 * problem.clusters + 64:
+        return np.arange(board.size)
+    keep = np.zeros(board.size, bool)
+    known = np.concatenate([a[a >= 0] for a in (problem.pinned, problem.home) if a is not None] or [np.zeros(0, np.int64)])
+    keep[known] = True
+    far = [board.port_hops()]
+    if known.size:
+        middle = np.sort(known)[known.size // 2]
+        far.append(board.hops_between(np.full(board.size, middle), np.arange(board.size)))
+    for clusters, usable in slot_classes(problem):
+        open_ = np.flatnonzero(usable)
+        for hops in far:
+            keep[open_[np.argsort(hops[open_], kind="stable")[: 4 * clusters.size + 64]]] = True
+    return np.flatnonzero(keep)
 
 
-def search(problem: PlacementProblem, effort: int, seed: int, progress: Callable[[str], None] | None = None) -> Array:
-    """Return a placement, (clusters,) int64: the curve's order, annealed several times from it, the cheapest.
+def _inside(problem: PlacementProblem, pool: Array) -> PlacementProblem:
+    """Return the problem on some of its slots, slots renumbered."""
+    where = np.full(problem.board.size + 1, -1, np.int64)
+    where[pool] = np.arange(pool.size)
+    return replace(
+        problem, board=problem.board.part(pool), pinned=None if problem.pinned is None else where[problem.pinned],
+        home=None if problem.home is None else where[problem.home],
+    )
+
+
+@dataclass(slots=True)
+class _Best:
+    """The best placement so far: least cost, then the least load of the heaviest link, then the first."""
+
+    problem: PlacementProblem
+    slot: Array
+    cost: float
+
+    def offer(self, slot: Array) -> None:
+        cost = placement_cost(self.problem, slot)
+        if cost < self.cost or (cost == self.cost and largest_link(self.problem, slot) < largest_link(self.problem, self.slot)):
+            self.slot, self.cost = slot, cost
+
+
+def _old_places(problem: PlacementProblem, start: Array) -> Array:
+    """Return the homes, new and displaced clusters assigned to free slots at least cost while the others stay."""
+    if problem.home is None:
+        return start
+    slot = problem.home.copy()
+    if problem.pinned is not None:
+        slot[np.isin(slot, problem.pinned[problem.pinned >= 0])] = -1
+        slot[problem.pinned >= 0] = problem.pinned[problem.pinned >= 0]
+    if problem.kind is not None and problem.board.kind is not None:
+        slot[(slot >= 0) & (problem.board.kind[slot] != problem.kind)] = -1
+    # Of two clusters with one home the first keeps it.
+    held, first = np.unique(slot, return_index=True)
+    keep = np.zeros(slot.size, bool)
+    keep[first[held >= 0]] = True
+    slot[~keep] = -1
+    return settle(problem, slot)
+
+
+def _by_chips(problem: PlacementProblem) -> Annealer | None:
+    """Return an annealer that sees the boundaries of chips only, None where there is one chip or a network without boundaries."""
+    metric = measure(problem.board)
+    if not problem.board.fabric.units or not metric.separable or problem.board.port_distance is not None:
+        return None
+    plain = measure(replace(problem.board, fabric=replace(problem.board.fabric, chip=None, larger=())))
+    across, up = metric.across - plain.across, metric.up - plain.up
+    if not (across.any() or up.any()):
+        return None
+    return Annealer(problem, replace(metric, across=across, up=up))
+
+
+def _restarts(work: float, clusters: int, effort: int) -> tuple[int, int]:
+    """Return a number of restarts and the moves of each."""
+    moves = min(max(_MOVES[effort] * clusters, _LEAST[effort]), int(_VISITS[effort] / work))
+    restarts = max(1, min(_RESTARTS[effort], moves // (_LONGEST * clusters)))
+    return restarts, moves // restarts
+
+
+def _annealed(
+    problem: PlacementProblem, engine: Annealer, first: Array, effort: int, seed: int, over: Callable[[], bool]
+) -> Iterator[Array]:
+    """Yield one annealed placement after the other."""
+    trees = None
+    if problem.multicast and problem.nets is not None:
+        listed = problem.board.fabric.hexagonal or problem.board.fabric.faulty
+        routes = listed_routes(problem.board) if listed else None
+        # Where the routes are too many to be listed, pairs must do for the search.
+        if routes is not None or not listed:
+            trees = TreeAnnealer(problem, merged(problem.nets), routes)
+    restarts, moves = _restarts(engine.work if trees is None else trees.work, problem.clusters, effort)
+    chips = _by_chips(problem)
+    for restart in range(restarts):
+        if over():
+            return
+        slot = first
+        heat = _HEAT
+        if problem.home is not None and (problem.home >= 0).any() and restart == 0:
+            heat = _NEARBY
+        elif chips is not None and restart % 2 == 0:
+            slot = chips.run(first, moves // 4, seed * 1_000_003 + restart, _HEAT, over)
+            heat = _NEARBY
+        slot = engine.run(slot, moves, seed * 1_000_003 + restart, heat, over)
+        if trees is not None:
+            yield slot
+            slot = trees.run(slot, moves, seed * 1_000_003 + restart, _TREES, over)
+        yield slot
+
+
+def search(
+    problem: PlacementProblem, effort: int, seed: int, progress: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] | None = None, bound: float = 0.0,
+) -> Array:
+    """Return a placement, (clusters,) int64: the best of several annealed ones, then polished by exact assignments.
+
+    Among equal ones the one whose heaviest link carries least.
 
     Args:
         problem: what to place.
         effort: 0, 1 or 2; sets the number of moves, never a time.
         seed: the same seed gives the same answer everywhere.
         progress: called with the cost of each restart.
+        stopped: asked now and then; once it says True the best answer so far is returned.
+        bound: a proved bound of the cost, for `progress`; the search ends when it is met.
 
     Raises:
-        ValueError: there are fewer slots than clusters.
+        ValueError: there are fewer slots than clusters (of a class), or a cluster is pinned to a slot that it cannot have.
     """
-    if problem.board.size < problem.clusters:
-        raise ValueError(f"{problem.clusters} clusters cannot have {problem.board.size} slots of their own")
+    check_possible(problem)
     if not problem.clusters:
         return np.zeros(0, np.int64)
     pool = _pool(problem)
-    part = replace(problem, board=problem.board.part(pool))
-    traffic = collect(part)
-    best = start_order(part)
-    cost = placement_cost(part, best)
-    if problem.clusters > 1 and cost > 0:
-        per_move = 12 + 2.5 * traffic.other.size / problem.clusters
-        restarts = max(1, min(_RESTARTS[effort], int(_VISITS[effort] / (_MOVES[effort] * problem.clusters * per_move))))
-        moves = int(min(_MOVES[effort] * problem.clusters, _VISITS[effort] / restarts / per_move)) // (_STEPS + 2) + 1
-        first = best
-        for restart in range(restarts):
-            slot = anneal(part, traffic, first, moves, seed * 1_000_003 + restart)
-            found = placement_cost(part, slot)
-            if found < cost:
-                best, cost = slot, found
+    part = _inside(problem, pool)
+    first = start_order(part)
+    best = _Best(part, first, placement_cost(part, first))
+    if part.home is not None and (part.home >= 0).any():
+        first = _old_places(part, first)
+        best.offer(first)
+
+    def over() -> bool:
+        return best.cost <= bound * (1 + 1e-12) or (stopped is not None and stopped())
+
+    if problem.clusters > 1 and not over():
+        engine = Annealer(as_pairs(part) if part.multicast else part)
+        for number, slot in enumerate(_annealed(part, engine, first, effort, seed, over)):
+            best.offer(slot)
             if progress:
-                progress(f"placement {cost:.6g} packet hops per step, restart {restart + 1} of {restarts}")
-    return pool[best].astype(np.int64)
+                least = f", at least {bound:.6g}" if bound else ""
+                progress(f"placement {best.cost:.6g} packet hops per step{least}, restart {number + 1}")
+        if not part.multicast:
+            best.offer(polish(part, engine, best.slot, effort, over))
+    if not over():
+        best.offer(relieve(part, best.slot, effort))
+    return pool[best.slot].astype(np.int64)

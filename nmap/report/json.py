@@ -19,7 +19,7 @@ from nmap.diagnostics import Diagnostic, NmapError
 from nmap.mapping import Mapping
 from nmap.network import Model, Network, Neuron, Projection, Resonator, SigmaDelta
 from nmap.program import Core
-from nmap.report.model import Outcome, RunResult, Samples, Verification
+from nmap.report.model import Outcome, RunResult, Samples, Traffic, Verification
 from nmap.report.versions import nmap_version
 
 __all__ = [
@@ -77,8 +77,11 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         packing = outcome.partition.packing
         report["partition"] = {
             "cores": packing.clusters, "lower_bound": packing.lower_bound, "optimal": packing.clusters == packing.lower_bound,
+            "gap": _gap(packing.clusters, packing.lower_bound),
+            "packets": None if outcome.traffic is None else _number(outcome.traffic.packets),
+            "packets_bound": None if outcome.traffic is None else _number(outcome.traffic.packets_bound),
             "partitioner": outcome.partitioner, "shards": len(outcome.partition.shards), "status": packing.status,
-            "deterministic_time": _number(packing.deterministic_time),
+            "deterministic_time": _number(packing.deterministic_time), "interrupted": "partition" in outcome.interrupted,
         }
     if mapping is not None:
         placement = mapping.placement
@@ -86,8 +89,10 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
             "objective": _number(placement.objective), "lower_bound": _number(placement.lower_bound),
             "gap": _gap(placement.objective, placement.lower_bound), "spike_hops_per_step": _number(outcome.spike_hops_per_step),
             "traffic": "measured" if mapping.rates else "assumed", "seed": placement.seed, "status": placement.status,
-            "deterministic_time": _number(placement.deterministic_time),
+            "deterministic_time": _number(placement.deterministic_time), **_traffic(outcome.traffic),
+            "interrupted": "place" in outcome.interrupted,
         }
+    report["incremental"] = None if outcome.remap is None else _remap(outcome)
     if outcome.quantized is not None:
         losses = outcome.quantized.losses
         report["quantization"] = {
@@ -198,7 +203,8 @@ def _empty(command: Sequence[str], status: str, exit_status: int, diagnostics: I
     return {
         "schema": SCHEMA, "nmap": nmap_version(), "command": list(command), "status": status, "exit_status": exit_status,
         "network": None, "target": None, "fits": None, "utilization": None, "layers": None, "projections": None, "rules": None,
-        "partition": None, "placement": None, "quantization": None, "verification": None, "samples": None, "estimate": None, "run": None,
+        "partition": None, "placement": None, "incremental": None, "quantization": None, "verification": None, "samples": None,
+        "estimate": None, "run": None,
         "diagnostics": [diagnostic.to_json() for diagnostic in diagnostics], "stopped_after": None, "bundle": None, "written": [],
         "timings_s": None,
     }
@@ -212,6 +218,29 @@ def _gap(objective: float, bound: float) -> float | None:
     if objective <= bound:
         return 0.0
     return _number(objective / bound - 1) if bound > 0 else None
+
+
+def _traffic(traffic: Traffic | None) -> dict[str, Any]:
+    if traffic is None:
+        return dict.fromkeys(("kind", "unicast_hops", "multicast_hops", "max_link"))
+    return {
+        "kind": traffic.kind, "unicast_hops": _number(traffic.unicast_hops), "multicast_hops": _number(traffic.multicast_hops),
+        "max_link": _number(traffic.max_link),
+    }
+
+
+def _remap(outcome: Outcome) -> dict[str, Any]:
+    remap, machine = outcome.remap, outcome.machine
+    assert remap is not None
+    assert machine is not None
+    chips = max([machine.chips, *(1 + move.old.chip for move in remap.moved)])
+    return {
+        "program_sha256": outcome.remapped_from, "cores_before": remap.before, "kept": remap.kept,
+        "moved": [
+            {"from": core_label(move.old, chips), "to": core_label(move.new, chips), "why": move.why} for move in remap.moved
+        ],
+        "freed": remap.freed, "new": remap.new, "recut": list(remap.recut), "removed": list(remap.removed), "repacked": remap.repacked,
+    }
 
 
 def _network(network: Network) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from nmap.quantized import QuantizedNetwork
 from nmap.target.machine import Machine
 from nmap.target.spec import ChipSpec
 
-__all__ = ["ChipVsFixed", "ChipVsFloat", "Estimate", "Outcome", "RunResult", "Samples", "Status", "VendorCheck", "Verification"]
+if TYPE_CHECKING:
+    from nmap.partition.incremental import Remap
+
+__all__ = ["ChipVsFixed", "ChipVsFloat", "Estimate", "Outcome", "RunResult", "Samples", "Status", "Traffic", "VendorCheck", "Verification"]
 
 Status = Literal["ok", "does_not_fit", "differs", "unknown", "error"]
 
@@ -113,6 +116,27 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """Packets per step between cores and from the input port, under the rates that were measured or assumed.
+
+    Args:
+        kind: what the placement keeps low: hops of a packet to each destination, or links of routes that share their way.
+        packets: one per spike and core that listens, other than the spike's own.
+        unicast_hops: packets times hops.
+        multicast_hops: links passed when a spike's packets share their way; None when not known.
+        max_link: packets over the busiest link; None when not known.
+        packets_bound: proved lower bound of `packets`; None when not known.
+    """
+
+    kind: Literal["unicast", "multicast"]
+    packets: float
+    unicast_hops: float | None
+    multicast_hops: float | None = None
+    max_link: float | None = None
+    packets_bound: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """An estimate from published constants, never a measurement.
 
@@ -153,6 +177,10 @@ class Outcome:
         stopped_after: the stage of `--stop-after`, when it stopped there.
         written: paths written, relative to `bundle` where they lie inside it.
         packed: the partition, known before the mapping.
+        traffic: of the mapping.
+        remap: what was kept of an earlier mapping; None without one.
+        remapped_from: sha256 of the earlier mapping's program.
+        interrupted: stages (`partition`, `place`) whose search the user stopped.
     """
 
     status: Status
@@ -178,6 +206,10 @@ class Outcome:
     stopped_after: str | None = None
     written: tuple[str, ...] = ()
     packed: Packed | None = None
+    traffic: Traffic | None = None
+    remap: Remap | None = None
+    remapped_from: str | None = None
+    interrupted: tuple[str, ...] = ()
 
     @property
     def partition(self) -> Packed | None:

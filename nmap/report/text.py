@@ -14,6 +14,8 @@ Report: TypeAlias = dict[str, Any]
 
 WIDTH = 80
 STAGES = ("read", "check", "quantize", "partition", "place", "route", "emit", "verify")
+_LINES = (*STAGES[:5], "from", *STAGES[5:])
+"""Stages, and after the placement what was kept of an earlier one."""
 LEVELS = {
     "chip": "chip emulator: nmap's emulator runs the mapped program; no chip is involved",
     "fixed": "fixed: the quantized reference, not mapped",
@@ -24,6 +26,8 @@ _COLUMNS = {"threshold": "threshold", "v_decay": "v decay", "i_decay": "i decay"
 """Parameters with a column of their own where a population has them."""
 _UNCUT = 1 << 20
 _MOST_NOTES = 12
+_MOST_NAMES = 6
+_STOPPED = "stopped by the user: the best until then"
 _LONGEST = 40
 """Rows of a table that are printed; a network of hundreds of layers shows its first and its last ones."""
 _FORMATS = {"nir": "NIR", "netx": "lava-dl netx"}
@@ -392,11 +396,11 @@ def _stages(report: Report) -> list[str]:
     timings = report["timings_s"] or {}
     texts = {
         "read": [] if report["network"] is None else ["ok"], "check": _check(report), "quantize": _quantize(report),
-        "partition": _partition(report), "place": _place(report), "route": [], "emit": [],
+        "partition": _partition(report), "place": _place(report), "from": _incremental(report), "route": [], "emit": [],
         "verify": _verify(report),
     }
     lines = []
-    for stage in [*STAGES, *(name for name in timings if name not in STAGES)]:
+    for stage in [*_LINES, *(name for name in timings if name not in _LINES)]:
         parts, seconds = texts.get(stage, []), timings.get(stage)
         if not parts and seconds is None:
             continue
@@ -434,33 +438,71 @@ def _quantize(report: Report) -> list[str]:
     return parts
 
 
+def _proof(bound: str, gap: float | None) -> str:
+    """Say how far from the best something is at most; `bound` is proved."""
+    if gap == 0:
+        return "optimal"
+    return f"proved >= {bound}" + ("" if gap is None else f" (gap {percent(gap)})")
+
+
 def _partition(report: Report) -> list[str]:
     partition = report["partition"]
     if partition is None:
         return []
-    proof = "optimal" if partition["optimal"] else f">= {count(partition['lower_bound'])} proved"
-    parts = [f"cores {count(partition['cores'])} ({proof})", _plural(partition["shards"], "shard")]
-    return [*parts, partition["partitioner"]] if partition["partitioner"] else parts
+    gap = 0 if partition["optimal"] else partition.get("gap")
+    parts = [f"cores {count(partition['cores'])}, {_proof(count(partition['lower_bound']), gap)}"]
+    if partition.get("packets") is not None:
+        bound = partition.get("packets_bound")
+        parts.append(f"{_real(partition['packets'])} packets/step" + ("" if bound is None else f", proved >= {_real(bound)}"))
+    parts += [_plural(partition["shards"], "shard"), *([partition["partitioner"]] if partition["partitioner"] else [])]
+    return [*parts, _STOPPED] if partition.get("interrupted") else parts
 
 
 def _place(report: Report) -> list[str]:
     placement = report["placement"]
     if placement is None:
         return []
+    objective, bound, gap = placement["objective"], placement["lower_bound"], placement["gap"]
     parts = []
-    if placement["objective"] is not None:
-        parts.append(f"{_real(placement['objective'])} packet-hops/step")
-    if placement["gap"] == 0:
-        parts.append("optimal")
-    elif placement["gap"] is not None:
-        parts.append(f"at most {percent(placement['gap'])} above optimum (bound {_real(placement['lower_bound'])})")
-    else:
-        parts.append("no bound")
-    if placement["spike_hops_per_step"] not in (None, placement["objective"]):
+    if objective is not None:
+        proof = _proof(_real(bound), gap) if gap is not None else "no bound"
+        parts.append(f"{_real(objective)} packet-hops/step, {proof}")
+    other = "unicast" if placement.get("kind") == "multicast" else "multicast"
+    hops = placement.get(f"{other}_hops")
+    if hops not in (None, objective):
+        parts.append(f"{_real(hops)} {'as single packets' if other == 'unicast' else 'with shared routes'}")
+    if placement.get("max_link"):
+        parts.append(f"busiest link {_real(placement['max_link'])}/step")
+    if placement["spike_hops_per_step"] not in (None, objective):
         parts.append(f"{_real(placement['spike_hops_per_step'])} spike-hops/step")
     measured = placement["traffic"] == "measured"
     parts.append("traffic measured on the samples" if measured else "traffic assumed: every neuron spikes in every step")
+    return [*parts, _STOPPED] if placement.get("interrupted") else parts
+
+
+def _incremental(report: Report) -> list[str]:
+    remap = report.get("incremental")
+    if remap is None:
+        return []
+    parts = [f"kept {count(remap['kept'])} of {_plural(remap['cores_before'], 'core')}"]
+    if remap["moved"]:
+        reasons = {"dead": "dead ", "absent": "absent ", "traffic": ""}
+        moves = [f"{reasons[move['why']]}{move['from']} → {move['to']}" for move in remap["moved"]]
+        parts.append(f"moved {_plural(len(moves), 'core')}: {_some(moves)}")
+    for key, verb in (("new", "added"), ("freed", "freed")):
+        if remap[key]:
+            parts.append(f"{verb} {_plural(remap[key], 'core')}")
+    if remap["repacked"]:
+        parts.append("packed anew, since the change did not fit beside what was kept")
+    elif remap["recut"]:
+        parts.append(f"re-cut: {_some([f'`{name}`' for name in remap['recut']])}")
+    if remap["removed"]:
+        parts.append(f"removed: {_some([f'`{name}`' for name in remap['removed']])}")
     return parts
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {count(len(names) - _MOST_NAMES)} more" if len(names) > _MOST_NAMES else "")
 
 
 def _verify(report: Report) -> list[str]:

@@ -7,22 +7,61 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from nmap.connectivity import Array
+import numpy as np
+
+from nmap.connectivity import Array, frozen_array
 from nmap.diagnostics import Findings
 from nmap.emulate.kernel import Kernel
 from nmap.network import Network
 from nmap.options import Options
-from nmap.program import Box, Program
+from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
 from nmap.target.spec import ChipSpec
 
-__all__ = ["Demand", "Rule", "Target", "VendorRun"]
+__all__ = ["Demand", "NeuronDemand", "Rule", "Target", "VendorRun"]
 
 Demand: TypeAlias = dict[str, int]
 """Units of each of the chip's resources; keys are those of `ChipSpec.resources`."""
 
 Rule: TypeAlias = Callable[[Network, ChipSpec, Options, Findings], None]
 """A design rule: looks at the whole network and records every offence it finds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeuronDemand:
+    """What single neurons of a population take, so that a partitioner can price any set of them by adding numbers.
+
+    For every index list S of the population and every resource, `scale` times `Target.demand` is at most
+
+        fixed + sum of `neuron` over S + sum over the afferents of `axon` over the distinct sources with a synapse onto S
+
+    and, with `axon_least` in the place of `axon`, at least that. All sources of a dense afferent have a synapse onto any S.
+
+    Args:
+        resources: names, those of `ChipSpec.resources`, R of them.
+        scale: the amounts are in units of 1 / scale: a chip that rounds memory up per axon has fractions of its words here.
+        neuron: (R, n) int64, what a neuron takes wherever it lies, its synapses included.
+        axon: one array per afferent, in the order of `QuantizedNetwork.afferents`: (R, 1) or (R, sources) int64, what a distinct
+            incoming axon takes on a core.
+        fixed: (R,) int64, what every core with a neuron of the population pays once.
+        route: (R,) int64, what a remote destination of a spike takes on the core of its neuron; not a part of `Target.demand`.
+        axon_least: see above; None where `axon` is exact.
+    """
+
+    resources: tuple[str, ...]
+    scale: int
+    neuron: Array
+    axon: tuple[Array, ...]
+    fixed: Array
+    route: Array
+    axon_least: tuple[Array, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("neuron", "fixed", "route"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), np.int64))
+        for name in ("axon", "axon_least"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(frozen_array(amount, np.int64) for amount in getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +84,9 @@ class VendorRun:
 class Target(Protocol):
     """A chip family.
 
-    Quantities are per population and box, so that a partitioner never sees a neuron: `demand` is exact at a position,
-    `demand_at_most` holds for any position of a box of that extent, `demand_floor` for the sum over any way of cutting.
+    Regular populations are cut into boxes and never neuron by neuron: `demand` is exact for a slice, `demand_at_most` holds for any
+    position of a box of that extent, `demand_floor` for the sum over any way of cutting. Populations with sparse afferents are cut
+    into index lists, with the prices of `neuron_demand`.
     """
 
     name: str
@@ -68,14 +108,20 @@ class Target(Protocol):
     def quantize(self, network: Network, options: Options, findings: Findings) -> QuantizedNetwork:
         """Return the network in the chip's integers; every loss is counted, every approximation recorded in `findings`."""
 
-    def demand(self, network: QuantizedNetwork, population: str, box: Box) -> Demand:
-        """Return what the neurons of a box, with their synapses and input axons, take on one core."""
+    def demand(self, network: QuantizedNetwork, population: str, part: Slice) -> Demand:
+        """Return what the neurons of a slice, with their synapses and input axons, take on one core.
+
+        A slice is a box, or an ascending index list where no afferent is a convolution.
+        """
 
     def demand_at_most(self, network: QuantizedNetwork, population: str, extent: tuple[int, ...]) -> Demand:
         """Return an upper bound of `demand` over all boxes of this extent, non-decreasing in the extent; tight for regular layers."""
 
     def demand_floor(self, network: QuantizedNetwork, population: str) -> dict[str, float]:
         """Return a lower bound of the total demand over all pieces of any cut of the population."""
+
+    def neuron_demand(self, network: QuantizedNetwork, population: str) -> NeuronDemand:
+        """Return the prices of the population's neurons and axons; asked only where every afferent is dense or sparse."""
 
     def measure(self, program: Program) -> tuple[Demand, ...]:
         """Return what each core of a program takes, counted from the stored program alone.

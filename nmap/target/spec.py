@@ -6,16 +6,22 @@ import sys
 from importlib.resources import files
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["ChipSpec", "Constant", "Feature", "Limit", "Resource", "Variant", "load_spec"]
+__all__ = ["ORDINARY", "ChipSpec", "Constant", "CoreClass", "Feature", "Level", "Limit", "Resource", "Variant", "load_spec"]
+
+ORDINARY = "ordinary"
+"""The class of the cores that a variant lists under no class."""
 
 Source = Annotated[str, Field(min_length=3)]
+_Count = Annotated[int, Field(ge=0)]
+_Pair = Annotated[list[_Count], Field(min_length=2, max_length=2)]
+_Size = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)]
 
 
 class _Strict(BaseModel):
@@ -33,7 +39,7 @@ class Limit(_Strict):
 
 
 class Resource(_Strict):
-    """A budget of one core."""
+    """A budget of one core, the largest one where cores differ."""
 
     max: Annotated[int, Field(gt=0)]
     unit: str
@@ -42,21 +48,92 @@ class Resource(_Strict):
     note: str = ""
 
 
+class CoreClass(_Strict):
+    """Cores with smaller budgets than the chip's `resources` state.
+
+    `budget` holds those that differ; 0 is for what such a core cannot hold.
+    """
+
+    title: str
+    budget: Annotated[dict[str, _Count], Field(min_length=1)]
+    source: Source
+
+
+class Level(_Strict):
+    """Larger units of a machine: boards of chips, racks of boards.
+
+    `grid` is how many (columns, rows) of this unit stand in the next larger one, or in the machine; a link that leaves the unit counts
+    `link_hops` hops beyond what it counts already.
+    """
+
+    name: str
+    grid: _Size
+    link_hops: _Count
+
+
 class Variant(_Strict):
     """A machine of this chip family.
 
     `mesh` is the (width, height) of a chip's router grid; `cores_per_router` cores hang on each router; `cores` of a chip are usable,
     numbered router by router in row-major order.
+
+    `topology` is that of the whole machine: links to four neighbours (`mesh`, `torus`), or to six as on SpiNNaker (`hexagonal`,
+    `hexagonal-torus`). Chips stand in `chip_grid` = (columns, rows), numbered row by row, in one row when it is left out; `absent` are its
+    (column, row) without a chip. A link from one chip to the next counts `chip_link_hops` hops more. With `levels`, smallest first,
+    `chip_grid` is that of the smallest unit (the chips of a board), and chips are numbered unit by unit.
+
+    `routing` is `unicast` where a spike is one packet to every core that listens, `multicast` where routers copy one packet.
+
+    `port` is the (x, y) of the router by which spikes enter, over all chips; where a machine of few chips has none there, it is the first
+    usable core's. `classes` lists the core numbers of a chip by their class.
     """
 
     title: str
     chips: Annotated[int, Field(gt=0)]
     max_chips: Annotated[int, Field(gt=0)]
     cores: Annotated[int, Field(gt=0)]
-    mesh: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)]
+    mesh: _Size
     cores_per_router: Annotated[int, Field(gt=0)]
-    chip_link_hops: Annotated[int, Field(ge=0)]
+    chip_link_hops: _Count
     source: Source
+    topology: Literal["mesh", "torus", "hexagonal", "hexagonal-torus"] = "mesh"
+    routing: Literal["unicast", "multicast"] = "unicast"
+    chip_grid: _Size | None = None
+    absent: list[_Pair] = []
+    levels: list[Level] = []
+    port: _Pair = [0, 0]
+    classes: dict[str, Annotated[list[_Count], Field(min_length=1)]] = {}
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Variant:
+        if self.chips > self.max_chips:
+            raise ValueError(f"chips is {self.chips}, max_chips {self.max_chips}")
+        if self.cores > self.mesh[0] * self.mesh[1] * self.cores_per_router:
+            raise ValueError(f"{self.cores} cores do not hang on {self.mesh[0]} x {self.mesh[1]} routers of {self.cores_per_router}")
+        self._check_grid()
+        listed = [core for cores in self.classes.values() for core in cores]
+        if len(set(listed)) != len(listed):
+            raise ValueError("a core is listed in two classes, or twice")
+        if listed and max(listed) >= self.cores:
+            raise ValueError(f"a class lists core {max(listed)} of {self.cores}")
+        return self
+
+    def _check_grid(self) -> None:
+        columns, rows = self.chip_grid or (self.max_chips, 1)
+        for level in self.levels:
+            columns, rows = columns * level.grid[0], rows * level.grid[1]
+        if self.port[0] >= columns * self.mesh[0] or self.port[1] >= rows * self.mesh[1]:
+            raise ValueError(f"there is no router at port ({self.port[0]}, {self.port[1]})")
+        if self.chip_grid is None:
+            if self.levels or self.absent:
+                raise ValueError("levels and absent need chip_grid")
+            return
+        absent = {tuple(place) for place in self.absent}
+        if len(absent) != len(self.absent) or any(x >= self.chip_grid[0] or y >= self.chip_grid[1] for x, y in absent):
+            raise ValueError("absent lists a place twice, or one outside of chip_grid")
+        room = columns * rows // (self.chip_grid[0] * self.chip_grid[1]) * (self.chip_grid[0] * self.chip_grid[1] - len(absent))
+        if room < self.max_chips:
+            raise ValueError(f"max_chips is {self.max_chips}, and the grids have room for {room}")
 
 
 class Feature(_Strict):
@@ -78,8 +155,8 @@ class Constant(_Strict):
 class ChipSpec(_Strict):
     """One chip family.
 
-    Resources are per-core budgets (keys are what `Target.demand` returns), limits are ranges of parameter fields, features say what
-    is exact, approximate or refused, approximations are the names `--approximate` takes and what each allows.
+    Resources are per-core budgets (keys are what `Target.demand` returns), classes name cores with less, limits are ranges of parameter
+    fields, features say what is exact, approximate or refused, approximations are the names `--approximate` takes and what each allows.
     """
 
     name: str
@@ -87,11 +164,30 @@ class ChipSpec(_Strict):
     data_version: str
     default_variant: str
     resources: dict[str, Resource]
+    classes: dict[str, CoreClass] = {}
     limits: dict[str, Limit]
     features: dict[str, Feature]
     approximations: dict[str, str] = {}
     variants: dict[str, Variant]
     constants: dict[str, Constant] = {}
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> ChipSpec:
+        if self.default_variant not in self.variants:
+            raise ValueError(f"default_variant `{self.default_variant}` is not among the variants")
+        if ORDINARY in self.classes:
+            raise ValueError(f"`{ORDINARY}` is the class of the cores that are listed under none")
+        for name, kind in self.classes.items():
+            for resource, budget in kind.budget.items():
+                if resource not in self.resources:
+                    raise ValueError(f"class `{name}` has a budget of `{resource}`, which is no resource")
+                if budget > self.resources[resource].max:
+                    raise ValueError(f"class `{name}` has {budget} of `{resource}`; the resource's max is for the largest core")
+        for name, variant in self.variants.items():
+            unknown = sorted(variant.classes.keys() - self.classes.keys())
+            if unknown:
+                raise ValueError(f"variant `{name}` has cores of `{unknown[0]}`, which is no class")
+        return self
 
 
 def load_spec(package: str) -> ChipSpec:
@@ -102,9 +198,6 @@ def load_spec(package: str) -> ChipSpec:
     """
     text = files(package).joinpath("chip.toml").read_text(encoding="utf-8")
     try:
-        spec = ChipSpec.model_validate(tomllib.loads(text))
+        return ChipSpec.model_validate(tomllib.loads(text))
     except (ValidationError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"chip.toml of {package}: {error}") from error
-    if spec.default_variant not in spec.variants:
-        raise ValueError(f"chip.toml of {package}: default_variant `{spec.default_variant}` is not among the variants")
-    return spec

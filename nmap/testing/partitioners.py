@@ -10,7 +10,7 @@ import pytest
 from nmap.partition.partitioner import Budget, Partitioner
 from nmap.partition.problem import check_packing
 from nmap.place.problem import check_placement
-from nmap.testing.problems import best_placement, overfull_packing, packing, placement
+from nmap.testing.problems import best_placement, bound_placement, overfull_packing, packing, placement
 
 __all__ = ["PartitionerConformance"]
 
@@ -65,6 +65,31 @@ class PartitionerConformance:
         assert solution.lower_bound <= best + 1e-9
         if solution.status == "optimal":
             assert solution.objective == pytest.approx(best)
+
+    @pytest.mark.parametrize("multicast", [False, True])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_placement_keeps_to_side_constraints(self, partitioner: Partitioner, seed: int, multicast: bool) -> None:
+        """Classes and pins are kept, homes and trees are paid for, on a mesh, a torus and several chips."""
+        problem = bound_placement(seed, multicast)
+        solution = partitioner.place(problem, Budget(effort=0, seed=seed))
+        check_placement(problem, solution)
+        best = best_placement(problem)
+        assert solution.lower_bound <= best + 1e-9
+        if solution.status == "optimal":
+            assert solution.objective == pytest.approx(best)
+
+    def test_placement_says_when_there_is_no_place(self, partitioner: Partitioner) -> None:
+        """Too few slots of a class, and a pin to a slot of another class, are errors of the caller."""
+        problem = bound_placement(0)
+        with pytest.raises(ValueError, match="one class"):
+            partitioner.place(replace(problem, board=replace(problem.board, kind=np.full(6, 7))), Budget(effort=0))
+        with pytest.raises(ValueError, match="pinned"):
+            partitioner.place(replace(problem, pinned=np.array([0, 0, -1, -1])), Budget(effort=0))
+
+    def test_placement_returns_when_it_is_stopped(self, partitioner: Partitioner) -> None:
+        """A stopped search still has an answer, and says so honestly."""
+        problem = placement(1, clusters=11, mesh=(4, 4))
+        check_placement(problem, partitioner.place(problem, Budget(effort=2, stopped=lambda: True)))
 
     @pytest.mark.parametrize("seed", range(2))
     def test_placement_is_deterministic(self, partitioner: Partitioner, seed: int) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.partition.problem import Item, PackingProblem
-from nmap.place.board import Board
-from nmap.place.problem import PlacementProblem, placement_cost
+from nmap.place.board import Board, Fabric
+from nmap.place.problem import Nets, PlacementProblem, placement_cost
 
-__all__ = ["best_placement", "overfull_packing", "packing", "placement"]
+__all__ = ["best_placement", "bound_placement", "overfull_packing", "packing", "placement", "slices"]
 
 _CAPACITY = np.array([16, 40])
 
@@ -55,6 +55,28 @@ def overfull_packing() -> PackingProblem:
     return PackingProblem(("a", "b"), _CAPACITY, (item,), 2)
 
 
+def slices(populations: int, caps: tuple[int, int, int], seed: int) -> PackingProblem:
+    """Return dense populations to be cut: n neurons of one take n neurons, its fan-in once in axons, and n times its fan-in in synapses.
+
+    Sizes are drawn log-uniformly from 32 to 4096 neurons, fan-ins from 32 sources to as many as the smallest of the usual cores takes.
+
+    Args:
+        populations: number of items.
+        caps: neurons, incoming axons and synapses of a core; 1024 axons at least.
+        seed: of the draw; the same populations for every `caps`.
+    """
+    rng = np.random.default_rng([10, seed])
+    sizes = np.exp(rng.uniform(np.log(32), np.log(4096), populations)).astype(np.int64)
+    fan_ins = np.exp(rng.uniform(np.log(32), np.log(1024), populations)).astype(np.int64)
+    items = []
+    for k, (size, fan_in) in enumerate(zip(sizes.tolist(), fan_ins.tolist(), strict=True)):
+        units = np.arange(min(size, caps[0], caps[2] // fan_in) + 1)
+        demand = np.stack([units, np.where(units > 0, fan_in, 0), units * fan_in])
+        pieces = -(-size // (units.size - 1))
+        items.append(Item(f"population{k}", size, demand, np.array([size, pieces * fan_in, size * fan_in], np.float64), fan_in))
+    return PackingProblem(("neurons", "axons", "synapses"), np.array(caps), tuple(items), 1 << 20)
+
+
 def placement(seed: int, clusters: int = 5, mesh: tuple[int, int] = (3, 2)) -> PlacementProblem:
     """Return a random placement problem on a mesh, with traffic from the input port."""
     rng = np.random.default_rng([9, seed])
@@ -64,6 +86,33 @@ def placement(seed: int, clusters: int = 5, mesh: tuple[int, int] = (3, 2)) -> P
     return PlacementProblem(clusters, Board(slots), source, target, rng.integers(1, 20, source.size).astype(np.float64))
 
 
+def bound_placement(seed: int, multicast: bool = False) -> PlacementProblem:
+    """Return a small random placement problem with side constraints: classes of slots, a pinned cluster, homes, packets as nets."""
+    rng = np.random.default_rng([10, seed])
+    slots = np.array([(x, y) for y in range(2) for x in range(3)])
+    fabric = (Fabric(), Fabric((3, 2), wrap=True), Fabric((4, 2), chip=(2, 2), crossing=3))[seed % 3]
+    kind = rng.integers(0, 2, 6)
+    somewhere = rng.permutation(6)[:4]
+    pinned = np.full(4, -1)
+    pinned[0] = somewhere[0]
+    links = rng.random((5, 4)) < 0.5
+    links[np.arange(1, 5), np.arange(4)] = False
+    links[0, 1] = True
+    net, target = np.nonzero(links)
+    weight = rng.integers(1, 20, 5).astype(np.float64)
+    nets = Nets(np.arange(-1, 4), np.concatenate([[0], np.cumsum(links.sum(1))]), target, weight)
+    return PlacementProblem(
+        4, Board(slots, fabric=fabric, kind=kind), net - 1, target, weight[net], nets, multicast, kind[somewhere], pinned,
+        rng.permutation(6)[:4], 2.5,
+    )
+
+
 def best_placement(problem: PlacementProblem) -> float:
     """Return the least possible objective by trying every assignment; for problems of a handful of clusters."""
-    return min(placement_cost(problem, np.array(slots)) for slots in permutations(range(problem.board.size), problem.clusters))
+    costs = []
+    for slots in permutations(range(problem.board.size), problem.clusters):
+        slot = np.array(slots)
+        fits = problem.kind is None or problem.board.kind is None or bool((problem.board.kind[slot] == problem.kind).all())
+        if fits and (problem.pinned is None or bool(((problem.pinned < 0) | (problem.pinned == slot)).all())):
+            costs.append(placement_cost(problem, slot))
+    return min(costs)

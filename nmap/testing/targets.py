@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 from nmap.compile import build_program
-from nmap.connectivity import Array, Connectivity, Dense
+from nmap.connectivity import Array, Connectivity, Conv2d, Dense
 from nmap.diagnostics import Diagnostic, Findings
 from nmap.emulate.engine import emulate
 from nmap.emulate.kernel import Kernel
-from nmap.mapping import Mapping
+from nmap.mapping import Mapping, Shard
 from nmap.network import Conventions, Network, Neuron
 from nmap.options import Options
 from nmap.partition import map_network
 from nmap.partition.partitioner import Partitioner
-from nmap.program import Box, Program, box_size
+from nmap.partition.problem import PackingSolution, Piece
+from nmap.place.problem import PlacementSolution
+from nmap.program import Box, Program, Slice, box_indices, box_size
 from nmap.quantized import QuantizedNetwork
 from nmap.simulate.fixed import simulate
 from nmap.simulate.floating import simulate as simulate_float
@@ -275,6 +277,57 @@ class TargetConformance:
                     total = {r: sum(piece[r] for piece in pieces) for r in resources}
                     assert all(total[r] >= floor[r] - 1e-9 for r in resources), f"{population.name}: {total} < {floor} in {cut}"
 
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_prices_of_neurons_bound_the_demand_of_any_index_list(self, target: Target, kind: str) -> None:
+        """`neuron_demand` is at least `demand`, with `axon_least` at most; a list that is a box takes what the box takes."""
+        network = self._accepted(target, RANDOM_NETWORKS[kind](2))
+        quantized = target.quantize(network, self.options, Findings())
+        rng = np.random.default_rng([11, KINDS.index(kind)])
+        for population in quantized.populations:
+            afferents = quantized.afferents(population.name)
+            if population.kernel is None or any(isinstance(p.connectivity, Conv2d) for p in afferents):
+                continue
+            price = target.neuron_demand(quantized, population.name)
+            assert set(price.resources) == set(target.spec.resources)
+            assert price.neuron.shape == (len(price.resources), population.size)
+            assert min(int(values.min(initial=0)) for values in (price.neuron, price.fixed, price.route, *price.axon)) >= 0
+            listening = [_adjacency(p.connectivity) for p in afferents]
+            for count in (*range(1, population.size + 1), *range(1, population.size + 1)):
+                chosen = np.sort(rng.choice(population.size, count, replace=False))
+                need = target.demand(quantized, population.name, chosen)
+                exact = np.array([need[resource] for resource in price.resources]) * price.scale
+                at_most, at_least = (
+                    price.fixed + price.neuron[:, chosen].sum(1) + sum(
+                        (amount * heard[chosen].any(0)).sum(1) for amount, heard in zip(prices, listening, strict=True)
+                    )
+                    for prices in (price.axon, price.axon_least or price.axon)
+                )
+                assert (at_least <= exact).all(), f"{population.name}{chosen}: {need} < {at_least} / {price.scale}"
+                assert (exact <= at_most).all(), f"{population.name}{chosen}: {need} > {at_most} / {price.scale}"
+            for box in _boxes(population.shape):
+                assert target.demand(quantized, population.name, box) == target.demand(
+                    quantized, population.name, box_indices(box, population.shape)
+                )
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_index_lists_hold_and_compute_what_boxes_do(self, target: Target, kind: str) -> None:
+        """Neurons shared out over cores at random: counted demand equals stated demand, no check but budgets fails, spikes are equal."""
+        network = self._accepted(target, RANDOM_NETWORKS[kind](1))
+        quantized = target.quantize(network, self.options, Findings())
+        machine = build_machine(target.spec)
+        mapping = _scattered(target, quantized, machine, np.random.default_rng([12, KINDS.index(kind)]))
+        program = build_program(quantized, target.name, mapping)
+        assert list(target.measure(program)) == mapping.used()
+        found = verify_mapping(program, target, machine)
+        assert [d for d in found if dict(d.data)["kind"] != "budget"] == []
+        inputs = random_inputs(network, 1)
+        steps = inputs.shape[1] + quantized.latency
+        names = [p.name for p in quantized.populations]
+        fixed = simulate(quantized, target.kernels, inputs, steps, record=names)
+        chip = emulate(program, target.kernels, inputs, steps, record=names)
+        for name in names:
+            np.testing.assert_array_equal(chip.spikes[name], fixed.spikes[name], err_msg=name)
+
     @pytest.mark.parametrize("seed", range(2))
     @pytest.mark.parametrize("kind", KINDS)
     def test_the_mapped_program_holds_and_computes_what_it_should(
@@ -337,6 +390,35 @@ class TargetConformance:
         if refused:
             pytest.skip(f"{target.name} refuses {network.file}: {refused[0].message}")
         return network
+
+
+def _adjacency(connectivity: Connectivity) -> Array:
+    """Return which targets listen to which sources, (targets, sources) bool; zeros of a dense connection listen, too."""
+    ones = connectivity.with_weights(np.ones_like(connectivity.weights))
+    return np.asarray(ones.apply(np.eye(connectivity.in_size)).T > 0)
+
+
+def _scattered(target: Target, network: QuantizedNetwork, machine: Machine, rng: np.random.Generator) -> Mapping:
+    """Return a mapping whose shards are random index lists, where no afferent is a convolution; it need not keep any budget."""
+    count = min(3, len(machine.cores))
+    shards: list[Shard] = []
+    for population in network.populations:
+        if population.kernel is None:
+            continue
+        parts: dict[int, Slice] = {0: tuple((0, size) for size in population.shape)}
+        if not any(isinstance(p.connectivity, Conv2d) for p in network.afferents(population.name)):
+            cluster = rng.integers(0, count, population.size)
+            parts = {int(k): np.flatnonzero(cluster == k) for k in np.unique(cluster)}
+        for k, part in parts.items():
+            shards.append(Shard(population.name, part, k, target.demand(network, population.name, part)))
+    used = sorted({shard.cluster for shard in shards})
+    shards = [replace(shard, cluster=used.index(shard.cluster)) for shard in shards]
+    pieces = tuple(Piece(number, 1, shard.cluster) for number, shard in enumerate(shards))
+    slot = rng.permutation(len(machine.cores))[: len(used)]
+    return Mapping(
+        machine, tuple(shards), tuple(machine.cores[int(k)] for k in slot), PackingSolution(pieces, len(used), 1, "feasible"),
+        PlacementSolution(slot, 0.0, 0.0, "feasible", 0), False,
+    )
 
 
 def _odd_neurons() -> dict[str, Neuron]:

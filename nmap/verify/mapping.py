@@ -13,7 +13,7 @@ import numpy as np
 
 from nmap.connectivity import Array, Sparse
 from nmap.diagnostics import Diagnostic
-from nmap.program import Box, ConvTile, NeuronGroup, Program, Routes, SynapseBlock, box_indices
+from nmap.program import Box, ConvTile, NeuronGroup, Program, Routes, Slice, SynapseBlock, box_indices, slice_indices
 from nmap.target.backend import Target
 from nmap.target.machine import Machine
 from nmap.target.spec import ChipSpec, Variant
@@ -120,6 +120,13 @@ def _box_fits(box: Box, shape: tuple[int, ...]) -> bool:
     return len(box) == len(shape) and all(0 <= start < stop <= size for (start, stop), size in zip(box, shape, strict=True))
 
 
+def _slice_fits(part: Slice, shape: tuple[int, ...]) -> bool:
+    if isinstance(part, tuple):
+        return _box_fits(part, shape)
+    inside = part.ndim == 1 and part.size > 0 and int(part.min()) >= 0 and int(part.max()) < int(np.prod(shape))
+    return inside and bool((part[1:] > part[:-1]).all())
+
+
 def _group_hangs_together(k: int, group: NeuronGroup, program: Program, problems: _Problems) -> bool:
     if not 0 <= group.core < len(program.cores):
         problems.add("group", f"neuron group {k} lies on core {group.core} of {len(program.cores)}")
@@ -131,8 +138,9 @@ def _group_hangs_together(k: int, group: NeuronGroup, program: Program, problems
     if population.is_input:
         problems.add("group", f"neuron group {k} belongs to the input port `{population.name}`")
         return False
-    if not _box_fits(group.box, population.shape):
-        problems.add("group", f"neuron group {k} takes {group.box} of `{population.name}`, whose shape is {population.shape}")
+    if not _slice_fits(group.slice, population.shape):
+        what = group.slice if isinstance(group.slice, tuple) else "a list that is not ascending or leads outside"
+        problems.add("group", f"neuron group {k} takes {what} of `{population.name}`, whose shape is {population.shape}")
         return False
     return True
 
@@ -177,8 +185,9 @@ def _check_tile(name: str, tile: ConvTile, group: NeuronGroup, program: Program,
     if tile.out_shape != program.populations[group.population].shape:
         problems.add("shape", f"{name} computes {tile.out_shape}, its population has shape {program.populations[group.population].shape}")
         return
-    if tile.out_box != group.box:
-        problems.add("shape", f"{name} computes {tile.out_box}, its neurons are {group.box}")
+    if not isinstance(group.slice, tuple) or tile.out_box != group.slice:
+        what = group.slice if isinstance(group.slice, tuple) else "a list of indices"
+        problems.add("shape", f"{name} computes {tile.out_box}, its neurons are {what}")
         return
     if not all(0 <= a <= b <= size for (a, b), size in zip(tile.in_box, tile.in_shape, strict=True)):
         problems.add("shape", f"{name} listens to {tile.in_box} of a source of shape {tile.in_shape}")
@@ -209,7 +218,10 @@ def _check_cover(program: Program, groups: Iterable[int], problems: _Problems) -
     held = {k: np.zeros(p.shape, np.int32) for k, p in enumerate(program.populations) if not p.is_input}
     for k in groups:
         group = program.groups[k]
-        held[group.population][tuple(slice(start, stop) for start, stop in group.box)] += 1
+        if isinstance(group.slice, tuple):
+            held[group.population][tuple(slice(start, stop) for start, stop in group.slice)] += 1
+        else:
+            held[group.population].reshape(-1)[group.slice] += 1
     for k, counts in held.items():
         name = program.populations[k].name
         for kind, where in (("no core holds", counts == 0), ("several cores hold", counts > 1)):
@@ -331,9 +343,9 @@ def _feeders(program: Program, axons: _Axons, problems: _Problems) -> tuple[Arra
     for k, (group, routes) in enumerate(zip(program.groups, program.routes, strict=False)):
         if 0 <= group.population < len(program.populations):
             population = program.populations[group.population]
-            if _box_fits(group.box, population.shape):
+            if _slice_fits(group.slice, population.shape):
                 name = f"neuron group {k} of `{population.name}`"
-                tables.append((name, routes, start[group.population] + box_indices(group.box, population.shape)))
+                tables.append((name, routes, start[group.population] + slice_indices(group.slice, population.shape)))
     ports = {k for k, p in enumerate(program.populations) if p.is_input}
     for k in sorted(ports ^ set(program.inputs)):
         what = f"population {k} is no input port"
@@ -383,6 +395,8 @@ def _check_source(name: str, block: SynapseBlock, feeders: Array, program: Progr
 def _check_budgets(program: Program, target: Target, problems: _Problems) -> None:
     budgets = target.spec.resources
     used = target.measure(program)
+    variant = target.spec.variants.get(program.variant)
+    smaller = {core: target.spec.classes[kind].budget for kind, cores in (variant.classes if variant else {}).items() for core in cores}
     if len(used) != len(program.cores):
         problems.add("budget", f"{len(used)} cores were measured of {len(program.cores)}")
         return
@@ -392,5 +406,6 @@ def _check_budgets(program: Program, target: Target, problems: _Problems) -> Non
             problems.add("budget", f"`{key}` is {'measured on' if key in demand else 'not measured on'} {name}, and the chip data "
                                    f"{'has no such budget' if key in demand else 'has a budget'}")
         for key, resource in budgets.items():
-            if demand.get(key, 0) > resource.max:
-                problems.add("budget", f"{name} takes {demand[key]} {resource.unit} of {resource.title}, it has {resource.max}")
+            most = smaller.get(core.core, {}).get(key, resource.max)
+            if demand.get(key, 0) > most:
+                problems.add("budget", f"{name} takes {demand[key]} {resource.unit} of {resource.title}, it has {most}")

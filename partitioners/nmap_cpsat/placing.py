@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
-from ortools.sat.python import cp_model
 
 from nmap.connectivity import Array
 from nmap.partition.partitioner import Budget
@@ -14,7 +12,6 @@ from nmap.place.anneal import search
 from nmap.place.bound import certify, lower_bound
 from nmap.place.problem import PlacementProblem, PlacementSolution
 from nmap.place.traffic import Traffic, collect
-from nmap_cpsat.solver import solve
 
 __all__ = ["place"]
 
@@ -58,6 +55,11 @@ def _solve(task: _Assignment, start: Array, limit: float, seed: int) -> tuple[Ar
     place once the other end's is known: that relaxation closes instances that products of literals do not (measured: 9 clusters on
     3 x 3 places in a second against a minute).
     """
+    # The solver takes half a second to import: longer than most placements that never get here.
+    from ortools.sat.python import cp_model
+
+    from nmap_cpsat.solver import solve
+
     n = start.size
     cost = _cost(task, start)
     # Common factors only make the solver's numbers larger.
@@ -114,11 +116,20 @@ def _matrix(traffic: Traffic, clusters: Array) -> Array:
 
 
 def _places(problem: PlacementProblem) -> tuple[Array, Array]:
-    """Return the place of every slot, and one slot of every place. Slots at one router are one place: they differ in nothing."""
-    if problem.board.distance is not None:
-        every = np.arange(problem.board.size)
+    """Return the place of every slot, and one slot of every place.
+
+    Slots at one router are one place where they differ in nothing: not in class, and nobody's home or pin.
+    """
+    board = problem.board
+    if board.distance is not None:
+        every = np.arange(board.size)
         return every, every
-    _, first, place = np.unique(problem.board.slots, axis=0, return_index=True, return_inverse=True)
+    special = np.zeros(board.size, np.int64)
+    for named in (problem.pinned, problem.home):
+        if named is not None:
+            special[named[named >= 0]] = named[named >= 0] + 1
+    kind = np.zeros(board.size, np.int64) if board.kind is None else board.kind
+    _, first, place = np.unique(np.column_stack([board.slots, kind, special]), axis=0, return_index=True, return_inverse=True)
     return place.ravel(), first
 
 
@@ -131,19 +142,41 @@ def _to_slots(place_of: Array, chosen: Array, free: Array) -> Array:
     return slot
 
 
+def _allowed(problem: PlacementProblem, clusters: Array, slots: Array) -> Array:
+    """Return (clusters, slots) bool: which clusters may lie on which slots."""
+    allowed = np.ones((clusters.size, slots.size), bool)
+    if problem.kind is not None and problem.board.kind is not None:
+        allowed &= problem.kind[clusters][:, None] == problem.board.kind[slots]
+    if problem.pinned is not None:
+        pinned = problem.pinned[clusters][:, None]
+        allowed &= (pinned < 0) | (pinned == slots)
+    return allowed
+
+
+def _moves(problem: PlacementProblem, traffic: Traffic, clusters: Array, slots: Array) -> Array:
+    """Return (clusters, slots) int64: what leaving home costs."""
+    if problem.home is None:
+        return np.zeros((clusters.size, slots.size), np.int64)
+    home = problem.home[clusters][:, None]
+    return traffic.move * ((home >= 0) & (home != slots))
+
+
 def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Array, float, float] | None:
     """Return a placement, its bound and deterministic seconds; None where the model would be too large."""
     n = problem.clusters
     place_of, slot_at = _places(problem)
-    if not 1 < n <= _MOST_CLUSTERS or slot_at.size > 4096:
+    if problem.multicast or not 1 < n <= _MOST_CLUSTERS or slot_at.size > 4096:
         return None
+    import networkx as nx
+
     traffic = collect(problem, bits=40)
-    between = _matrix(traffic, np.arange(n))
+    every = np.arange(n)
+    between = _matrix(traffic, every)
     hops = problem.board.hops_between(np.repeat(slot_at, slot_at.size), np.tile(slot_at, slot_at.size)).reshape(slot_at.size, -1)
     port_hops = problem.board.port_hops()[slot_at]
-    alone = traffic.port[:, None] * port_hops
+    alone = traffic.port[:, None] * port_hops + _moves(problem, traffic, every, slot_at)
     start = place_of[slot]
-    allowed = np.ones((n, slot_at.size), bool)
+    allowed = _allowed(problem, every, slot_at)
     longest = np.full((n, n), hops.max(initial=0), np.int64)
     task = _Assignment(alone, between, hops, np.bincount(place_of), allowed, longest)
     cost = _cost(task, start)
@@ -156,7 +189,7 @@ def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Arra
     triangle = problem.board.distance is None
     for i in range(n):
         flow = int(nx.maximum_flow_value(graph, -1, i)) if triangle else int(traffic.port[i])
-        allowed[i] = flow * port_hops <= cost
+        allowed[i] &= flow * port_hops <= cost
         for j in np.flatnonzero(between[i, :i]):
             flow = int(nx.maximum_flow_value(graph, i, int(j))) if triangle else int(between[i, j])
             longest[i, j] = longest[j, i] = min(int(longest[i, j]), cost // flow)
@@ -178,6 +211,8 @@ def _windows(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Ar
     free = np.ones(problem.board.size, bool)
     free[slot] = False
     for _ in range(_WINDOWS[budget.effort]):
+        if budget.over:
+            break
         centre = int(rng.integers(n))
         near = problem.board.hops_between(np.full(n, slot[centre]), slot)
         clusters = np.sort(np.argsort(near * n + rng.permutation(n), kind="stable")[:size])
@@ -186,7 +221,7 @@ def _windows(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Ar
         places = np.concatenate([slot[clusters], empty])
         inside = np.zeros(n, bool)
         inside[clusters] = True
-        alone = traffic.port[clusters][:, None] * port_hops[places]
+        alone = traffic.port[clusters][:, None] * port_hops[places] + _moves(problem, traffic, clusters, places)
         for k, cluster in enumerate(clusters):
             for e in range(int(traffic.start[cluster]), int(traffic.start[cluster + 1])):
                 if not inside[traffic.other[e]]:
@@ -194,7 +229,7 @@ def _windows(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Ar
         hops = problem.board.hops_between(np.repeat(places, places.size), np.tile(places, places.size)).reshape(places.size, -1)
         task = _Assignment(
             alone - alone.min(1)[:, None], _matrix(traffic, clusters), hops, np.ones(places.size, np.int64),
-            np.ones((size, places.size), bool), np.full((size, size), hops.max(), np.int64),
+            _allowed(problem, clusters, places), np.full((size, size), hops.max(), np.int64),
         )
         start = np.arange(size)
         found, best, _, time = _solve(task, start, _WINDOW_TIME, budget.seed)
@@ -210,18 +245,21 @@ def place(problem: PlacementProblem, budget: Budget) -> PlacementSolution:
     """Return an annealed placement, improved and proved optimal by CP-SAT where that is possible; see the package's README.
 
     Raises:
-        ValueError: there are fewer slots than clusters.
+        ValueError: there are fewer slots than clusters (of a class), or a cluster is pinned to a slot that it cannot have.
     """
-    slot = search(problem, budget.effort, budget.seed, budget.progress)
-    bound = lower_bound(problem)
+    bound = lower_bound(problem, budget.effort)
+    slot = search(problem, budget.effort, budget.seed, budget.progress, budget.stopped, bound)
     answer = certify(problem, slot, bound, budget.seed, 0.0)
-    if answer.status == "optimal":
+    if answer.status == "optimal" or budget.over:
         return answer
-    if budget.progress:
-        budget.progress(f"placement {answer.objective:.6g} packet hops per step, at least {bound:.6g}")
+    budget.say(f"placement {answer.objective:.6g} packet hops per step, at least {bound:.6g}")
     exact = _exact(problem, slot, budget)
     if exact is not None:
         slot, proved, spent = exact
         return certify(problem, slot, max(bound, proved), budget.seed, spent)
-    slot, spent = _windows(problem, slot, budget)
-    return certify(problem, slot, bound, budget.seed, spent)
+    # Measured: after annealing windows gain nothing to speak of, unless classes, pins and homes hold single swaps back.
+    bound_by = any(side is not None for side in (problem.kind, problem.pinned, problem.home))
+    if problem.multicast or not (budget.effort > 1 or (budget.effort and bound_by)):
+        return answer
+    better, spent = _windows(problem, slot, budget)
+    return certify(problem, better, bound, budget.seed, spent)

@@ -11,9 +11,9 @@ from nmap.diagnostics import Findings
 from nmap.emulate.kernel import Kernel
 from nmap.network import Network
 from nmap.options import Options
-from nmap.program import Box, Program
+from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
-from nmap.target.backend import Demand, Rule, VendorRun
+from nmap.target.backend import Demand, NeuronDemand, Rule, VendorRun
 from nmap.target.spec import ChipSpec, load_spec
 
 __all__ = ["TARGET", "Loihi2"]
@@ -50,11 +50,11 @@ class Loihi2:
 
         return quantize(network, self.spec, options, findings)
 
-    def demand(self, network: QuantizedNetwork, population: str, box: Box) -> Demand:
-        """Return what a box takes on one core."""
+    def demand(self, network: QuantizedNetwork, population: str, part: Slice) -> Demand:
+        """Return what a slice takes on one core."""
         from nmap_loihi2.demand import demand
 
-        return demand(network, population, box)
+        return demand(network, population, part)
 
     def demand_at_most(self, network: QuantizedNetwork, population: str, extent: tuple[int, ...]) -> Demand:
         """Return an upper bound over all boxes of an extent."""
@@ -66,7 +66,13 @@ class Loihi2:
         """Return a lower bound over all cuts of a population."""
         from nmap_loihi2.demand import demand_floor
 
-        return demand_floor(network, population)
+        return demand_floor(network, population, self.spec)
+
+    def neuron_demand(self, network: QuantizedNetwork, population: str) -> NeuronDemand:
+        """Return the prices of single neurons and axons."""
+        from nmap_loihi2.demand import neuron_demand
+
+        return neuron_demand(network, population)
 
     def measure(self, program: Program) -> tuple[Demand, ...]:
         """Count what each core of a stored program takes."""

@@ -128,8 +128,9 @@ def _core_map(program: Program) -> dict[str, Any]:
         for number, core in enumerate(program.cores)
     ]
     for group in program.groups:
+        where = {"box": group.slice} if isinstance(group.slice, tuple) else {"indices": group.slice.tolist()}
         cores[group.core]["slices"].append({
-            "population": program.populations[group.population].name, "neurons": group.size, "box": group.box,
+            "population": program.populations[group.population].name, "neurons": group.size, **where,
         })
     for block in program.blocks:
         population = program.populations[program.groups[block.group].population].name

@@ -11,11 +11,11 @@ from nmap.diagnostics import Findings
 from nmap.emulate.kernel import Kernel
 from nmap.network import Network
 from nmap.options import Options
-from nmap.program import Box, Program
+from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
-from nmap.target.backend import Demand, Rule, VendorRun
+from nmap.target.backend import Demand, NeuronDemand, Rule, VendorRun
 from nmap.target.spec import ChipSpec, load_spec
-from nmap_toy.demand import demand, demand_at_most, demand_floor
+from nmap_toy.demand import demand, demand_at_most, demand_floor, neuron_demand
 from nmap_toy.emit import emit
 from nmap_toy.kernels import LIF
 from nmap_toy.measure import measure
@@ -50,9 +50,9 @@ class Toy:
         """Return the network in 4-bit weights and the chip's own time."""
         return quantize(network, self.spec, options, findings)
 
-    def demand(self, network: QuantizedNetwork, population: str, box: Box) -> Demand:
-        """Return what the neurons of a box take on one core."""
-        return demand(network, population, box)
+    def demand(self, network: QuantizedNetwork, population: str, part: Slice) -> Demand:
+        """Return what the neurons of a slice take on one core."""
+        return demand(network, population, part)
 
     def demand_at_most(self, network: QuantizedNetwork, population: str, extent: tuple[int, ...]) -> Demand:
         """Return an upper bound of `demand` over all boxes of this extent."""
@@ -61,6 +61,10 @@ class Toy:
     def demand_floor(self, network: QuantizedNetwork, population: str) -> dict[str, float]:
         """Return a lower bound of the total demand of any cut."""
         return demand_floor(network, population, self.spec)
+
+    def neuron_demand(self, network: QuantizedNetwork, population: str) -> NeuronDemand:
+        """Return the prices of single neurons and axons."""
+        return neuron_demand(network, population)
 
     def measure(self, program: Program) -> tuple[Demand, ...]:
         """Return what each core of a stored program takes."""

@@ -7,33 +7,53 @@ from math import prod
 import numpy as np
 
 from nmap.connectivity import Array, Conv2d, Dense, Sparse
-from nmap.program import Box, box_indices, box_size
+from nmap.program import Box, Slice, slice_indices, slice_size
 from nmap.quantized import QuantizedNetwork
-from nmap.target.backend import Demand
+from nmap.target.backend import Demand, NeuronDemand
 from nmap.target.spec import ChipSpec
 
-__all__ = ["demand", "demand_at_most", "demand_floor"]
+__all__ = ["demand", "demand_at_most", "demand_floor", "neuron_demand"]
 
 
-def demand(network: QuantizedNetwork, population: str, box: Box) -> Demand:
-    """Return what the neurons of a box take: neurons, input axons, synapse slots."""
+def demand(network: QuantizedNetwork, population: str, part: Slice) -> Demand:
+    """Return what the neurons of a slice take: neurons, input axons, synapse slots."""
     axons = synapses = 0
     for projection in network.afferents(population):
         whole = projection.connectivity
         if isinstance(whole, Conv2d):
-            axons += prod(_halo(whole, box))
-            synapses += (box[0][1] - box[0][0]) * int(whole.weights.shape[1]) * prod(
-                int(_taps(whole, axis)[start:stop].sum()) for axis, (start, stop) in enumerate(box[1:])
+            if not isinstance(part, tuple):
+                raise ValueError(f"the targets of the convolution {projection.name} are not a box")
+            axons += prod(_halo(whole, part))
+            synapses += (part[0][1] - part[0][0]) * int(whole.weights.shape[1]) * prod(
+                int(_taps(whole, axis)[start:stop].sum()) for axis, (start, stop) in enumerate(part[1:])
             )
         elif isinstance(whole, Dense):
             axons += whole.in_size
-            synapses += whole.in_size * box_size(box)
+            synapses += whole.in_size * slice_size(part)
         else:
-            rows = box_indices(box, network[population].shape)
-            runs = [whole.indices[whole.indptr[row] : whole.indptr[row + 1]] for row in rows]
-            axons += np.unique(np.concatenate(runs)).size
-            synapses += sum(run.size for run in runs)
-    return {"neurons": box_size(box), "axons": axons, "synapse_memory": synapses}
+            sources = whole.indices[whole.entries(slice_indices(part, network[population].shape))]
+            axons += np.unique(sources).size
+            synapses += sources.size
+    return {"neurons": slice_size(part), "axons": axons, "synapse_memory": synapses}
+
+
+def neuron_demand(network: QuantizedNetwork, population: str) -> NeuronDemand:
+    """Return what single neurons and axons take; exact, since nothing is rounded.
+
+    Raises:
+        ValueError: an afferent is a convolution.
+    """
+    resources = ("neurons", "axons", "synapse_memory")
+    neuron = np.zeros((3, network[population].size), np.int64)
+    neuron[0] = 1
+    afferents = network.afferents(population)
+    for projection in afferents:
+        whole = projection.connectivity
+        if isinstance(whole, Conv2d):
+            raise ValueError(f"{projection.name} is a convolution, which is cut into boxes")
+        neuron[2] += whole.in_size if isinstance(whole, Dense) else np.diff(whole.indptr)
+    one = np.array([[0], [1], [0]])
+    return NeuronDemand(resources, 1, neuron, (one,) * len(afferents), np.zeros(3, np.int64), np.zeros(3, np.int64))
 
 
 def demand_at_most(network: QuantizedNetwork, population: str, extent: tuple[int, ...]) -> Demand:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nmap.program import Program, Routes, box_indices
+from nmap.program import Program, Routes, slice_indices
 from nmap.quantized import QuantizedNetwork
 from nmap_toy.measure import block_synapses, measure
 
@@ -41,7 +41,7 @@ def _lines(program: Program) -> Iterator[str]:
                 continue
             first[k] = neuron
             population = program.populations[group.population]
-            for slot, index in enumerate(box_indices(group.box, population.shape)):
+            for slot, index in enumerate(slice_indices(group.slice, population.shape)):
                 fields = " ".join(f"{name} {values[slot]}" for name, values in sorted(group.params.items()))
                 start = " ".join(f"{name} {values[slot]}" for name, values in sorted(group.initial.items()))
                 yield f"  neuron {neuron}: {population.name}[{index}] {fields}; starts at {start or 'v 0'}; " + _destinations(

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nmap import flow
+from nmap.cli.interrupt import FirstInterrupt
 from nmap.cli.main import app
 from nmap.diagnostics import Exit
 from nmap.report.json import schema
@@ -226,18 +227,28 @@ def test_every_option_reaches_the_pipeline(pretend: Any, nmap: Runner) -> None:
         "deploy", "n.h5", "--target", "tiny:v", "-o", "d", "--input", "s.npz", "--dt", "2ms", "--reset", "delayed", "--source", "norse",
         "--bits", 5, "--partitioner", "greedy", "--effort", 2, "--seed", 9, "--chips", 3, "--dead-cores", "1:2", "--steps", 7,
         "--approximate", "a,b", "--stop-after", "route", "--no-verify", "--locked", "--strict", "--slack", 0.5,
+        "--from", "b", "--keep-best", "--dead-links", "c3-c4",
     )
     (call,) = calls
     options = call.pop("options")
     del call["progress"], call["command"]
+    assert isinstance(call.pop("keep_best"), FirstInterrupt)
     assert call == {
         "path": Path("n.h5"), "target": "tiny:v", "dt": 0.002, "reset": "delayed", "source": "norse", "input": Path("s.npz"),
         "output": Path("d"), "verify": False, "stop_after": "route", "locked": True,
+        "from_bundle": Path("b"),
     }
     assert (options.bits, options.partitioner, options.effort, options.seed, options.chips, options.dead, options.steps) == (
         5, "greedy", 2, 9, 3, ((1, 2),), 7,
     )
     assert (options.approximate, options.strict, options.slack) == ({"a", "b"}, True, 0.5)
+    assert options.dead_links == (((0, 3), (0, 4)),)
+
+
+def test_an_interrupt_ends_a_deployment_unless_asked_otherwise(pretend: Any, nmap: Runner) -> None:
+    calls = pretend(outcome())
+    nmap("deploy", "n.h5", "--target", "tiny")
+    assert (calls[0]["keep_best"], calls[0]["from_bundle"]) == (None, None)
 
 
 @pytest.mark.parametrize(("status", "exit_status"), [

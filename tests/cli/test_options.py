@@ -6,8 +6,17 @@ import pytest
 import typer
 
 from nmap import flow
-from nmap.cli.options import Stage, build_options, parse_dead_cores, parse_names, parse_seconds, split_targets
+from nmap.cli.options import (
+    Stage,
+    build_options,
+    parse_dead_cores,
+    parse_dead_links,
+    parse_names,
+    parse_seconds,
+    split_targets,
+)
 from nmap.diagnostics import NmapError
+from nmap.options import WHOLE_CHIP, Options
 
 
 @pytest.mark.parametrize(("text", "cores"), [
@@ -87,3 +96,46 @@ def test_targets_once_each_and_all() -> None:
 
 def test_stages_are_those_of_the_pipeline() -> None:
     assert tuple(stage.value for stage in Stage) == flow.STAGES
+
+
+@pytest.mark.parametrize(("text", "links"), [
+    ("c3-c4", (((0, 3), (0, 4)),)), ("0:3-4, 1:17-0:2", (((0, 2), (1, 17)), ((0, 3), (0, 4)))), ("2:5-4,2:4-2:5", (((2, 4), (2, 5)),)),
+    (None, ()), ("", ()),
+])
+def test_dead_links_in_a_list(text: str | None, links: tuple[object, ...]) -> None:
+    assert parse_dead_links(text) == links
+
+
+def test_whole_chips() -> None:
+    assert parse_dead_cores("2:*,0:1") == ((0, 1), (2, WHOLE_CHIP))
+    options = build_options(dead_cores="2:*,0:1,1:*", dead_links="0:3-1:0")
+    assert options.dead_links == (((0, 3), (1, 0)),)
+    stored = options.to_json()
+    assert (stored["dead"], stored["dead_chips"], stored["dead_links"]) == ([[0, 1]], [1, 2], [[0, 3, 1, 0]])
+    assert {"dead_chips", "dead_links"}.isdisjoint(build_options().to_json())
+
+
+def test_every_entry_that_names_no_link_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(NmapError) as caught:
+        build_options(dead_cores="*", dead_links="c3,0:1-2,3-4,c1-1:2,0:1>2,0:*-3", slack=-1.0)
+    assert [d.where for d in caught.value.diagnostics] == ["--dead-cores", *["--dead-links"] * 5, "--slack"]
+    assert [d.message.split("`")[1] for d in caught.value.diagnostics[1:-1]] == ["c3", "3-4", "c1-1:2", "0:1>2", "0:*-3"]
+    file = tmp_path / "links.txt"
+    file.write_text("# rack 2\n0:3-4  # flaky\n\n0:3\n1:1-\n")
+    with pytest.raises(NmapError) as caught:
+        parse_dead_links(str(file))
+    assert [d.where for d in caught.value.diagnostics] == [f"{file}:4", f"{file}:5"]
+    file.write_text("0:3-4\n")
+    assert parse_dead_links(str(file)) == (((0, 3), (0, 4)),)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(NmapError, match="the list of dead links"):
+        parse_dead_links(str(file))
+
+
+@pytest.mark.parametrize("wrong", [
+    {"dead": ((0, -2),)}, {"dead": ((-1, WHOLE_CHIP),)}, {"dead": ((0, True),)}, {"dead": (3,)}, {"dead": ((0, 1, 2),)},
+    {"dead_links": ((0, 1),)}, {"dead_links": (((0, 1), (0, WHOLE_CHIP)),)}, {"dead_links": (((0, 1), (0, 2), (0, 3)),)},
+])
+def test_dead_cores_and_links_of_a_program(wrong: dict[str, object]) -> None:
+    with pytest.raises(NmapError, match=f"NM004 `{next(iter(wrong))}` must hold"):
+        Options(**wrong)  # type: ignore[arg-type]

@@ -20,9 +20,22 @@ def test_one_target_in_full_with_the_source_of_every_number(nmap: Runner) -> Non
     result = nmap("targets", "toy")
     assert result.status == 0
     lines = result.out.splitlines()
-    for name in [*chip.resources, *chip.limits, *chip.features]:
+    for name in [*chip.resources, *chip.classes, *chip.limits, *chip.features]:
         assert any(line.startswith(f"  {name} ") for line in lines), name
-    assert sum("source: " in line for line in lines) == len(chip.resources) + len(chip.limits) + len(chip.variants) + len(chip.constants)
+    stated = (chip.resources, chip.classes, chip.limits, chip.variants, chip.constants)
+    assert sum("source: " in line for line in lines) == sum(map(len, stated))
+
+
+def test_how_chips_links_and_cores_are_arranged(nmap: Runner) -> None:
+    told = " ".join(nmap("targets", "toy").out.split())
+    for text in (
+        "4×4 routers, torus source:", "4×4 routers, hexagonal torus source:",
+        "chips 4, 4 cores each, 2×2 routers, chips in 2×2, a link between chips counts 3 hops source:",
+        "boards in 2×1, a link between boards counts 3 more source:", "8 cores `small` source:",
+        "chips 1 (up to 4), 4 cores each, 2×2 routers, chips in a row, a link between chips counts 2 hops source:",
+        "small cores of half the size: neurons 4, input axons 8, synapse slots 32 source:",
+    ):
+        assert text in told, text
 
 
 def test_variant_is_checked(nmap: Runner) -> None:

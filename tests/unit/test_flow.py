@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -299,3 +300,49 @@ def test_a_damaged_manifest_is_refused(copy, entry, value):
     outcome = flow.verify(copy)
     assert [d.code for d in outcome.diagnostics] == ["NM602"]
     assert entry in outcome.diagnostics[0].why
+
+
+def test_rates_are_those_of_the_input_ports_too(few):
+    journal = flow._Journal((), None)
+    network = nmap.read(NET)
+    samples, _ = flow._load_samples(journal, few, network, Options())
+    rates = flow._rates(journal, network, samples)
+    assert set(rates) == {p.name for p in network.populations}
+    with np.load(few) as file:
+        first = file["inputs"][:16]
+    np.testing.assert_allclose(rates[network.inputs[0]], (first != 0).mean((0, 1)).ravel())
+
+
+def test_a_search_that_is_stopped_is_told(few, tmp_path):
+    @contextmanager
+    def at_once(tell):
+        tell()
+        yield lambda: True
+
+    said = []
+    outcome = flow.deploy(
+        NET, target="loihi2", options=Options(partitioner="greedy"), input=few, output=tmp_path / "out", verify=False,
+        keep_best=at_once, progress=lambda *words: said.append(words),
+    )
+    assert outcome.status == "ok"
+    assert outcome.interrupted == ("partition", "place")
+    assert [d.severity for d in outcome.diagnostics if d.code == "NM502"] == ["note"]
+    assert ("place", "taking the best so far; Ctrl-C again aborts") in said
+    assert json.loads((tmp_path / "out" / "nmap.lock").read_text())["interrupted"] is True
+    whole = flow.deploy(NET, target="loihi2", options=Options(partitioner="greedy"), input=few, output=tmp_path / "whole", verify=False)
+    assert whole.interrupted == ()
+    assert "interrupted" not in json.loads((tmp_path / "whole" / "nmap.lock").read_text())
+
+
+def test_traffic_is_that_of_the_mapping(few):
+    outcome = flow.check(NET, targets=["loihi2"], options=Options(partitioner="greedy"), input=few)[0]
+    traffic, mapping = outcome.traffic, outcome.mapping
+    assert traffic.kind == "unicast"
+    assert traffic.unicast_hops == mapping.placement.objective
+    assert traffic.multicast_hops <= traffic.unicast_hops
+    # One core: what it gets is every spike of the input, and nothing else leaves it.
+    assert len(mapping.cores) == 1
+    network = nmap.read(NET)
+    journal = flow._Journal((), None)
+    samples, _ = flow._load_samples(journal, few, network, Options())
+    assert traffic.packets == pytest.approx(flow._rates(journal, network, samples)[network.inputs[0]].sum(), rel=1e-6)

@@ -20,23 +20,26 @@ from nmap.program import (
     Program,
     ProgramPopulation,
     Routes,
+    Slice,
     SynapseBlock,
     box_indices,
     program_bytes,
     read_program,
+    slice_indices,
+    slice_size,
     write_program,
 )
 
 PLANE = (2, 3, 3)
 
 
-def group(core: int, population: int, box: tuple[tuple[int, int], ...], n: int) -> NeuronGroup:
+def group(core: int, population: int, part: Slice, n: int) -> NeuronGroup:
     values = np.arange(n, dtype=np.int64)
-    return NeuronGroup(core, population, box, "some.kernel", {"leak": values, "threshold": values + 9}, {"v": -values})
+    return NeuronGroup(core, population, part, "some.kernel", {"leak": values, "threshold": values + 9}, {"v": -values})
 
 
 def example() -> Program:
-    """An input port of 18, a convolution of 16 on core 0, five dense and sparse neurons split over cores 0 and 1."""
+    """An input port of 18, a convolution of 16 on core 0, five dense and sparse neurons in turn on cores 0 and 1."""
     rng = np.random.default_rng(1)
     kernel = rng.integers(-9, 9, (4, 1, 2, 2)).astype(np.int32)
     tile = ConvTile(kernel, PLANE, (4, 2, 2), ((0, 2), (0, 3), (0, 3)), ((0, 4), (0, 2), (0, 2)), (1, 1), (0, 0), (1, 1), 2)
@@ -56,7 +59,7 @@ def example() -> Program:
         ProgramPopulation("in", PLANE, 0, True, False), ProgramPopulation("conv", (4, 2, 2), 1, False, False),
         ProgramPopulation("out", (5,), 2, False, True),
     )
-    groups = (group(0, 1, ((0, 4), (0, 2), (0, 2)), 16), group(0, 2, ((0, 3),), 3), group(1, 2, ((3, 5),), 2))
+    groups = (group(0, 1, ((0, 4), (0, 2), (0, 2)), 16), group(0, 2, np.array([0, 2, 4]), 3), group(1, 2, np.array([1, 3]), 2))
     inputs = {0: Routes(np.arange(19), np.zeros(18), np.arange(18))}
     return Program("some", "small", populations, (Core(0, 1, 2, 3), Core(1, 0, 0, 7)), groups, blocks, routes, inputs, 2**32 - 1)
 
@@ -117,6 +120,38 @@ def test_box_indices_are_c_order() -> None:
     assert box_indices(((1, 3), (0, 2)), (3, 4)).tolist() == [4, 5, 8, 9]
 
 
+def test_slices_are_boxes_or_lists() -> None:
+    assert (slice_size(((1, 3), (0, 2))), slice_indices(((1, 3), (0, 2)), (3, 4)).tolist()) == (4, [4, 5, 8, 9])
+    listed = np.array([2, 5, 11])
+    assert (slice_size(listed), slice_indices(listed, (3, 4)).tolist()) == (3, [2, 5, 11])
+
+
+def test_an_index_list_cannot_be_changed_afterwards() -> None:
+    listed = np.array([0, 2])
+    made = group(0, 2, listed, 2)
+    listed[0] = 1
+    assert isinstance(made.slice, np.ndarray)
+    assert made.slice.tolist() == [0, 2]
+    assert not made.slice.flags.writeable
+
+
+def test_a_list_longer_than_its_population_is_not_read(stored: Path) -> None:
+    with h5py.File(stored, "r+") as file:
+        del file["groups/000002/neurons"]
+        # A terabyte that takes no room in the file.
+        file["groups/000002"].create_dataset("neurons", (2**37,), "i8", chunks=(2**16,))
+    assert "lists 137438953472 neurons of a population of 5" in reason(stored)
+
+
+def test_a_slice_is_a_box_or_a_list(stored: Path) -> None:
+    with h5py.File(stored, "r+") as file:
+        header = json.loads(file["groups/000000"].attrs["header"])
+        assert header[2] is not None
+        header[2] = None
+        file["groups/000000"].attrs["header"] = json.dumps(header)
+    assert "groups/000000/neurons` is missing" in reason(stored)
+
+
 def entries(kind: type) -> list[str]:
     names: list[str] = []
     with h5py.File(io.BytesIO(program_bytes(example())), "r") as file:
@@ -130,8 +165,8 @@ def attributes() -> list[tuple[str, str]]:
 
 
 def test_the_example_has_all_kinds_of_entries() -> None:
-    assert len(entries(h5py.Dataset)) == 1 + 3 * (3 + 3) + (1 + 2 + 4) + 3
-    assert {"delays", "indptr", "leak", "v"} <= {name.rpartition("/")[2] for name in entries(h5py.Dataset)}
+    assert len(entries(h5py.Dataset)) == 1 + 3 * (3 + 3) + 2 + (1 + 2 + 4) + 3
+    assert {"delays", "indptr", "leak", "neurons", "v"} <= {name.rpartition("/")[2] for name in entries(h5py.Dataset)}
 
 
 @pytest.mark.parametrize("name", entries(h5py.Dataset))
@@ -187,7 +222,7 @@ def test_a_wrong_length(stored: Path, name: str) -> None:
     replaced(stored, name, lambda values: np.concatenate([values, values[-1:], values[:1]] if values.size else [values, [0]]))
 
 
-BOUNDED = ("indptr", "indices", "core", "axon", "weights")
+BOUNDED = ("indptr", "indices", "core", "axon", "neurons", "weights")
 
 
 @pytest.mark.parametrize("name", [name for name in entries(h5py.Dataset) if name.endswith(BOUNDED)])
@@ -221,6 +256,12 @@ def at(index: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
     ("cores", lambda values: values[:1], "core 1 of 1"),
     ("cores", lambda values: values[:, :3], "3 columns"),
     ("groups/000001/params/leak", lambda values: values[:2], "2 values of `leak` for 3 neurons"),
+    ("groups/000001/neurons", at(0, 2), "not an ascending list"),
+    ("groups/000001/neurons", at(0, 3), "not an ascending list"),
+    ("groups/000001/neurons", at(2, 5), "outside 0 to 4"),
+    ("groups/000001/neurons", at(0, -1), "outside 0 to 4"),
+    ("groups/000001/neurons", lambda values: values[:0], "not an ascending list"),
+    ("groups/000001/neurons", lambda values: values[:2], "values of `leak` for 2 neurons"),
     ("groups/000002/initial/v", lambda values: np.zeros(3, int), "3 values of `v` for 2 neurons"),
     ("blocks/000001/weights", lambda values: values[:2], "2 targets for the 3 neurons"),
     ("blocks/000001/delays", lambda values: values[:, :5], "one delay per synapse"),
@@ -253,6 +294,7 @@ POPULATION = ["in", [2, 3, 3], 0, True, False]
     ("groups/000000", "header", 2, [[0, 16]], "outside population `conv`"),
     ("groups/000000", "header", 2, [[0, 4], [0, 2], [2, 0]], "outside population `conv`"),
     ("groups/000000", "header", 2, [0, 4], "pairs"),
+    ("groups/000000", "header", 2, "[0, 4]", "does not hold"),
     ("groups/000000", "header", 3, None, "does not hold"),
     ("groups/000000", "arrays", "params", None, "does not list"),
     ("groups/000000", "arrays", "initial", ["u"], "initial/u` is missing"),

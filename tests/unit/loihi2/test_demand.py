@@ -85,6 +85,44 @@ def test_bounds_and_stored_program(net, data):
     assert TARGET.measure(build_program(net, "loihi2", mapping)) == tuple(demands)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), n=st.integers(1, 90), sources=st.integers(1, 40), density=st.floats(0.01, 1), bits=st.integers(1, 8),
+    share=st.floats(0.05, 1),
+)
+def test_prices_of_neurons_hold_for_any_list_and_lose_less_than_a_word_per_axon(seed, n, sources, density, bits, share):
+    rng = np.random.default_rng(seed)
+    matrix = (rng.random((n, sources)) < density).astype(np.int32)
+    dense = Dense(rng.integers(-9, 9, (n, 3)).astype(np.int32))
+    net = network((n,), (Sparse.from_dense(matrix), bits), (dense, 5))
+    price = TARGET.neuron_demand(net, "a")
+    chosen = np.flatnonzero(rng.random(n) < share)
+    if not chosen.size:
+        return
+    need = TARGET.demand(net, "a", chosen)
+    heard = matrix[chosen].any(0)
+    # One list of ceil((synapses x (bits + 12) + 10) / 64) words per axon; there is no 7-bit format.
+    stored = {7: 8}.get(bits, bits)
+    words = sum(-(-(int(matrix[chosen, k].sum()) * (stored + 12) + 10) // 64) for k in np.flatnonzero(heard))
+    words += 3 * -(-(chosen.size * 17 + 10) // 64)
+    assert need["synapse_memory"] == words
+    for sign, amounts in ((1, price.axon), (-1, price.axon_least)):
+        total = price.fixed + price.neuron[:, chosen].sum(1) + (amounts[0] * heard).sum(1) + 3 * amounts[1][:, 0]
+        bound = dict(zip(price.resources, (total / price.scale).tolist(), strict=True))
+        for resource, amount in need.items():
+            slack = (heard.sum() + 3) * 63 / 64 if resource in ("synapse_memory", "memory_words") else 0
+            assert -1e-9 <= sign * (bound[resource] - amount) <= slack + 1e-9, resource
+
+
+def test_convolutions_have_no_prices_of_neurons_and_no_lists():
+    conv = Conv2d(np.ones((2, 1, 2, 2), np.int32), (1, 4, 4))
+    net = network(conv.out_shape, (conv, 8))
+    with pytest.raises(ValueError, match="convolution"):
+        TARGET.neuron_demand(net, "a")
+    with pytest.raises(ValueError, match="not a box"):
+        TARGET.demand(net, "a", np.array([0, 5]))
+
+
 def test_larger_pieces_never_take_less():
     rng = np.random.default_rng(0)
     sparse = Sparse.from_dense((rng.integers(-9, 9, (40, 60)) * (rng.random((40, 60)) < 0.1)).astype(np.int32))

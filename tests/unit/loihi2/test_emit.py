@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,13 @@ def test_core_map(artefact):
     assert core["input_axons"] == [{"first": 5, "count": 3, "to": "out"}]
     assert core["used"] == TARGET.measure(small()[1])[0]
     assert core["used"]["neurons"] == 2
+
+
+def test_core_map_lists_neurons_that_are_no_box():
+    network, program = small()
+    listed = replace(program, groups=(replace(program.groups[0], slice=np.array([1])),), blocks=(), routes=(Routes([0, 0], [], []),))
+    (core,) = json.loads(TARGET.emit(network, listed)["core_map.json"])["cores"]
+    assert core["slices"] == [{"population": "out", "neurons": 1, "indices": [1]}]
 
 
 def test_readme_names_the_command(artefact):

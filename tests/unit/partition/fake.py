@@ -10,8 +10,9 @@ import numpy as np
 from nmap.connectivity import Conv2d, Dense, Sparse
 from nmap.network import Provenance
 from nmap.options import Options
-from nmap.program import box_indices, box_size
+from nmap.program import slice_indices, slice_size
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
+from nmap.target.backend import NeuronDemand
 from nmap.target.machine import build_machine
 from nmap.target.spec import ChipSpec, Resource, Variant
 
@@ -52,8 +53,8 @@ class FakeTarget:
         self.kernels = {}
         self.rules = ()
 
-    def demand(self, network, population, box):
-        rows = box_indices(box, network[population].shape)
+    def demand(self, network, population, part):
+        rows = slice_indices(part, network[population].shape)
         listen = [adjacency(p.connectivity)[rows] for p in network.afferents(population)]
         return {
             "neurons": rows.size, "axons": int(sum(a.any(0).sum() for a in listen)), "synapses": int(sum(a.sum() for a in listen)),
@@ -71,6 +72,13 @@ class FakeTarget:
     def demand_floor(self, network, population):
         whole = tuple((0, size) for size in network[population].shape)
         return {name: float(amount) for name, amount in self.demand(network, population, whole).items()}
+
+
+    def neuron_demand(self, network, population):
+        afferents = network.afferents(population)
+        size = network[population].size
+        neuron = [np.ones(size), np.zeros(size), sum(adjacency(p.connectivity).sum(1) for p in afferents)]
+        return NeuronDemand(tuple(self.spec.resources), 1, neuron, ([[0], [1], [0]],) * len(afferents), [0, 0, 0], [0, 0, 0])
 
 
 def population(name, shape, kernel="fake.lif"):
@@ -122,7 +130,7 @@ def packets(network, mapping, rates=None):
     """Packets per step by (source cluster, target cluster), neuron by neuron."""
     cluster = {p.name: np.full(p.size, -1) for p in network.populations}
     for shard in mapping.shards:
-        cluster[shard.population][box_indices(shard.box, network[shard.population].shape)] = shard.cluster
+        cluster[shard.population][slice_indices(shard.slice, network[shard.population].shape)] = shard.cluster
     count = {}
     for p in network.populations:
         for neuron in range(p.size):
@@ -140,8 +148,8 @@ def covered(network, mapping):
     """How often each neuron is mapped, by population."""
     times = {p.name: np.zeros(p.size, int) for p in network.populations}
     for shard in mapping.shards:
-        times[shard.population][box_indices(shard.box, network[shard.population].shape)] += 1
-        assert box_size(shard.box) > 0
+        times[shard.population][slice_indices(shard.slice, network[shard.population].shape)] += 1
+        assert slice_size(shard.slice) > 0
     return times
 
 

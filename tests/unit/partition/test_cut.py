@@ -47,7 +47,7 @@ def test_every_neuron_is_mapped_once_within_every_budget(name, partitioner):
         assert (covered(network, mapping)[p.name] == (p.kernel is not None)).all()
     used = [dict.fromkeys(chip.resources, 0) for _ in mapping.cores]
     for shard in mapping.shards:
-        for resource, amount in target.demand(network, shard.population, shard.box).items():
+        for resource, amount in target.demand(network, shard.population, shard.slice).items():
             used[shard.cluster][resource] += amount
     assert used == mapping.used()
     assert all(amount <= chip.resources[r].max for core in used for r, amount in core.items())

@@ -9,9 +9,9 @@ import nmap_cpsat
 import nmap_greedy
 from nmap.partition.partitioner import Budget
 from nmap.place.anneal import search, start_order
+from nmap.place.board import Board
 from nmap.place.bound import gilmore_lawler_bound, lower_bound, packet_bound
 from nmap.place.hilbert import curve, curve_order
-from nmap.place.board import Board
 from nmap.place.problem import PlacementProblem, check_placement, placement_cost
 from nmap.place.traffic import collect
 from tests.support import shared_data

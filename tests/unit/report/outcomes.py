@@ -19,7 +19,7 @@ from nmap.partition.problem import PackingSolution, Piece
 from nmap.place.problem import PlacementSolution
 from nmap.program import Core
 from nmap.quantized import LayerLoss, QuantizedNetwork, QuantizedPopulation
-from nmap.report.model import ChipVsFixed, ChipVsFloat, Outcome, Samples, VendorCheck, Verification
+from nmap.report.model import ChipVsFixed, ChipVsFloat, Outcome, Samples, Traffic, VendorCheck, Verification
 from nmap.target.machine import Machine, build_machine
 from nmap.target.spec import ChipSpec
 
@@ -120,7 +120,7 @@ def outcome(**changes: Any) -> Outcome:
         machine, quantized(), mapping(machine),
         Verification("ok", ChipVsFixed(8, 20, 1234, 0), ChipVsFloat(0.9996, 0.5, 0.25, 8), VendorCheck("sim", "1.2", 0, 2)),
         6.5, None, Samples("s.npz", "cd" * 32, 8, 18, True), (warning(),), {"read": 0.12, "check": 0.01, "quantize": 2.0, "verify": 61.26},
-        Path("out"), 4, "cpsat", 5, None, ("manifest.json", "program.h5"),
+        Path("out"), 4, "cpsat", 5, None, ("manifest.json", "program.h5"), traffic=Traffic("unicast", 4.5, 12.0, 9.5, 3.0),
     )
     return replace(good, **changes)
 
@@ -129,6 +129,6 @@ def misfit() -> Outcome:
     """A network that is proved not to fit."""
     error = Diagnostic("NM402", "error", "the network needs 5 cores, `tiny:two` has 3", "net.h5", "5 > 3", ("--chips 2",))
     return outcome(
-        status="does_not_fit", exit_status=Exit.DOES_NOT_FIT, mapping=None, verification=None, spike_hops_per_step=None,
+        status="does_not_fit", exit_status=Exit.DOES_NOT_FIT, mapping=None, verification=None, spike_hops_per_step=None, traffic=None,
         diagnostics=(error,), timings={"read": 0.1, "partition": 0.2}, bundle=None, written=(),
     )

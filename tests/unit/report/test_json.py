@@ -9,7 +9,9 @@ import pytest
 
 from nmap.diagnostics import Diagnostic, Exit, NmapError
 from nmap.network import Conventions
+from nmap.partition.incremental import Moved, Remap
 from nmap.place.problem import PlacementSolution
+from nmap.program import Core
 from nmap.report.json import (
     comparison_to_json,
     core_label,
@@ -105,10 +107,32 @@ def test_numbers_are_those_of_the_hand_made_deployment() -> None:
     assert hidden["detail"] == "dense 4→3, dense 3→3 recurrent"
     assert (output["cores"], output["limited_by"]) == (1, None)
     assert report["partition"]["optimal"] is True
+    partition = report["partition"]
+    assert (partition["gap"], partition["packets"], partition["packets_bound"], partition["interrupted"]) == (0.0, 4.5, None, False)
+    place = report["placement"]
+    assert (place["kind"], place["unicast_hops"], place["multicast_hops"], place["max_link"]) == ("unicast", 12.0, 9.5, 3.0)
+    assert place["interrupted"] is False
+    assert report["incremental"] is None
     assert report["placement"]["gap"] == pytest.approx(0.2)
     assert report["quantization"]["clipped"] == 3
     assert report["quantization"]["latency_steps"] == 2
     assert report["timings_s"]["verify"] == 61.26
+
+
+def test_what_was_kept_of_an_earlier_mapping() -> None:
+    moved = (Moved(Core(1, 0, 0, 3), Core(0, 1, 0, 1), "absent"), Moved(Core(0, 0, 0, 0), Core(0, 0, 1, 2), "dead"))
+    remap = Remap(5, 2, moved, 1, 0, ("hidden",), (), False)
+    report = to_json(outcome(remap=remap, remapped_from="ef" * 32, interrupted=("partition",)))
+    assert problems(report, schema(), closed=True) == []
+    assert report["incremental"] == {
+        "program_sha256": "ef" * 32, "cores_before": 5, "kept": 2,
+        # The earlier machine had two chips, so that cores need a chip's number.
+        "moved": [{"from": "1:3", "to": "0:1", "why": "absent"}, {"from": "0:0", "to": "0:2", "why": "dead"}],
+        "freed": 1, "new": 0, "recut": ["hidden"], "removed": [], "repacked": False,
+    }
+    assert (report["partition"]["interrupted"], report["placement"]["interrupted"]) == (True, False)
+    alone = to_json(outcome(remap=replace(remap, moved=moved[1:]), remapped_from="ef" * 32))
+    assert alone["incremental"]["moved"] == [{"from": "c0", "to": "c2", "why": "dead"}]
 
 
 def test_nothing_limits_a_network_on_one_core() -> None:

@@ -10,9 +10,11 @@ from nmap.cli.replies import inspection_reply
 from nmap.connectivity import Dense
 from nmap.diagnostics import Exit
 from nmap.network import Assumption, Conventions, Network
+from nmap.partition.incremental import Moved, Remap
 from nmap.place.problem import PlacementSolution
+from nmap.program import Core
 from nmap.report.json import portable_report, run_to_json, to_json
-from nmap.report.model import ChipVsFixed, Estimate, Outcome, RunResult, Samples, VendorCheck, Verification
+from nmap.report.model import ChipVsFixed, Estimate, Outcome, RunResult, Samples, Traffic, VendorCheck, Verification
 from nmap.report.text import comparison_text, count, inspection_text, next_step, percent, run_text, table, to_text, verdict
 from nmap.target.machine import build_machine
 from nmap.testing.networks import FOREIGN_NETWORKS, build, lif
@@ -68,18 +70,80 @@ def test_stages_have_their_numbers_and_times_at_the_right_edge() -> None:
     assert len(read) == 80
     assert squeezed(line("  check")) == "check 4 rules · 0 errors · 1 warning 0.0 s"
     assert squeezed(line("  quantize")) == "quantize 8-bit weights · 3 clipped · 1 rounded to zero 2.0 s"
-    assert "cores 2 (optimal)" in line("  partition")
-    assert "12 packet-hops/step · at most 20 % above optimum (bound 10)" in line("  place")
+    assert squeezed(line("  partition")) == "partition cores 2, optimal · 4.5 packets/step · 3 shards · cpsat"
+    assert "12 packet-hops/step, proved >= 10 (gap 20 %)" in line("  place")
 
 
 def test_bound_is_printed_where_the_optimum_is_not_proved() -> None:
     good = mapping(build_machine(spec()))
     loose = replace(good, packing=replace(good.packing, lower_bound=1, status="feasible"),
                     placement=PlacementSolution(np.array([1, 2]), 12.0, 0.0, "feasible", 0))
-    assert "cores 2 (>= 1 proved)" in line("  partition", mapping=loose)
-    assert "no bound" in line("  place", mapping=loose)
+    assert "cores 2, proved >= 1 (gap 100 %)" in line("  partition", mapping=loose)
+    assert "12 packet-hops/step, no bound" in line("  place", mapping=loose)
     tight = replace(good, placement=PlacementSolution(np.array([1, 2]), 12.0, 12.0, "optimal", 0))
-    assert "12 packet-hops/step · optimal" in line("  place", mapping=tight)
+    assert "12 packet-hops/step, optimal" in line("  place", mapping=tight)
+
+
+def test_traffic_is_told_in_the_numbers_that_are_known() -> None:
+    place = squeezed(" ".join(lines()[lines().index(line("  place")) :][:3]))
+    assert "9.5 with shared routes · busiest link 3/step" in place
+    shared = Traffic("multicast", 4.5, 14.0, 12.0, None, 4.0)
+    text = squeezed(to_text(to_json(outcome(traffic=shared))))
+    assert "4.5 packets/step, proved >= 4 · 3 shards" in text
+    assert " 14 as single packets " in text
+    assert "busiest link" not in text
+    assert "with shared routes" not in text
+    bare = squeezed(to_text(to_json(outcome(traffic=None))))
+    for words in ("packets/step", "with shared routes", "as single packets", "busiest link"):
+        assert words not in bare
+
+
+def test_report_of_an_earlier_version_is_still_printed() -> None:
+    report = to_json(outcome())
+    for part, keys in (
+        ("partition", ("gap", "packets", "packets_bound", "interrupted")),
+        ("placement", ("kind", "unicast_hops", "multicast_hops", "max_link", "interrupted")),
+    ):
+        for key in keys:
+            del report[part][key]
+    del report["incremental"]
+    assert "cores 2, optimal · 3 shards · cpsat" in squeezed(to_text(report))
+
+
+def test_stopped_search_says_so() -> None:
+    assert "stopped by the user" not in to_text(to_json(outcome()))
+    once = squeezed(to_text(to_json(outcome(interrupted=("place",)))))
+    assert once.count("stopped by the user: the best until then") == 1
+    assert squeezed(to_text(to_json(outcome(interrupted=("partition", "place"))))).count("stopped by the user") == 2
+
+
+def remapped(**changes: object) -> list[str]:
+    """Return the lines of what was kept."""
+    moved = (Moved(Core(0, 0, 0, 0), Core(0, 1, 0, 1), "dead"), Moved(Core(0, 1, 1, 3), Core(0, 0, 1, 2), "traffic"))
+    remap = replace(Remap(46, 41, moved, 3, 1, ("conv2", "fc"), ("old",), False), **changes)
+    rows = lines(remap=remap, remapped_from="ef" * 32)
+    first = next(k for k, row in enumerate(rows) if row.startswith("  from"))
+    more = next(k for k, row in enumerate(rows) if k > first and not row.startswith("   "))
+    return rows[first:more]
+
+
+def test_what_moved_is_told() -> None:
+    assert remapped() == [
+        "  from       kept 41 of 46 cores · moved 2 cores: dead c0 → c1, c3 → c2",
+        "             added 1 core · freed 3 cores · re-cut: `conv2`, `fc`",
+        "             removed: `old`",
+    ]
+    still = remapped(kept=46, moved=(), freed=0, new=0, recut=(), removed=())
+    assert still == ["  from       kept 46 of 46 cores"]
+    anew = squeezed(" ".join(remapped(repacked=True)))
+    assert "packed anew, since the change did not fit beside what was kept" in anew
+    assert "re-cut" not in anew
+    many = tuple(Moved(Core(0, 0, 0, 0), Core(0, 1, 0, 1), "traffic") for _ in range(9))
+    told = squeezed(" ".join(remapped(moved=many)))
+    assert "moved 9 cores: " in told
+    assert told.count("c0 → c1") == 6
+    assert " and 3 more" in told
+    assert not [row for row in lines() if row.startswith("  from")]
 
 
 def test_fullest_core_and_limiting_resource_are_marked() -> None:

@@ -126,6 +126,51 @@ def test_a_sound_program_passes():
     assert verify_mapping(sound(), TARGET, build_machine(SPEC, dead=[(0, 1)])) == ()
 
 
+def listed() -> Program:
+    """The sound program with its last population on two cores, its neurons in turn: 0 and 2 on core 2, 1 on core 1."""
+    program = sound()
+    weights = np.full((3, 8), 6, np.int32)
+    rows = (np.array([0, 2]), np.array([1]))
+    return replace(
+        program,
+        groups=(*program.groups[:2], group(2, 2, rows[0], 2), group(1, 2, rows[1], 1)),
+        blocks=(
+            *program.blocks[:2], block(2, 2, 0, Dense(weights[rows[0]])), block(1, 3, 11, Dense(weights[rows[1]])),
+            block(2, 2, 8, Sparse([0, 1, 2], [1, 0], np.array([4, -8], np.int32), 2)),
+        ),
+        routes=(
+            routes(*([(2, k), (1, 11 + k)] for k in range(4))), routes(*([(2, 4 + k), (1, 15 + k)] for k in range(4))),
+            routes([(2, 8)], []), routes([(2, 9)]),
+        ),
+    )
+
+
+def with_list(k, values):
+    program = listed()
+    return replace(program, groups=swapped(program.groups, k, replace(program.groups[k], slice=np.array(values))))
+
+
+def test_index_lists_pass():
+    assert verify_mapping(listed(), TARGET) == ()
+
+
+LIST_DAMAGE = {
+    "list beyond its population": (lambda: with_list(2, [0, 3]), "group", "leads outside of `out`"),
+    "list before its population": (lambda: with_list(2, [-1, 2]), "group", "leads outside of `out`"),
+    "list that is not ascending": (lambda: with_list(2, [2, 0]), "group", "not ascending"),
+    "neuron listed twice": (lambda: with_list(2, [1, 2]), "cover", "several cores hold 1 of the 3 neurons of `out`, first neuron 1"),
+    "neuron listed nowhere": (lambda: with_list(2, [1, 2]), "cover", "no core holds 1 of the 3 neurons of `out`, first neuron 0"),
+    "empty list": (lambda: with_list(3, np.zeros(0, np.int64)), "group", "not ascending"),
+    "convolution into a list": (lambda: with_group(1, slice=np.arange(4, 8)), "shape", "its neurons are a list"),
+}
+
+
+@pytest.mark.parametrize("name", LIST_DAMAGE)
+def test_damaged_index_lists_are_found(name):
+    make, kind, said = LIST_DAMAGE[name]
+    assert any(d.data["kind"] == kind and said in d.message for d in verify_mapping(make(), TARGET))
+
+
 DAMAGE = {
     "another target": (lambda: replace(sound(), target="large"), "target", "for `large`"),
     "unknown variant": (lambda: replace(sound(), variant="two"), "variant", "no variant `two`"),
@@ -136,9 +181,11 @@ DAMAGE = {
     "group on no core": (lambda: with_group(2, core=5), "group", "core 5 of 3"),
     "group of no population": (lambda: with_group(2, population=7), "group", "population 7 of 3"),
     "group of an input": (lambda: with_group(2, population=0), "group", "input port `in`"),
-    "box beyond its population": (lambda: with_group(2, box=((0, 4),)), "group", "whose shape is (3,)"),
-    "neuron held twice": (lambda: with_group(1, box=((0, 1), (0, 2), (0, 2))), "cover", "several cores hold 4 of the 8 neurons of `image`"),
-    "neuron held nowhere": (lambda: with_group(1, box=((0, 1), (0, 2), (0, 2))), "cover", "no core holds 4 of the 8 neurons of `image`"),
+    "box beyond its population": (lambda: with_group(2, slice=((0, 4),)), "group", "whose shape is (3,)"),
+    "neuron held twice": (
+        lambda: with_group(1, slice=((0, 1), (0, 2), (0, 2))), "cover", "several cores hold 4 of the 8 neurons of `image`"
+    ),
+    "neuron held nowhere": (lambda: with_group(1, slice=((0, 1), (0, 2), (0, 2))), "cover", "no core holds 4 of the 8 neurons of `image`"),
     "unknown kernel": (lambda: with_group(2, kernel="small.if"), "kernel", "runs `small.if`"),
     "missing parameter": (lambda: with_group(2, params={"vth": np.full(3, 5)}), "kernel", "has parameters ['vth']"),
     "unknown state": (lambda: with_group(2, initial={"w": np.zeros(3)}), "kernel", "starts w"),
