@@ -28,6 +28,7 @@ import numpy as np
 
 from nmap.compiled import compiled
 from nmap.connectivity import Array
+from nmap.distinct import distinct
 from nmap.partition.neurons import PartitionProblem
 
 __all__ = ["Group", "area_cores", "fewest_axons", "fewest_cores", "group_demands", "young_minimum"]
@@ -250,7 +251,7 @@ def _neighbourhoods(neurons: int, neuron: Array, axon: Array, most: int) -> Arra
     number = np.bincount(place_of)
     weight = np.bincount(source_of)
     kept = np.isin(neuron, one)
-    pair = np.unique(place_of[neuron[kept]] * weight.size + source_of[axon[kept]])
+    pair = distinct(place_of[neuron[kept]] * weight.size + source_of[axon[kept]])
     place, source = pair // weight.size, pair % weight.size
     # Connected components by the smallest label around.
     label = np.arange(number.size)
@@ -293,7 +294,7 @@ def _owners(problem: PartitionProblem, group: Array, groups: int) -> Array:
     """Return (axons,) the group every axon is counted for: of axons from one group to the same groups, the one with most synapses."""
     source = np.where(problem.source >= 0, group[problem.source], groups)
     axon = np.repeat(np.arange(problem.axons), np.diff(problem.start))
-    pairs = np.unique(axon * groups + group[problem.target])
+    pairs = distinct(axon * groups + group[problem.target])
     # Beyond 62 groups some sets share a number: they are then counted for one group together, which is valid too.
     reached = np.zeros(problem.axons, np.int64)
     np.bitwise_or.at(reached, pairs // groups, np.int64(1) << (pairs % groups % 62))
@@ -442,7 +443,7 @@ class _Contents:
 
 def _linear_bound(groups: list[Group], capacity: Array, bound: int) -> int:
     """Return the better of `bound` and the bound by the linear program over contents of cores."""
-    from ortools.linear_solver import pywraplp
+    from nmap.partition.glop import pywraplp
 
     # What fills a core with few neurons first: it leaves least to try.
     groups = sorted(groups, key=lambda group: min(group.size, group.demand.shape[1] - 1))

@@ -182,7 +182,7 @@ def _first(part: Slice) -> tuple[int, ...]:
 def pack_network(
     network: QuantizedNetwork, target: Target, machine: Machine, partitioner: Partitioner, options: Options,
     budget: Budget | None = None, only: frozenset[str] | None = None, taken: Array | None = None,
-    rates: dict[str, Array] | None = None,
+    rates: dict[str, Array] | None = None, kinds: Array | None = None,
 ) -> Packed:
     """Cut a network into shards and pack them onto as few cores as possible.
 
@@ -194,15 +194,16 @@ def pack_network(
         options: effort, seed and slack are used.
         budget: with the same effort and seed, where progress is shown or the search can be stopped; None makes one of the options.
         only: populations to pack; None means all.
-        taken: see `PackingProblem.taken`; these cores are the first clusters of the answer, whatever lies on them beforehand.
+        taken: see `PackingProblem.taken`, of `machine.largest`; these cores are the first clusters of the answer, whatever lies on them
+            beforehand.
         rates: as in `place_network`; they weigh the inputs that tiles share.
+        kinds: (taken cores,) int64, their classes, by index of `machine.classes`; None where all cores are of one class.
 
     Raises:
         NmapError: NM401 for every population of which not even one neuron fits a core, or NM402 when more cores are needed than there
             are (exit status 1, both proved); NM501 when the solver stopped without an answer (exit status 5).
     """
-    # Cores that are in use already may be of any class, so what is added to them must fit the smallest.
-    capacity = machine.largest if taken is None else machine.capacity
+    capacity = machine.largest
     findings = Findings()
     prices: dict[str, Prices] = {}
     cuts: dict[str, tuple[Lane, ...]] = {}
@@ -228,7 +229,7 @@ def pack_network(
     for population in populations:
         if population.name in irregular and not bunches.bunches:
             cuts[population.name] = cut_population(network, target, population, capacity, prices=prices[population.name])
-    task = _Task(network, target, machine, partitioner, options, budget, taken, rates, bunches)
+    task = _Task(network, target, machine, partitioner, options, budget, taken, kinds, rates, bunches)
     lanes, answer = _best(task, _cuts(task, cuts, prices)) if bunches.slot is None else ((), bunches.settled())
     problem = task.problem(lanes, options.slack)
     parts: tuple[Lane | Bunch, ...] = (*lanes, *bunches.bunches)
@@ -253,22 +254,27 @@ class _Task:
     options: Options
     budget: Budget
     taken: Array | None
+    kinds: Array | None
     rates: dict[str, Array] | None
     bunches: Bunches
 
     @property
     def capacity(self) -> dict[str, int]:
-        """What a core may hold; cores that are in use already may be of any class, so that the smallest counts with them."""
-        return self.machine.largest if self.taken is None else self.machine.capacity
+        """What a core may hold at most."""
+        return self.machine.largest
 
     def problem(self, lanes: tuple[Lane, ...], slack: float) -> PackingProblem:
         """Return the packing problem of some lanes and of all bunches, in this order."""
         capacity, kinds = self.capacity, self.machine.classes
-        classes = tuple(CoreClass(np.array([kind.capacity[name] for name in capacity], np.int64), kind.cores.size) for kind in kinds)
+        used = np.bincount(np.zeros(0, np.int64) if self.kinds is None else self.kinds, minlength=len(kinds)).tolist()
+        classes = tuple(
+            CoreClass(np.array([kind.capacity[name] for name in capacity], np.int64), kind.cores.size - count)
+            for kind, count in zip(kinds, used, strict=True)
+        )
         items = (*(lane.item for lane in lanes), *(bunch.item for bunch in self.bunches.bunches))
         return PackingProblem(
             tuple(capacity), np.array(list(capacity.values()), np.int64), items, len(self.machine.cores), slack,
-            classes if len(kinds) > 1 and self.taken is None else (), self.taken,
+            classes if len(kinds) > 1 else (), self.taken,
         )
 
     def packets(self, lanes: tuple[Lane, ...], packing: PackingSolution) -> float:

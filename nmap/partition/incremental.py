@@ -156,21 +156,57 @@ class _Kept:
     Args:
         shards: on clusters 0, 1, ...
         cores: number in the program of each cluster's core.
-        load: (clusters, resources) int64.
+        kinds: (clusters,) int64, class of each cluster's core, by index of `Machine.classes`.
+        taken: (clusters, resources) int64, see `PackingProblem.taken`.
     """
 
     shards: tuple[Shard, ...]
     cores: tuple[int, ...]
-    load: Array
+    kinds: Array
+    taken: Array
 
 
-def _keep(network: QuantizedNetwork, target: Target, machine: Machine, old: _Old) -> _Kept:
-    """Return the pieces that stay where they are; populations whose pieces do not fit their cores any more join `old.missing`."""
-    names = tuple(machine.capacity)
-    capacity = np.array(list(machine.capacity.values()), np.int64)
+def _kinds(machine: Machine, cores: Sequence[Core]) -> Array:
+    """Return (cores,) int64: the class of each core, by index of `Machine.classes`; -1 where it is not usable."""
+    slots, kind = _slots(machine), machine.board().kind
+    at = np.array([slots.get((core.chip, core.core), -1) for core in cores], np.int64)
+    return np.where(at < 0, -1, 0 if kind is None else kind[at])
+
+
+def _classed(kinds: Array, loads: Array, rooms: Array, free: Array) -> Array | None:
+    """Return the classes with one for every core that has none, the smallest that takes its load; None where there is none left.
+
+    Args:
+        kinds: (clusters,) int64, -1 for those without one.
+        loads: (clusters, resources) int64.
+        rooms: (classes, resources) int64.
+        free: (classes,) int64, cores there are.
+    """
+    kinds, left = kinds.copy(), free - np.bincount(kinds[kinds >= 0], minlength=free.size)
+    order = sorted(range(free.size), key=lambda k: (tuple(rooms[k].tolist()), k))
+    for cluster in np.flatnonzero(kinds < 0):
+        fits = [k for k in order if left[k] > 0 and (loads[cluster] <= rooms[k]).all()]
+        if not fits:
+            return None
+        kinds[cluster] = fits[0]
+        left[fits[0]] -= 1
+    return kinds
+
+
+def _keep(network: QuantizedNetwork, target: Target, machine: Machine, program: Program, old: _Old) -> _Kept | None:
+    """Return the pieces that stay where they are; populations whose pieces do not fit their cores any more join `old.missing`.
+
+    None where what lay on cores that are gone finds none of a class that takes it.
+    """
+    names = tuple(machine.largest)
+    rooms = np.array([[kind.capacity[name] for name in names] for kind in machine.classes], np.int64)
+    largest = np.array(list(machine.largest.values()), np.int64)
+    kinds = _kinds(machine, program.cores)
+    limits = np.where(kinds[:, None] < 0, largest, rooms[kinds])
+    size = len(names)
     amounts = [[target.demand(network, name, part) for name, part in pieces] for pieces in old.pieces]
-    demands = [np.array([[amount[r] for r in names] for amount in here], np.int64).reshape(-1, capacity.size) for here in amounts]
-    for pieces, demand in zip(old.pieces, demands, strict=True):
+    demands = [np.array([[amount[r] for r in names] for amount in here], np.int64).reshape(-1, size) for here in amounts]
+    for pieces, demand, capacity in zip(old.pieces, demands, limits, strict=True):
         while True:
             stay = np.array([name not in old.missing for name, _ in pieces], bool)
             if (demand[stay].sum(0) <= capacity).all():
@@ -194,7 +230,9 @@ def _keep(network: QuantizedNetwork, target: Target, machine: Machine, old: _Old
             shards.append(Shard(name, part, len(cores), {r: int(here[k][r]) for r in names}))
         cores.append(core)
         load.append(demand[stay].sum(0))
-    return _Kept(tuple(shards), tuple(cores), np.array(load, np.int64).reshape(-1, capacity.size))
+    loads = np.array(load, np.int64).reshape(-1, size)
+    classed = _classed(kinds[cores], loads, rooms, np.array([kind.cores.size for kind in machine.classes]))
+    return None if classed is None else _Kept(tuple(shards), tuple(cores), classed, largest - rooms[classed] + loads)
 
 
 def pack_again(
@@ -214,13 +252,14 @@ def pack_again(
         NmapError: as `pack_network`.
     """
     old = _pieces(network, program)
-    kept = _keep(network, target, machine, old)
+    kept = _keep(network, target, machine, program, old)
     recut = tuple(p.name for p in network.populations if p.name in old.missing)
-    if kept.shards and len(kept.cores) <= len(machine.cores):
+    if kept is not None and kept.shards:
         try:
             added = None
             if recut:
-                added = pack_network(network, target, machine, partitioner, options, budget, frozenset(recut), kept.load, rates)
+                only = frozenset(recut)
+                added = pack_network(network, target, machine, partitioner, options, budget, only, kept.taken, rates, kept.kinds)
             return _joined(network, target, machine, program, kept, added, recut, old.removed)
         except NmapError as error:
             if error.exit_status not in (Exit.DOES_NOT_FIT, Exit.UNKNOWN):
@@ -248,7 +287,9 @@ def _joined(
     # What is proved of the added part beside the kept cores says nothing of a mapping that is free to move them.
     bound = min(max(1, int(np.ceil(np.max(floor / largest) - 1e-9))), clusters)
     time = None if added is None else added.packing.deterministic_time
-    packing = PackingSolution((), clusters, bound, "optimal" if bound == clusters else "feasible", time)
+    kinds = kept.kinds.tolist() if added is None else [*kept.kinds.tolist(), *added.packing.kind[len(kept.cores) :]]
+    status = "optimal" if bound == clusters else "feasible"
+    packing = PackingSolution((), clusters, bound, status, time, tuple(kinds) if len(machine.classes) > 1 else ())
     slots = _slots(machine)
     old = (*(program.cores[core] for core in kept.cores), *(None for _ in range(clusters - len(kept.cores))))
     home = np.array([-1 if core is None else slots.get((core.chip, core.core), -1) for core in old], np.int64)
@@ -258,7 +299,10 @@ def _joined(
 def _matched(
     network: QuantizedNetwork, machine: Machine, program: Program, packed: Packed, old: _Old, recut: tuple[str, ...]
 ) -> Start:
-    """Return the earlier core of each cluster of a fresh packing: pairs with the most common neurons first, each core once."""
+    """Return the earlier core of each cluster of a fresh packing: pairs with the most common neurons first, each core once.
+
+    A core of another class than the cluster needs is none of its own.
+    """
     clusters, cores = packed.packing.clusters, len(program.cores)
     was = {p.name: np.full(p.size, -1, np.int64) for p in network.populations}
     shape = {p.name: p.shape for p in network.populations}
@@ -272,8 +316,10 @@ def _matched(
             common[shard.cluster, core] = common.get((shard.cluster, core), 0) + neurons
     best: list[Core | None] = [None] * clusters
     free = np.ones(cores, bool)
+    kinds = _kinds(machine, program.cores)
+    needed = packed.packing.kind or (0,) * clusters
     for cluster, core in sorted(common, key=lambda pair: (-common[pair], pair)):
-        if best[cluster] is None and free[core]:
+        if best[cluster] is None and free[core] and kinds[core] in (-1, needed[cluster]):
             best[cluster], free[core] = program.cores[core], False
     slots = _slots(machine)
     home = np.array([-1 if core is None else slots.get((core.chip, core.core), -1) for core in best], np.int64)

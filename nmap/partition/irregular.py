@@ -12,6 +12,7 @@ from math import lcm
 import numpy as np
 
 from nmap.connectivity import Array, Conv2d, Sparse
+from nmap.distinct import distinct
 from nmap.mapping import Shard
 from nmap.partition.neurons import Partition, PartitionProblem, check_partition, cluster_loads
 from nmap.partition.partitioner import Budget, Partitioner
@@ -24,6 +25,9 @@ __all__ = ["Bunch", "Bunches", "Priced", "bunch_shards", "cut_irregular", "irreg
 
 _MOST_PINS = 1 << 24
 """Synapses of all irregular populations together beyond which they are cut into runs: some 200 bytes each are needed at a time."""
+
+_DENSE = 8
+"""Axons that reach more than one in so many neurons on average: any choice of neurons shares most of them."""
 
 _FULL = 64
 """Steps between the least and the most prices of axons."""
@@ -119,8 +123,7 @@ def _axons(source: Array, target: Array, neurons: int, amount: Array, rate: Arra
         rate: of every neuron of the network.
         first: see `amount`.
     """
-    pins = np.sort(source * neurons + target)
-    pins = pins[np.append(True, pins[1:] != pins[:-1])[: pins.size]]
+    pins = distinct(source * neurons + target)
     owner = pins // neurons
     first_pin = np.flatnonzero(np.append(True, owner[1:] != owner[:-1])[: owner.size])
     sources, count = owner[first_pin], np.diff(np.append(first_pin, owner.size))
@@ -257,6 +260,9 @@ def cut_irregular(
     spread, limit = priced.problem.axon - priced.least, np.array(list(capacity.values()), np.int64)
     exact = not spread.any()
     share, previous = _FULL if exact else _USUAL, None
+    if priced.problem.target.size * _DENSE > priced.problem.neurons * priced.problem.axons:
+        # Ten times the search was seen to save a thousandth of the packets of such layers.
+        budget = replace(budget, effort=max(budget.effort - 1, 0))
     while True:
         problem = replace(priced.problem, axon=priced.problem.axon - spread * (_FULL - share) // _FULL, previous=previous)
         answer = partitioner.partition(problem, budget)

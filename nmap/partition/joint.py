@@ -8,6 +8,7 @@ from math import floor
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.partition.core_bounds import fewest_cores
 from nmap.partition.coarsen import Level, bottom, collapse, cost_scale, group_twins
 from nmap.partition.neurons import Partition, PartitionProblem, partition_hops, partition_packets
 from nmap.partition.overlap import grow
@@ -19,12 +20,15 @@ from nmap.place.problem import PlacementProblem, placement_cost
 
 __all__ = ["area_bound", "packets_bound", "solve"]
 
-_WORK = (1.0e8, 1.6e9, 1.6e10)
-"""Numbers looked at by effort in one annealing."""
-_MOVES = (300, 2500, 12_000)
+_WORK = (1.5e8, 2.0e9, 2.0e10)
+"""Numbers looked at by effort, over all annealings of one number of cores, for a network of `_PINS`; it grows with their cube root."""
+_PINS = 400_000
+_MOVES = (400, 3600, 20_000)
 """Most moves per node by effort in one annealing."""
-_RESTARTS = (1, 5, 12)
+_RESTARTS = (1, 3, 8)
 """Most annealings by effort from the same start, of which the best goes on."""
+_PACKET = 2
+"""Hops that a packet counts beyond those it makes: what it costs to be sent and received at all."""
 _SHARES = (24, 96)
 """Nodes of a coarse level are no heavier than a core over this."""
 
@@ -98,8 +102,8 @@ class _Search:
                     level = coarse
                     stages.append(_Stage(level, group))
         # Most is gained where nodes are few; the neurons themselves are for what is left. Levels between only cost time.
-        if len(stages) < 3:
-            return stages
+        if level.nodes > 0.8 * stages[0].level.nodes:
+            return stages[:1]
         group = np.arange(stages[0].level.nodes)
         for stage in stages[1:]:
             group = stage.group[group]
@@ -110,8 +114,10 @@ class _Search:
         return self.seed
 
     def moves(self, refiner: Refiner, nodes: int, share: float) -> int:
+        """Return the moves that a share of the work pays for, up to the most there are."""
         effort = self.budget.effort
-        return int(share * min(_MOVES[effort] * nodes, _WORK[effort] / refiner.work)) + 1
+        work = _WORK[effort] * float(np.cbrt(max(self.problem.target.size, 1) / _PINS))
+        return int(min(_MOVES[effort] * nodes, share * work / refiner.work)) + 1
 
     def refiner(self, level: Level, part: Array, cores: int, far: Array) -> Refiner:
         return Refiner(level, part, cores, self.problem.capacity, self.problem.route, far, self.next_seed())
@@ -176,18 +182,28 @@ def _dissolve(level: Level, part: Array, load: Array, capacity: Array, keep: int
     return part
 
 
-def _fewest(search_: _Search, level: Level, part: Array, cores: int, bound: int, share: float) -> tuple[Array, int]:
-    """Return a partition on as few cores as annealing finds."""
+def _fewest(search_: _Search, level: Level, part: Array, cores: int, bound: int) -> tuple[Array, int]:
+    """Return a partition on as few cores as annealing finds; with slack, cores are given up only as long as that costs no packets.
+
+    On cores that are filled to the last word every choice is gone: a tenth fewer cores were measured to cost a quarter more packet hops.
+    """
     problem, budget = search_.problem, search_.budget
+    lean = problem.slack <= 0
     step = max(1, (cores - bound) // 4)
     failures = 0
+    cost: int | None = None
+    if not lean:
+        at = search_.refiner(level, part, cores, _apart(cores))
+        at.anneal(search_.moves(at, level.nodes, 0.05), lambda: budget.over)
+        if at.over == 0:
+            part, cost = at.part.copy(), at.cost
     while cores > bound and failures < 3 and not budget.over:
         wanted = max(bound, cores - step)
         at = search_.refiner(level, part, cores, _apart(cores))
         at = search_.refiner(level, _dissolve(level, part, at.load(), problem.capacity, wanted), wanted, _apart(wanted))
-        at.run(search_.moves(at, level.nodes, share), 0.1, 0.005, lambda: budget.over, legal=True)
-        if at.over == 0:
-            part, cores = at.part.copy(), wanted
+        at.anneal(search_.moves(at, level.nodes, 0.05), lambda: budget.over, legal=lean)
+        if at.over == 0 and (lean or cost is None or at.cost <= cost):
+            part, cores, cost = at.part.copy(), wanted, at.cost
             budget.say(f"{cores} cores, at least {bound}")
         elif step == 1:
             break
@@ -234,41 +250,48 @@ def _finish(problem: PartitionProblem, part: Array, slot: Array | None, bound: i
 
 
 def _annealed(search_: _Search, part: Array, cores: int) -> tuple[float, Array, Array | None]:
-    """Return the value, infinite if over budget, the neurons' cores and the slots of a partition refined on all levels."""
+    """Return the value, infinite if over budget, the neurons' cores and the slots of a partition refined on all levels.
+
+    Packets first, on the coarsest level; with a board then packets times hops, placed anew before each annealing: a hot one there, and a
+    cold one on every finer level, which only settles what the coarse one left.
+    """
     problem, budget, stages = search_.problem, search_.budget, search_.stages
     level = stages[-1].level
-    far = _apart(cores)
-    slot: Array | None = None
-
-    def stopped() -> bool:
-        return budget.over
-
-    best = search_.refiner(level, part, cores, far)
-    once = min(_MOVES[budget.effort] * level.nodes, 0.3 * _WORK[budget.effort] / best.work)
-    whole = _MOVES[budget.effort] * level.nodes <= once
-    for _ in range(max(1, min(_RESTARTS[budget.effort], int(_WORK[budget.effort] / best.work / once))) if whole else 1):
-        at = search_.refiner(level, part, cores, far)
-        at.run(int(once) + 1, 0.2, 0.01, stopped)
+    best = search_.refiner(level, part, cores, _apart(cores))
+    least = packets_bound(problem) * (1 + 1e-9)
+    # Where neurons have no twins one annealing is as good as another.
+    for restart in range(_RESTARTS[budget.effort] if len(stages) > 1 else 1):
+        if best.over == 0 and best.cost <= least * search_.scale:
+            break
+        at = search_.refiner(level, part, cores, _apart(cores))
+        moves = search_.moves(at, level.nodes, 0.3)
+        if restart and moves < _MOVES[budget.effort] * level.nodes:
+            break
+        at.anneal(moves, lambda: budget.over)
         if (at.over > 0, at.cost) < (best.over > 0, best.cost):
             best = at
-        budget.say(f"{cores} cores, {best.cost / search_.scale:.6g} packets per step")
+        budget.say(f"{cores} cores, {best.cost / search_.scale:.6g} packets per step, at least {least:.6g}")
     part = best.part.copy()
+    slot: Array | None = None
     for stage in reversed(stages):
-        for heat in (0.03, 0.01) if stage is stages[-1] else (0.001,):
+        coarsest = stage is stages[-1]
+        shares = () if coarsest and problem.board is None else (0.2, 0.05) if coarsest else (0.15,)
+        for share in shares:
+            far = _apart(cores)
             if problem.board is not None:
                 slot = _place(search_, stage.level, part, cores, slot, 0)
-                far = _distances(problem.board, slot)
+                far = _distances(problem.board, slot) + _PACKET * far
             at = search_.refiner(stage.level, part, cores, far)
             before = (at.over > 0, at.cost)
-            at.run(search_.moves(at, stage.level.nodes, 0.25), heat, 0.1 * heat, stopped)
+            at.anneal(min(search_.moves(at, stage.level.nodes, share), _MOVES[budget.effort] * stage.level.nodes // 4), lambda: budget.over)
             if (at.over > 0, at.cost) < before:
                 part = at.part.copy()
-            budget.say(f"{cores} cores, {at.cost / search_.scale:.6g} packet hops per step")
+                budget.say(f"{cores} cores, {at.cost / search_.scale:.6g} packets and packet hops per step")
         if stage is not stages[0]:
             part = part[stage.group]
     if problem.board is not None:
         slot = _place(search_, stages[0].level, part, cores, slot, budget.effort)
-    far = _apart(cores) if slot is None or problem.board is None else _distances(problem.board, slot)
+    far = _apart(cores) if slot is None or problem.board is None else _distances(problem.board, slot) + _PACKET * _apart(cores)
     part, over = _repaired(search_, stages[0].level, part, cores, far, 0.1)
     if over:
         return float("inf"), part, slot
@@ -299,7 +322,7 @@ def _kept(search_: _Search, previous: Array) -> tuple[Array, Array | None] | Non
 
 def solve(problem: PartitionProblem, budget: Budget) -> Partition:
     """Return the best partition found, placed when the problem has a board."""
-    bound = area_bound(problem)
+    bound = area_bound(problem) if budget.effort == 0 else max(area_bound(problem), fewest_cores(problem))
     none = np.zeros(0, np.int64)
     if not problem.neurons:
         slot, hops = (None, None) if problem.board is None else (none, 0.0)
@@ -313,7 +336,7 @@ def solve(problem: PartitionProblem, budget: Budget) -> Partition:
             return _finish(problem, kept[0], kept[1], bound, budget.seed)
     part, cores, legal = _first(search_)
     if legal:
-        part, cores = _fewest(search_, search_.stages[-1].level, part, cores, bound, 0.1)
+        part, cores = _fewest(search_, search_.stages[-1].level, part, cores, bound)
     if not legal or cores > problem.cores:
         return Partition(none, cores, bound, 0.0, 0.0, "unknown", budget.seed)
     most = min(max(cores, floor(cores * (1 + problem.slack))), problem.cores)

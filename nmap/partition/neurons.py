@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from nmap.connectivity import Array, frozen_array
+from nmap.distinct import distinct
 from nmap.place.board import Board
 
 __all__ = ["Partition", "PartitionProblem", "check_partition", "cluster_loads", "partition_hops", "partition_packets"]
@@ -105,9 +106,7 @@ def _reached(problem: PartitionProblem, part: Array) -> tuple[Array, Array]:
     """Return the distinct (axon, cluster) pairs with a target, ascending by axon, then cluster."""
     clusters = int(part.max(initial=-1)) + 1
     axon = np.repeat(np.arange(problem.axons), np.diff(problem.start))
-    # Sorting is many times faster than numpy's hashing for millions of pins.
-    pairs = np.sort(axon * max(clusters, 1) + part[problem.target])
-    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])[: pairs.size]]
+    pairs = distinct(axon * max(clusters, 1) + part[problem.target])
     return pairs // max(clusters, 1), pairs % max(clusters, 1)
 
 
@@ -149,7 +148,7 @@ def check_partition(problem: PartitionProblem, solution: Partition) -> None:
             distinct, or a bound contradicts the answer.
     """
     part = solution.part
-    if part.shape != (problem.neurons,) or not np.array_equal(np.unique(part), np.arange(solution.clusters)):
+    if part.shape != (problem.neurons,) or not np.array_equal(distinct(part), np.arange(solution.clusters)):
         raise ValueError("not every neuron has a cluster, or a cluster is empty")
     if solution.clusters > problem.cores:
         raise ValueError(f"{solution.clusters} clusters on {problem.cores} cores")
@@ -166,5 +165,6 @@ def check_partition(problem: PartitionProblem, solution: Partition) -> None:
             raise ValueError("not every cluster has a slot of its own")
         if slot.size and not 0 <= slot.min() <= slot.max() < problem.board.size:
             raise ValueError("a cluster lies on a slot that does not exist")
-        if solution.hops is None or abs(partition_hops(problem, problem.board, part, slot) - solution.hops) > 1e-6 * max(1.0, solution.hops):
+        hops = partition_hops(problem, problem.board, part, slot)
+        if solution.hops is None or abs(hops - solution.hops) > 1e-6 * max(1.0, hops):
             raise ValueError(f"the hops are not {solution.hops}")

@@ -19,6 +19,9 @@ __all__ = ["UNIT", "Refiner"]
 
 UNIT = 1 << 20
 """Penalty units of one whole core of one resource over its budget."""
+_PRICE = 10.0
+"""Cost of one mean node over a budget, in what a random move changes (measured: softer budgets end in costly repairs)."""
+_HARD = 1 << 30
 _STEPS = 120
 """Temperatures of an annealing."""
 _CHUNK = 12_000_000
@@ -434,6 +437,11 @@ class Refiner:
         self.over += int(over)
         return float(mean)
 
+    def anneal(self, moves: int, stopped: Callable[[], bool], legal: bool = False) -> None:
+        """Run from as hot as so many moves can cool down again; see `run`."""
+        heat = min(0.4, 0.4 * (moves / (2000 * max(1, self.part.size))) ** 1.25)
+        self.run(moves, heat, heat / 60, stopped, legal)
+
     def run(self, moves: int, heat: float, coldest: float, stopped: Callable[[], bool], legal: bool = False) -> None:
         """Anneal.
 
@@ -448,8 +456,8 @@ class Refiner:
         mean = max(1.0, self.move(min(each, 2000), -1.0, 0))
         temperature = heat * mean
         cooling = (coldest / heat) ** (1.0 / _STEPS)
-        least = max(1, int(0.25 * mean * max(heat, 0.02) / self._size))
-        price = 4 * least
+        # Soft enough for a node to pass through a full core while it is hot; nothing stays over a budget at the end.
+        price = max(1, int(_PRICE * mean / self._size))
         for step in range(_STEPS):
             if step >= _STEPS - _STEPS // 8:
                 temperature = 0.0
@@ -458,4 +466,5 @@ class Refiner:
                     return
                 self.move(min(chunk, each - first), temperature, price)
             temperature *= cooling
-            price = min(price + price // 4 + 1, 1 << 38) if self.over else max(least, price - price // 6)
+            if step >= 0.7 * _STEPS:
+                price = min(2 * price, _HARD) if self.over else _HARD

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
+from nmap.distinct import distinct
 from nmap.mapping import Shard
 from nmap.place.problem import Nets
 from nmap.program import Box, Slice, slice_indices
@@ -113,9 +114,9 @@ def _listeners(network: QuantizedNetwork, population: QuantizedPopulation, lying
         if (targets.cluster < 0).all():
             continue  # not on any core
         if isinstance(connectivity, Dense):
-            distinct = np.unique(targets.cluster)
-            boxes.append(np.broadcast_to(np.array([(0, size) for size in population.shape], np.int64), (distinct.size, rank, 2)))
-            clusters.append(distinct)
+            reached = distinct(targets.cluster)
+            boxes.append(np.broadcast_to(np.array([(0, size) for size in population.shape], np.int64), (reached.size, rank, 2)))
+            clusters.append(reached)
         elif isinstance(connectivity, Conv2d) and connectivity.in_shape == population.shape and targets.box is not None:
             boxes.append(_halos(connectivity, targets.box))
             clusters.append(targets.cluster)
@@ -152,7 +153,7 @@ def _units_of_boxes(boxes: Array, homes: Array, listeners: _Listeners, table: Ar
         row, cell = np.arange(hit.size), np.zeros(hit.size, np.int64)
         edges = []
         for k in range(shard.shape[0]):
-            edges.append(np.unique(np.concatenate([shard[k], low[:, k], high[:, k]])))
+            edges.append(distinct(np.concatenate([shard[k], low[:, k], high[:, k]])))
             first = np.searchsorted(edges[k], low[:, k])
             count = np.searchsorted(edges[k], high[:, k]) - first
             at, number = _spread(first[row], count[row])
@@ -204,12 +205,12 @@ def _collect(rows: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
 
 def _rows(units: _Units, clusters: int) -> list[tuple[Array, Array]]:
     """Return the units with listeners as rows (source, listener, ...), by number of listeners, equal ones merged."""
-    pairs = np.unique(units.unit * clusters + units.cluster)
+    pairs = distinct(units.unit * clusters + units.cluster)
     unit, cluster = pairs // clusters, pairs % clusters
     first = np.flatnonzero(np.append(True, unit[1:] != unit[:-1])) if unit.size else np.zeros(0, np.int64)
     count = np.diff(np.append(first, unit.size))
     rows = []
-    for width in np.unique(count).tolist():
+    for width in distinct(count).tolist():
         at = first[count == width]
         keys = np.concatenate([units.source[unit[at]][:, None], cluster[at[:, None] + np.arange(width)]], axis=1)
         weight = units.weight[unit[at]]

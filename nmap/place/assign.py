@@ -79,7 +79,7 @@ def settle(problem: PlacementProblem, slot: Array) -> Array:
     if not new.size:
         return slot
     traffic, metric = collect(problem, bits=40), measure(problem.board)
-    free = np.setdiff1d(np.arange(problem.board.size), slot[slot >= 0])
+    free = _free(problem, slot)
     cost = slot_costs(problem, metric, traffic, slot, new, free)
     if new.size * free.size > _LARGEST or free.size > 1024:
         # Each row's cheapest columns, as many as there are rows of its kind, contain a best assignment.
@@ -93,6 +93,13 @@ def settle(problem: PlacementProblem, slot: Array) -> Array:
     better = slot.copy()
     better[new] = free[chosen]
     return better
+
+
+def _free(problem: PlacementProblem, slot: Array) -> Array:
+    """Return the slots without a cluster, ascending."""
+    free = np.ones(problem.board.size, bool)
+    free[slot[slot >= 0]] = False
+    return np.flatnonzero(free)
 
 
 def polish(problem: PlacementProblem, engine: Annealer, slot: Array, effort: int, over: Callable[[], bool]) -> Array:
@@ -120,7 +127,7 @@ def polish(problem: PlacementProblem, engine: Annealer, slot: Array, effort: int
                 if len(chosen) == _MOST:
                     break
         clusters = np.array(chosen, np.int64)
-        free = np.setdiff1d(np.arange(problem.board.size), slot)
+        free = _free(problem, slot)
         places = np.concatenate([slot[clusters], rng.permutation(free)[: _MOST // 2]])
         cost = slot_costs(problem, metric, traffic, slot, clusters, places)
         every = np.arange(clusters.size)

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from nmap.connectivity import Array, frozen_array
+from nmap.distinct import distinct
 
 __all__ = ["Board", "Fabric", "fabric_code"]
 
@@ -138,7 +139,7 @@ class Fabric:
         origin = np.repeat(np.arange(routers), fan)
         there = neighbour.ravel()
         used = (there >= 0) & (there != origin)
-        pairs = np.unique(origin[used] * routers + there[used])
+        pairs = distinct(origin[used] * routers + there[used])
         width = _width(self)
         a, b = pairs // routers, pairs % routers
         return np.stack([a % width, a // width, b % width, b // width], 1)

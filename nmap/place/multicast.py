@@ -129,7 +129,7 @@ def _trees(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
                 change += move_cost * ((slot[c] != home[c]) - np.int64(was != home[c]))
         if temperature < 0 and change != 0:
             changed += 1
-            spread += abs(change) / 1024.0
+            spread += float(abs(change)) / 1024.0
         if temperature >= 0 and (change <= 0 or change <= temperature * chances[below(state, 4096)]):
             holder[to] = a
             holder[at] = b

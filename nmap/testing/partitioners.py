@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nmap.partition.neurons import check_partition, partition_packets
 from nmap.partition.partitioner import Budget, Partitioner
 from nmap.partition.problem import check_packing
+from nmap.partition.tiles import check_tiling
 from nmap.place.problem import check_placement
-from nmap.testing.problems import best_placement, bound_placement, overfull_packing, packing, placement
+from nmap.testing.problems import best_placement, best_tiling, bound_placement, neurons, overfull_packing, packing, placement, tiling
 
 __all__ = ["PartitionerConformance"]
 
@@ -54,6 +56,45 @@ class PartitionerConformance:
         problem, _ = packing(seed, items=7)
         first, second = (partitioner.pack(problem, Budget(effort=0, seed=seed)) for _ in range(2))
         assert first == second
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_tiling_is_within_its_cores_and_its_bound_holds(self, partitioner: Partitioner, seed: int) -> None:
+        """Every layer has an option, and no choice has fewer copies than is claimed."""
+        problem = tiling(seed)
+        solution = partitioner.choose_tiles(problem, Budget(effort=0))
+        assert solution.lower_bound <= best_tiling(problem)
+        check_tiling(problem, solution)
+
+    @pytest.mark.parametrize("board", [False, True])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_partition_is_feasible_and_its_bounds_hold(self, partitioner: Partitioner, seed: int, board: bool) -> None:
+        """Clusters keep to every budget, and the bounds are below what a known partition has."""
+        problem, planted = neurons(seed, board)
+        solution = partitioner.partition(problem, Budget(effort=0, seed=seed))
+        assert solution.status in {"optimal", "feasible", "unknown"}, "3 cores are enough, and there are 3"
+        assert solution.lower_bound <= 3
+        if solution.status != "unknown":
+            assert solution.packets_bound <= partition_packets(problem, planted) + 1e-9
+            check_partition(problem, solution)
+        if solution.status == "optimal":
+            assert solution.clusters == solution.lower_bound
+
+    def test_partition_finds_room_where_there_is_plenty(self, partitioner: Partitioner) -> None:
+        """With a core for every neuron there is no excuse for an answer without clusters."""
+        problem = replace(neurons(0)[0], cores=12)
+        solution = partitioner.partition(problem, Budget(effort=0))
+        assert solution.status in {"optimal", "feasible"}
+        check_partition(problem, solution)
+
+    def test_partition_is_deterministic(self, partitioner: Partitioner) -> None:
+        """The same problem and budget give the same answer."""
+        problem = replace(neurons(1, board=True)[0], cores=4)
+        first, second = (partitioner.partition(problem, Budget(effort=0, seed=1)) for _ in range(2))
+        assert first.slot is not None
+        assert second.slot is not None
+        np.testing.assert_array_equal(first.part, second.part)
+        np.testing.assert_array_equal(first.slot, second.slot)
+        assert (first.packets, first.lower_bound, first.status) == (second.packets, second.lower_bound, second.status)
 
     @pytest.mark.parametrize("seed", range(4))
     def test_placement_is_valid_and_its_bound_holds(self, partitioner: Partitioner, seed: int) -> None:

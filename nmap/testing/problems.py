@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from dataclasses import replace
+from itertools import permutations, product
 
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.partition.neurons import PartitionProblem, cluster_loads
 from nmap.partition.problem import Item, PackingProblem
+from nmap.partition.tiles import Layer, TilingProblem, core_budget
 from nmap.place.board import Board, Fabric
 from nmap.place.problem import Nets, PlacementProblem, placement_cost
 
-__all__ = ["best_placement", "bound_placement", "overfull_packing", "packing", "placement", "slices"]
+__all__ = [
+    "best_placement", "best_tiling", "bound_placement", "neurons", "overfull_packing", "packing", "placement", "slices", "tiling",
+]
 
 _CAPACITY = np.array([16, 40])
 
@@ -75,6 +80,39 @@ def slices(populations: int, caps: tuple[int, int, int], seed: int) -> PackingPr
         pieces = -(-size // (units.size - 1))
         items.append(Item(f"population{k}", size, demand, np.array([size, pieces * fan_in, size * fan_in], np.float64), fan_in))
     return PackingProblem(("neurons", "axons", "synapses"), np.array(caps), tuple(items), 1 << 20)
+
+
+def tiling(seed: int) -> TilingProblem:
+    """Return a small random choice of tile shapes: more cores, fewer copies."""
+    rng = np.random.default_rng([11, seed])
+    layers = []
+    for k in range(4):
+        options = int(rng.integers(1, 6))
+        layers.append(Layer(f"layer{k}", np.sort(rng.integers(1, 40, options)), np.sort(rng.integers(0, 60, options))[::-1]))
+    return TilingProblem(tuple(layers), 10, 100, 0.2)
+
+
+def best_tiling(problem: TilingProblem) -> int:
+    """Return the fewest copies within the cores that may be used, by trying every choice."""
+    most = core_budget(problem)
+    choices = product(*(zip(layer.cores.tolist(), layer.copies.tolist(), strict=True) for layer in problem.layers))
+    return min(sum(copies for _, copies in choice) for choice in choices if sum(cores for cores, _ in choice) <= most)
+
+
+def neurons(seed: int, board: bool = False) -> tuple[PartitionProblem, Array]:
+    """Return a random partition problem of twelve neurons under three budgets, and clusters of theirs that fit its three cores exactly."""
+    rng = np.random.default_rng([12, seed])
+    size, axons = 12, 15
+    listens = rng.random((axons, size)) < 0.3
+    listens[np.arange(axons), rng.integers(0, size, axons)] = True
+    planted = rng.permutation(np.repeat(np.arange(3), 4))
+    problem = PartitionProblem(
+        ("neurons", "axons", "memory"), np.full(3, 1 << 20), np.stack([np.ones(size), np.zeros(size), rng.integers(1, 4, size)]),
+        np.stack([np.zeros(axons), np.ones(axons), np.ones(axons)]), np.array([0, 0, 1]), np.append(np.arange(size), np.full(3, -1)),
+        np.concatenate([[0], np.cumsum(listens.sum(1))]), np.nonzero(listens)[1], rng.random(axons), 3,
+        board=Board(np.array([(x, y) for y in range(2) for x in range(2)])) if board else None,
+    )
+    return replace(problem, capacity=cluster_loads(problem, planted).max(0)), planted
 
 
 def placement(seed: int, clusters: int = 5, mesh: tuple[int, int] = (3, 2)) -> PlacementProblem:

@@ -12,12 +12,12 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
-from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
 
 from nmap.compiled import compiled
 from nmap.connectivity import Array
 from nmap.partition.fill import Filled, fill, fits, loads, quality
+from nmap.partition.glop import pywraplp
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import CoreClass, Item, PackingProblem
 from nmap_cpsat.encoding import FINE, encode
@@ -357,13 +357,15 @@ class _Pricing:
                 patterns.append(pattern)
         return int(values.max(initial=0)), patterns
 
-    def exact(self, profit: Array, room: Array, start: tuple[Array, Array] | None, limit: float) -> tuple[int, tuple[Array, Array], float]:
+    def exact(
+        self, profit: Array, room: Array, start: tuple[Array, Array] | None, budget: Budget,
+    ) -> tuple[int, tuple[Array, Array], float]:
         """Return an upper bound of the value of every pattern, the best pattern found and deterministic seconds.
 
         Args:
             profit, room: as in `good`.
             start: a pattern to start from.
-            limit: deterministic seconds.
+            budget: its effort limits the search.
         """
         model = cp_model.CpModel()
         load: list[list[tuple[cp_model.IntVar, int]]] = [[] for _ in room]
@@ -400,7 +402,7 @@ class _Pricing:
             if terms:
                 model.add(cp_model.LinearExpr.weighted_sum([v for v, _ in terms], [c for _, c in terms]) <= capacity * FINE)
         model.maximize(cp_model.LinearExpr.weighted_sum([v for v, _ in worth], [c for _, c in worth]))
-        solver, status, time = solve(model, 0, limit)
+        solver, status, time = solve(model, budget, _EXACT_TIME[budget.effort])
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             return int(sum(int(profit[k]) * int(self.most[k]) for k, _ in chosen)), (np.zeros(0, np.int64), np.zeros(0, np.int64)), time
         found = [(k, solver.value(n)) for k, n in chosen]
@@ -576,7 +578,7 @@ class _Generation:
                 continue
             values = []
             for b, room in enumerate(self.bins.room):
-                bound, (items, units), time = self.pricing.exact(profit, room, best[b][1], _EXACT_TIME[self.budget.effort])
+                bound, (items, units), time = self.pricing.exact(profit, room, best[b][1], self.budget)
                 self.time += time
                 values.append(max(bound, 1))
                 added += self.master.add(b, items, units)
@@ -628,11 +630,13 @@ class _Generation:
             # Whole lanes first: they leave no seam.
             for lane in lanes[np.argsort(-left[lanes], kind="stable")].tolist():
                 item = self.problem.items[lane]
-                part = min(n, int(left[lane]), int(item.most_units(free[None])[0]))
-                if part:
-                    column[lane] = part
-                    free -= item.demand[:, part]
-                    n -= part
+                part = min(n, int(left[lane]), int(item.most_units(free[None])[0])) if n and left[lane] else 0
+                # The further lanes have no more units left and the same prices.
+                if not part:
+                    break
+                column[lane] = part
+                free -= item.demand[:, part]
+                n -= part
         return column
 
     def _finish(self, units: list[Array], which: list[int], left: Array) -> None:

@@ -21,6 +21,8 @@ _TIME = (0.2, 1.0, 20.0)
 """Deterministic time of one solve by effort."""
 _CELLS = 4000
 """Items times cores of one model; beyond it CP-SAT rarely closes (measured)."""
+_PART_CELLS = (500, 500, 2000)
+"""The same of a model for the seams of a part of the cores, by effort; larger ones found nothing in their time (measured)."""
 _STEPS = 40_000
 """Literals that may be spent on demand tables in one model."""
 _WINDOWS = (0, 40, 400)
@@ -47,7 +49,7 @@ def _slots(problem: PackingProblem, cores: int) -> Array:
 
 
 def _solve(
-    problem: PackingProblem, hint: Filled, encodings: list[Encoding], fewest: int, cores: int, pieces: bool, limit: float, seed: int,
+    problem: PackingProblem, hint: Filled, encodings: list[Encoding], fewest: int, cores: int, pieces: bool, limit: float, budget: Budget,
 ) -> _Answer:
     """Solve one model.
 
@@ -59,7 +61,7 @@ def _solve(
         cores: cores the model may use.
         pieces: minimise seams, then how far apart the items on a core are, instead of cores.
         limit: deterministic seconds.
-        seed: of the solver.
+        budget: see `solve`.
     """
     model = cp_model.CpModel()
     kind = _slots(problem, cores)
@@ -144,7 +146,7 @@ def _solve(
         model.minimize(cut + (slots + 1) * sum(cost) + sum(used))
     else:
         model.minimize(sum(used))
-    solver, status, time = solve(model, seed, limit)
+    solver, status, time = solve(model, budget, limit)
     if status == cp_model.INFEASIBLE:
         return _Answer(None, cores + 1.0, time)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
@@ -199,15 +201,15 @@ def _put_back(filled: Filled, window: _Window, inner: Filled) -> Filled:
     return Filled(units[:, order], kind[order])
 
 
-def _emptiest(problem: PackingProblem, filled: Filled) -> Array:
-    """Return the emptiest clusters, ascending, as many as one model can hold; full ones are left as they are."""
+def _emptiest(problem: PackingProblem, filled: Filled, cells: int) -> Array:
+    """Return the emptiest clusters, ascending, as many as a model of `cells` can hold; full ones are left as they are."""
     full = (loads(problem, filled.units) / np.maximum(problem.rooms(filled.kind), 1)).max(1)
     order = problem.old + np.argsort(full[problem.old :], kind="stable")
     held = np.zeros(len(problem.items), bool)
     count = 0
     for cluster in order:
         held |= filled.units[:, cluster] > 0
-        if (count + 1) * int(held.sum()) > _CELLS:
+        if (count + 1) * int(held.sum()) > cells:
             break
         count += 1
     return np.sort(order[: max(count, 1)])
@@ -239,7 +241,7 @@ def _shrink(problem: PackingProblem, filled: Filled, bound: int, budget: Budget)
             continue
         each = _STEPS // (count * len(part.items))
         encodings = [encode(item, each, upper=True)[0] for item in part.items]
-        answer = _solve(part, window.filled, encodings, fewest, count - 1, False, _WINDOW_TIME, budget.seed)
+        answer = _solve(part, window.filled, encodings, fewest, count - 1, False, _WINDOW_TIME, budget)
         spent += answer.time
         if answer.filled is not None:
             filled = _put_back(filled, window, answer.filled)
@@ -265,14 +267,14 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
         budget.say(f"packing {len(problem.items)} items: {filled.clusters} cores found, at least {bound}")
         each = _STEPS // filled.units.size
         upper = [encode(item, each, upper=True) for item in problem.items]
-        answer = _solve(problem, filled, [code for code, _ in upper], bound, filled.clusters, False, limit, budget.seed)
+        answer = _solve(problem, filled, [code for code, _ in upper], bound, filled.clusters, False, limit, budget)
         spent += answer.time
         if answer.filled is not None and quality(problem, answer.filled) < quality(problem, filled):
             filled = answer.filled
         if all(item.joins(room) for item in problem.items for room in np.unique(problem.rooms(_slots(problem, filled.clusters)), axis=0)):
             if not all(exact for _, exact in upper):
                 lower = [encode(item, each, upper=False)[0] for item in problem.items]
-                answer = _solve(problem, filled, lower, bound, filled.clusters, False, limit, budget.seed)
+                answer = _solve(problem, filled, lower, bound, filled.clusters, False, limit, budget)
                 spent += answer.time
             bound = max(bound, int(np.ceil(answer.bound - 1e-6)))
             if fits(problem, filled):
@@ -283,7 +285,8 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
         spent += time
     if not fits(problem, filled):
         return finish(problem, filled, bound, spent)
-    window = _window(problem, filled, np.arange(filled.clusters) if whole else _emptiest(problem, filled))
+    part_of = np.arange(filled.clusters) if whole else _emptiest(problem, filled, _PART_CELLS[budget.effort])
+    window = _window(problem, filled, part_of)
     part, inner = window.problem, window.filled
     total = filled.clusters
     extra = most_cores(problem, total) - total
@@ -294,7 +297,7 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
         encodings = [encode(item, _STEPS // inner.units.size, upper=True)[0] for item in part.items]
         part = replace(part, cores=inner.clusters + extra)
         fewest = max(bound, part.old) if whole else area_bound(part)
-        answer = _solve(part, inner, encodings, fewest, inner.clusters + extra, True, limit, budget.seed)
+        answer = _solve(part, inner, encodings, fewest, inner.clusters + extra, True, limit, budget)
         spent += answer.time
         # More cores only for less traffic.
         if answer.filled is not None and (

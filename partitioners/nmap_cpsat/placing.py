@@ -48,7 +48,7 @@ class _Assignment:
     longest: Array
 
 
-def _solve(task: _Assignment, start: Array, limit: float, seed: int) -> tuple[Array, int, float, float]:
+def _solve(task: _Assignment, start: Array, limit: float, budget: Budget) -> tuple[Array, int, float, float]:
     """Return places, their cost, the proved bound of the cost and deterministic seconds.
 
     `start`, (clusters,) places, is a feasible answer; nothing dearer is looked for. Distances are linear expressions of one end's
@@ -90,7 +90,7 @@ def _solve(task: _Assignment, start: Array, limit: float, seed: int) -> tuple[Ar
     total = cp_model.LinearExpr.weighted_sum([term[0] for term in terms], [term[1] for term in terms])
     model.add(total <= cost // unit)
     model.minimize(total)
-    solver, status, time = solve(model, seed, limit)
+    solver, status, time = solve(model, budget, limit)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return start, cost, 0.0, time
     found = np.array([next(p for p, literal in choices.items() if solver.boolean_value(literal)) for choices in at], np.int64)
@@ -195,7 +195,7 @@ def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Arra
             longest[i, j] = longest[j, i] = min(int(longest[i, j]), cost // flow)
     if int(allowed.sum()) > _MOST_CHOICES[budget.effort]:
         return None
-    found, best, bound, time = _solve(task, start, _EXACT_TIME[budget.effort], budget.seed)
+    found, best, bound, time = _solve(task, start, _EXACT_TIME[budget.effort], budget)
     slots = _to_slots(place_of, found, np.ones(place_of.size, bool)) if best < cost else slot
     return slots, bound / traffic.scale, time
 
@@ -232,7 +232,7 @@ def _windows(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Ar
             _allowed(problem, clusters, places), np.full((size, size), hops.max(), np.int64),
         )
         start = np.arange(size)
-        found, best, _, time = _solve(task, start, _WINDOW_TIME, budget.seed)
+        found, best, _, time = _solve(task, start, _WINDOW_TIME, budget)
         spent += time
         if best < _cost(task, start):
             free[slot[clusters]] = True

@@ -42,7 +42,7 @@ def choose_tiles(problem: TilingProblem, budget: Budget) -> TilingSolution:
         chosen.append(literals)
     model.add(cp_model.LinearExpr.weighted_sum([v for v, _ in cores], [c for _, c in cores]) <= core_budget(problem))
     model.minimize(cp_model.LinearExpr.weighted_sum([v for v, _ in copies], [c for _, c in copies]))
-    solver, status, time = solve(model, budget.seed, _TIME[budget.effort])
+    solver, status, time = solve(model, budget, _TIME[budget.effort])
     lower = start.lower_bound
     choice = start.choice
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):

@@ -29,7 +29,7 @@ def test_one_target_in_full_with_the_source_of_every_number(nmap: Runner) -> Non
 def test_how_chips_links_and_cores_are_arranged(nmap: Runner) -> None:
     told = " ".join(nmap("targets", "toy").out.split())
     for text in (
-        "4×4 routers, torus source:", "4×4 routers, hexagonal torus source:",
+        "4×4 routers, torus source:", "4×4 routers, hexagonal torus, multicast routes source:",
         "chips 4, 4 cores each, 2×2 routers, chips in 2×2, a link between chips counts 3 hops source:",
         "boards in 2×1, a link between boards counts 3 more source:", "8 cores `small` source:",
         "chips 1 (up to 4), 4 cores each, 2×2 routers, chips in a row, a link between chips counts 2 hops source:",

@@ -12,6 +12,7 @@ import pytest
 from nmap import flow
 from nmap.mapping import Mapping
 from nmap.options import WHOLE_CHIP, Options
+from nmap.partition.incremental import Remap
 from nmap.program import Core
 from nmap.target.registry import find_target
 from tests.cli.runner import Runner
@@ -22,17 +23,21 @@ Place = tuple[int, int, int]
 """Chip, x and y of a core."""
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dense layers of integrate-and-fire neurons, each of which fills a core's synapse slots."""
+def write_layers(path: Path, sizes: tuple[int, ...]) -> Path:
+    """Write dense layers of integrate-and-fire neurons."""
     rng = np.random.default_rng(1)
-    nodes = {"input": port(SIZES[0])}
-    for k, (before, size) in enumerate(pairwise(SIZES)):
+    nodes = {"input": port(sizes[0])}
+    for k, (before, size) in enumerate(pairwise(sizes)):
         nodes |= {f"w{k}": linear(rng.integers(-3, 6, (size, before)) / 4), f"n{k}": if_(size, th=2.0)}
-    nodes["output"] = sink(SIZES[-1])
-    path = tmp_path_factory.mktemp("machines") / "net.nir"
+    nodes["output"] = sink(sizes[-1])
     write_nir(path, nodes, chain(*nodes), {"reset_mechanism": "zero"})
     return path
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layers each of which fills a core's synapse slots."""
+    return write_layers(tmp_path_factory.mktemp("machines") / "net.nir", SIZES)
 
 
 def mesh(a: Place, b: Place) -> int:
@@ -112,6 +117,14 @@ def test_small_cores_hold_no_more_than_they_can(net: Path) -> None:
     assert all(used["neurons"] <= 4 and used["axons"] <= 8 and used["synapse_memory"] <= 32 for used in small)
 
 
+def within_budgets(mapping: Mapping) -> bool:
+    """Whether every core of `toy:4x4-mixed` keeps to the budgets of its class."""
+    return all(
+        all(used[name] <= limit for name, limit in zip(("neurons", "axons", "synapse_memory"), most, strict=True))
+        for used, core in zip(mapping.used(), mapping.cores, strict=True) for most in [(4, 8, 32) if core.core >= 8 else (8, 16, 64)]
+    )
+
+
 def test_small_cores_are_used_where_the_others_are_not_enough(net: Path, tmp_path: Path) -> None:
     # Four ordinary cores are left for seven layers, of which five fill a core's synapse slots; two small cores hold such a layer.
     dead = Options(partitioner="greedy", effort=0, dead=tuple((0, core) for core in range(4)))
@@ -119,9 +132,45 @@ def test_small_cores_are_used_where_the_others_are_not_enough(net: Path, tmp_pat
     assert outcome.status == "ok", outcome.diagnostics
     assert outcome.mapping is not None
     assert {core.core >= 8 for core in outcome.mapping.cores} == {False, True}
-    for used, core in zip(outcome.mapping.used(), outcome.mapping.cores, strict=True):
-        most = (4, 8, 32) if core.core >= 8 else (8, 16, 64)
-        assert all(used[name] <= limit for name, limit in zip(("neurons", "axons", "synapse_memory"), most, strict=True))
+    assert within_budgets(outcome.mapping)
+
+
+def test_mapping_again_knows_classes_of_cores(net: Path, tmp_path: Path) -> None:
+    def again(before: str | None, after: str, dead: tuple[int, ...] = (), file: Path = net) -> tuple[Mapping, Remap | None]:
+        options = Options(partitioner="greedy", effort=0, dead=tuple((0, core) for core in dead))
+        earlier = None if before is None else tmp_path / before
+        outcome = flow.deploy(file, target="toy:4x4-mixed", options=options, output=tmp_path / after, from_bundle=earlier)
+        assert outcome.status == "ok", outcome.diagnostics
+        assert outcome.mapping is not None
+        assert within_budgets(outcome.mapping)
+        assert not {core.core for core in outcome.mapping.cores} & set(dead)
+        return outcome.mapping, outcome.remap
+
+    # Seven layers on seven of the eight ordinary cores: all stay, or one goes to the eighth, since no small core takes it whole.
+    first, _ = again(None, "first")
+    assert [core.core < 8 for core in first.cores] == [True] * 7
+    same, told = again("first", "same")
+    assert told is not None
+    assert (told.kept, told.freed, told.new, told.recut, same.cores) == (7, 0, 0, (), first.cores)
+    gone = first.cores[0].core
+    _, told = again("first", "one", (gone,))
+    assert told is not None
+    assert (told.freed, told.new, told.recut, told.repacked) == (0, 0, (), False)
+    assert [move.old.core for move in told.moved if move.why == "dead"] == [gone]
+    # With five ordinary cores left the full layers must be cut again, for small ones.
+    small, told = again("first", "three", (0, 1, 2))
+    assert told is not None
+    assert told.repacked
+    assert any(core.core >= 8 for core in small.cores)
+    back, told = again("three", "back", (0, 1, 2))
+    assert told is not None
+    assert (told.kept, told.freed, told.new, back.cores) == (len(small.cores), 0, 0, small.cores)
+    # A narrower last layer goes beside what is kept, on small cores too.
+    narrow = write_layers(tmp_path / "narrow.nir", (*SIZES[:-1], 2))
+    _, told = again("three", "narrow", (0, 1, 2), narrow)
+    assert told is not None
+    assert (told.recut, told.repacked) == (("n6",), False)
+    assert told.kept + len(told.moved) >= len(small.cores) - 1
 
 
 def test_dead_chips_and_links_are_gone_round(net: Path) -> None:

@@ -15,9 +15,9 @@ from tests.property import fuzzing
 from tests.support import shared_data
 
 # A third of them change bytes only, a third the structure only; numbers are fixed, so that every run reads the same files.
-BUILT = 320
-REAL = 90
-LARGE = 15
+BUILT = 160
+REAL = 45
+LARGE = 8
 PEAK_BYTES = 4 * 2**30
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the watched processes limit their memory in POSIX's way")

@@ -16,35 +16,10 @@ from nmap.partition.partitioner import Budget
 from nmap.partition.regular import CORE_UNIT, Prices, even_parts, tile_options
 from nmap.partition.tiles import Layer, TilingProblem, check_tiling, core_budget, fewest_cores
 from nmap.program import slice_indices
-from nmap.program import slice_indices
 from nmap.quantized import QuantizedNetwork
 from tests.unit.partition.fake import OPTIONS, FakeTarget, adjacency, covered, dense, machine, packets, population, projection, spec
 
 PARTITIONERS = [nmap_greedy.PARTITIONER, nmap_cpsat.PARTITIONER]
-
-
-class Counting(FakeTarget):
-    """The same prices, each counted once."""
-
-    def __init__(self, chip):
-        super().__init__(chip)
-        self.listen, self.known = {}, {}
-
-    def demand(self, network, population, part):
-        for p in network.afferents(population):
-            if id(p) not in self.listen:
-                self.listen[id(p)] = adjacency(p.connectivity)
-        rows = slice_indices(part, network[population].shape)
-        if (population, part) not in self.known:
-            listen = [self.listen[id(p)][rows] for p in network.afferents(population)]
-            axons, synapses = sum(int(a.any(0).sum()) for a in listen), sum(int(a.sum()) for a in listen)
-            self.known[population, part] = {"neurons": rows.size, "axons": axons, "synapses": synapses}
-        return self.known[population, part]
-
-    def demand_at_most(self, network, population, extent):
-        if (population, extent) not in self.known:
-            self.known[population, extent] = super().demand_at_most(network, population, extent)
-        return self.known[population, extent]
 
 
 class Counting(FakeTarget):

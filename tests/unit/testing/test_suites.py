@@ -11,8 +11,10 @@ import pytest
 
 from nmap.diagnostics import Findings, NmapError
 from nmap.network import Conventions, Network
+from nmap.partition.neurons import Partition, PartitionProblem
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingProblem, PackingSolution, check_packing
+from nmap.partition.tiles import TilingProblem, TilingSolution
 from nmap.place.problem import PlacementProblem, PlacementSolution, placement_cost
 from nmap.simulate.floating import simulate
 from nmap.target.registry import find_partitioner
@@ -218,6 +220,14 @@ class Wishful:
 
     name = "wishful"
 
+    def choose_tiles(self, problem: TilingProblem, budget: Budget) -> TilingSolution:
+        answer = GREEDY.choose_tiles(problem, budget)
+        return replace(answer, lower_bound=answer.copies + 1, status="optimal")
+
+    def partition(self, problem: PartitionProblem, budget: Budget) -> Partition:
+        answer = GREEDY.partition(problem, budget)
+        return replace(answer, lower_bound=4, packets_bound=answer.packets)
+
     def pack(self, problem: PackingProblem, budget: Budget) -> PackingSolution:
         answer = GREEDY.pack(problem, budget)
         return replace(answer, lower_bound=answer.clusters + 5, status="optimal" if answer.pieces else "feasible")
@@ -235,6 +245,10 @@ def test_claims_without_proof_are_found() -> None:
         suite.test_packing_is_feasible_and_its_bound_holds(wishful, 0)
     with pytest.raises(AssertionError):
         suite.test_packing_never_claims_what_cannot_be(wishful)
+    with pytest.raises(AssertionError):
+        suite.test_tiling_is_within_its_cores_and_its_bound_holds(wishful, 0)
+    with pytest.raises(AssertionError):
+        suite.test_partition_is_feasible_and_its_bounds_hold(wishful, 0, False)
     with pytest.raises(AssertionError):
         suite.test_placement_is_valid_and_its_bound_holds(wishful, 0)
 
