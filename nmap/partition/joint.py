@@ -8,8 +8,8 @@ from math import floor
 import numpy as np
 
 from nmap.connectivity import Array
-from nmap.partition.core_bounds import fewest_cores
 from nmap.partition.coarsen import Level, bottom, collapse, cost_scale, group_twins
+from nmap.partition.core_bounds import fewest_cores
 from nmap.partition.neurons import Partition, PartitionProblem, partition_hops, partition_packets
 from nmap.partition.overlap import grow
 from nmap.partition.partitioner import Budget
@@ -20,14 +20,14 @@ from nmap.place.problem import PlacementProblem, placement_cost
 
 __all__ = ["area_bound", "packets_bound", "solve"]
 
-_WORK = (1.5e8, 2.0e9, 2.0e10)
+_WORK = (1.5e8, 1.6e9, 2.0e10)
 """Numbers looked at by effort, over all annealings of one number of cores, for a network of `_PINS`; it grows with their cube root."""
 _PINS = 400_000
-_MOVES = (400, 3600, 20_000)
+_MOVES = (400, 2000, 20_000)
 """Most moves per node by effort in one annealing."""
-_RESTARTS = (1, 3, 8)
+_RESTARTS = (1, 4, 8)
 """Most annealings by effort from the same start, of which the best goes on."""
-_PACKET = 2
+_PACKET = 3
 """Hops that a packet counts beyond those it makes: what it costs to be sent and received at all."""
 _SHARES = (24, 96)
 """Nodes of a coarse level are no heavier than a core over this."""
@@ -92,7 +92,13 @@ class _Search:
                 group, groups = group_twins(level, most, kin)
                 if groups < level.nodes:
                     coarse = collapse(level, group, groups)
-                    wide = (_alone(coarse) > np.maximum(self.problem.capacity // 4, 1)).any(1)
+                    # Twins bring no axons that one of them alone does not need.
+                    most_alone = np.zeros((groups, most.size), np.int64)
+                    np.maximum.at(most_alone, group, _alone(level))
+                    together = _alone(coarse)
+                    grown = 4 * together > 5 * most_alone
+                    grown[:, level.take.any(0) == 0] = False
+                    wide = (grown & (together > np.maximum(self.problem.capacity // 4, 1))).any(1)
                     if wide[group].any():
                         # Groups whose members share too little to fit a core with ease stay apart.
                         _, group = np.unique(np.where(wide[group], groups + np.arange(level.nodes), group), return_inverse=True)

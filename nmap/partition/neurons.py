@@ -35,7 +35,8 @@ class PartitionProblem:
         target: (pins,) int32 neurons, ascending and distinct within an axon.
         rate: (axons,) float64, expected spikes per step.
         cores: number of cores there are.
-        slack: share of cores beyond the fewest that may be spent on less traffic.
+        slack: share of cores that may be spent on less traffic. At 0 the answer has the fewest cores found, whatever the traffic; above,
+            cores are given up only as long as that costs no packets, and the share comes on top.
         layer: (n,) int32 population of each neuron, a hint; None means one population.
         board: the slots; given, the traffic to minimise is packets times hops and the answer has a placement; None counts packets.
         previous: (n,) int64, the core group each neuron had before, -1 for none: to start from; None means a new problem.
