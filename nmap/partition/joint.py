@@ -334,7 +334,10 @@ def solve(problem: PartitionProblem, budget: Budget) -> Partition:
         slot, hops = (None, None) if problem.board is None else (none, 0.0)
         return Partition(none, 0, 0, 0.0, 0.0, "optimal", budget.seed, slot, hops)
     search_ = _Search(problem, budget)
-    if (_alone(search_.stages[0].level) > problem.capacity).any() or bound > problem.cores:
+    possible = not (_alone(search_.stages[0].level) > problem.capacity).any()
+    if possible and budget.effort:
+        bound = max(bound, fewest_cores(problem))
+    if not possible or bound > problem.cores:
         return Partition(none, bound, bound, 0.0, 0.0, "infeasible", budget.seed)
     if problem.previous is not None and (problem.previous >= 0).any():
         kept = _kept(search_, problem.previous)
