@@ -328,7 +328,7 @@ def _kept(search_: _Search, previous: Array) -> tuple[Array, Array | None] | Non
 
 def solve(problem: PartitionProblem, budget: Budget) -> Partition:
     """Return the best partition found, placed when the problem has a board."""
-    bound = area_bound(problem) if budget.effort == 0 else max(area_bound(problem), fewest_cores(problem))
+    bound = area_bound(problem)
     none = np.zeros(0, np.int64)
     if not problem.neurons:
         slot, hops = (None, None) if problem.board is None else (none, 0.0)
