@@ -40,6 +40,8 @@ _MOST_NEURONS = 2**26
 _MOST_RATIO = 1100
 """Deflate packs at most 1032 : 1; a larger ratio is a declaration with nothing behind it."""
 _MOST_HEADER = 10_000
+_LARGEST = 1e100
+"""Largest rate: sums of all packets and hops stay finite."""
 
 
 class BadFileError(Exception):
@@ -165,8 +167,11 @@ class _File:
         return _array(self._archive, self._stored, name, "i", shape).astype(np.int64)
 
     def real(self, name: str, *shape: int | None) -> Array:
-        """Return an array of finite numbers, float64."""
-        return _array(self._archive, self._stored, name, "f", shape).astype(np.float64)
+        """Return an array of numbers below `_LARGEST`, float64."""
+        values = _array(self._archive, self._stored, name, "f", shape).astype(np.float64)
+        if values.size and np.abs(values).max() > _LARGEST:
+            raise BadFileError(f"array `{name}` holds {np.abs(values).max():g}; numbers up to {_LARGEST:g} are possible")
+        return values
 
     def one(self, name: str, least: int, most: int) -> int:
         """Return a single number within limits."""

@@ -54,12 +54,17 @@ class Outcome:
         if self.xy is None:
             return {**told, "reason": self.reason, "cores_bound": self.cores_bound}
         told |= {
-            "cores": score.cores, "cores_bound": self.cores_bound, "packets": round(score.packets, 6),
-            "packets_bound": round(self.packets_bound, 6), "unicast_hops": round(score.unicast, 6), "hops_bound": round(self.hops_bound, 6),
+            "cores": score.cores, "cores_bound": self.cores_bound, "packets": _digits(score.packets),
+            "packets_bound": _digits(self.packets_bound), "unicast_hops": _digits(score.unicast), "hops_bound": _digits(self.hops_bound),
             "hops_gap": round(1 - self.hops_bound / score.unicast, 6) if score.unicast else 0.0, "max_hop": score.longest,
         }
         # The routes of packets that several clusters share are known with the axons only.
-        return told if self.part is None else {**told, "multicast_hops": round(score.multicast, 6), "max_link": round(score.link, 6)}
+        return told if self.part is None else {**told, "multicast_hops": _digits(score.multicast), "max_link": _digits(score.link)}
+
+
+def _digits(value: float) -> float:
+    """Return a number to ten digits, however small it is."""
+    return float(f"{value:.10g}")
 
 
 def find(name: str) -> Partitioner:

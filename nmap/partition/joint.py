@@ -194,7 +194,8 @@ def _fewest(search_: _Search, level: Level, part: Array, cores: int, bound: int)
     On cores that are filled to the last word every choice is gone: a tenth fewer cores were measured to cost a quarter more packet hops.
     """
     problem, budget = search_.problem, search_.budget
-    lean = problem.slack <= 0
+    # On a machine with fewer cores than are used so far there is no choice.
+    lean = problem.slack <= 0 or cores > problem.cores
     step = max(1, (cores - bound) // 4)
     failures = 0
     cost: int | None = None

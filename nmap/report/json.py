@@ -217,7 +217,7 @@ def _number(value: float | None) -> float | None:
 def _gap(objective: float, bound: float) -> float | None:
     if objective <= bound:
         return 0.0
-    return _number(objective / bound - 1) if bound > 0 else None
+    return _number(1 - bound / objective) if bound > 0 else None
 
 
 def _traffic(traffic: Traffic | None) -> dict[str, Any]:

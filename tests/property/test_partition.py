@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -101,6 +102,21 @@ def test_a_neuron_above_an_empty_core_is_proved_infeasible():
         np.array([0, 0]), np.array([1.0, 1.0]), 4,
     )
     assert nmap_greedy.PARTITIONER.partition(p, Budget()).status == "infeasible"
+
+
+@pytest.mark.parametrize("seed", [1, 10, 15, 26])
+def test_slack_gives_way_on_a_machine_that_is_just_large_enough(seed):
+    rng = np.random.default_rng(seed)
+    n = 80
+    listens = [np.unique(rng.integers(0, n, rng.integers(2, 9))) for _ in range(n)]
+    wide = PartitionProblem(
+        ("neurons", "axons"), np.array([12, 24]), np.array([[1] * n, [0] * n]), np.array([[0] * n, [1] * n]), np.zeros(2, int),
+        np.arange(n), np.concatenate([[0], np.cumsum([t.size for t in listens])]), np.concatenate(listens), rng.random(n), 60, 0.0,
+    )
+    fewest = nmap_greedy.PARTITIONER.partition(wide, Budget(1)).clusters
+    answer = nmap_greedy.PARTITIONER.partition(replace(wide, cores=fewest, slack=0.05), Budget(1))
+    assert answer.clusters == fewest
+    check_partition(replace(wide, cores=fewest), answer)
 
 
 def test_stopping_at_once_still_gives_an_answer():

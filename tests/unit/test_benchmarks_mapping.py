@@ -209,6 +209,7 @@ GOOD: dict[str, Any] = {
     ({"hsrc": np.array([0.0, 1.0])}, "no whole numbers"),
     ({"rate": np.array([0.5, np.nan])}, "not finite"),
     ({"rate": np.array([0.5, -1.0])}, "negative"),
+    ({"rate": np.array([0.5, 1e308])}, "`rate` holds 1e+308"),
     ({"caps": np.array([2, 4])}, "`caps` has shape"),
     ({"mesh": np.array([0, 2])}, "`mesh` holds 0"),
     ({"mesh": np.array([10**6, 10**6])}, "beyond the limit"),

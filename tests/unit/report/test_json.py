@@ -113,7 +113,7 @@ def test_numbers_are_those_of_the_hand_made_deployment() -> None:
     assert (place["kind"], place["unicast_hops"], place["multicast_hops"], place["max_link"]) == ("unicast", 12.0, 9.5, 3.0)
     assert place["interrupted"] is False
     assert report["incremental"] is None
-    assert report["placement"]["gap"] == pytest.approx(0.2)
+    assert report["placement"]["gap"] == pytest.approx(1 / 6)
     assert report["quantization"]["clipped"] == 3
     assert report["quantization"]["latency_steps"] == 2
     assert report["timings_s"]["verify"] == 61.26

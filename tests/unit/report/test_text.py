@@ -71,14 +71,14 @@ def test_stages_have_their_numbers_and_times_at_the_right_edge() -> None:
     assert squeezed(line("  check")) == "check 4 rules · 0 errors · 1 warning 0.0 s"
     assert squeezed(line("  quantize")) == "quantize 8-bit weights · 3 clipped · 1 rounded to zero 2.0 s"
     assert squeezed(line("  partition")) == "partition cores 2, optimal · 4.5 packets/step · 3 shards · cpsat"
-    assert "12 packet-hops/step, proved >= 10 (gap 20 %)" in line("  place")
+    assert "12 packet-hops/step, proved >= 10 (gap 16.7 %)" in line("  place")
 
 
 def test_bound_is_printed_where_the_optimum_is_not_proved() -> None:
     good = mapping(build_machine(spec()))
     loose = replace(good, packing=replace(good.packing, lower_bound=1, status="feasible"),
                     placement=PlacementSolution(np.array([1, 2]), 12.0, 0.0, "feasible", 0))
-    assert "cores 2, proved >= 1 (gap 100 %)" in line("  partition", mapping=loose)
+    assert "cores 2, proved >= 1 (gap 50 %)" in line("  partition", mapping=loose)
     assert "12 packet-hops/step, no bound" in line("  place", mapping=loose)
     tight = replace(good, placement=PlacementSolution(np.array([1, 2]), 12.0, 12.0, "optimal", 0))
     assert "12 packet-hops/step, optimal" in line("  place", mapping=tight)
