@@ -9,7 +9,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.partition.coarsen import Level, bottom, collapse, cost_scale, group_twins
-from nmap.partition.core_bounds import fewest_cores
+from nmap.partition.core_bounds import area_cores, fewest_cores
 from nmap.partition.neurons import Partition, PartitionProblem, partition_hops, partition_packets
 from nmap.partition.overlap import grow
 from nmap.partition.partitioner import Budget
@@ -18,7 +18,7 @@ from nmap.place.anneal import search
 from nmap.place.board import Board
 from nmap.place.problem import PlacementProblem, placement_cost
 
-__all__ = ["area_bound", "packets_bound", "solve"]
+__all__ = ["packets_bound", "solve"]
 
 _WORK = (1.5e8, 1.6e9, 2.0e10)
 """Numbers looked at by effort, over all annealings of one number of cores, for a network of `_PINS`; it grows with their cube root."""
@@ -39,15 +39,6 @@ class _Stage:
 
     level: Level
     group: Array
-
-
-def area_bound(problem: PartitionProblem) -> int:
-    """Return a number of cores that no partition is below: all neurons once and one copy of every axon, resource by resource."""
-    if not problem.neurons:
-        return 0
-    heard = np.diff(problem.start) > 0
-    total = problem.neuron.sum(1) + problem.axon[:, heard].sum(1)
-    return max(1, int((-(-total // np.maximum(problem.capacity, 1)))[problem.capacity > 0].max(initial=1)))
 
 
 def packets_bound(problem: PartitionProblem) -> float:
@@ -329,7 +320,7 @@ def _kept(search_: _Search, previous: Array) -> tuple[Array, Array | None] | Non
 
 def solve(problem: PartitionProblem, budget: Budget) -> Partition:
     """Return the best partition found, placed when the problem has a board."""
-    bound = area_bound(problem)
+    bound = area_cores(problem)
     none = np.zeros(0, np.int64)
     if not problem.neurons:
         slot, hops = (None, None) if problem.board is None else (none, 0.0)
