@@ -6,7 +6,6 @@ The cost is spikes per step times the distance between cores; budgets are a pena
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from nmap.compiled import compiled
 from nmap.connectivity import Array
 from nmap.partition.coarsen import Level
+from nmap.place.chance import CHANCES, next_number, seeded
 
 __all__ = ["UNIT", "Refiner"]
 
@@ -27,10 +27,6 @@ _STEPS = 120
 _CHUNK = 12_000_000
 """Numbers looked at between two questions whether to stop: about a tenth of a second."""
 
-
-# -ln of evenly spaced numbers, rounded so that the last place of a platform's logarithm does not matter: a move that costs `delta` more
-# is taken when `delta` <= temperature x a random entry, which is Metropolis' rule.
-_CHANCES = np.array([round(-log((k + 0.5) / 4096) * 2**20) / 2**20 for k in range(4096)])
 
 
 class _Net(NamedTuple):
@@ -66,17 +62,6 @@ class _State(NamedTuple):
     hub: Array
     touched: Array
     state: Array
-
-
-@compiled()
-def _next(state):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    # xorshift64* (Marsaglia 2003, Vigna 2016)
-    x = state[0]
-    x ^= x >> np.uint64(12)
-    x ^= x << np.uint64(25)
-    x ^= x >> np.uint64(27)
-    state[0] = x
-    return np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33))
 
 
 @compiled()
@@ -278,19 +263,19 @@ def _carry(g, s, v, a, b):  # type: ignore[no-untyped-def] # pragma: no cover - 
 def _goal(g, s, v):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Return a core for `v` to go to: of another target of one of its nets, of a source, of a listener, or any."""
     cores = s.load.shape[0]
-    dice = _next(s.state) & 31
+    dice = next_number(s.state) & 31
     inward = g.inward_start[v + 1] - g.inward_start[v]
     outward = g.outward_start[v + 1] - g.outward_start[v]
     if dice < 18 and inward > 0:
-        e = g.inward[g.inward_start[v] + _next(s.state) % inward]
+        e = g.inward[g.inward_start[v] + next_number(s.state) % inward]
         u = g.source[e]
         if u >= 0 and dice < 6:
             return s.part[u]
-        return s.part[g.target[g.start[e] + _next(s.state) % (g.start[e + 1] - g.start[e])]]
+        return s.part[g.target[g.start[e] + next_number(s.state) % (g.start[e + 1] - g.start[e])]]
     if dice < 30 and outward > 0:
-        e = g.outward[g.outward_start[v] + _next(s.state) % outward]
-        return s.part[g.target[g.start[e] + _next(s.state) % (g.start[e + 1] - g.start[e])]]
-    return _next(s.state) % cores
+        e = g.outward[g.outward_start[v] + next_number(s.state) % outward]
+        return s.part[g.target[g.start[e] + next_number(s.state) % (g.start[e + 1] - g.start[e])]]
+    return next_number(s.state) % cores
 
 
 @compiled()
@@ -302,13 +287,13 @@ def _try(g, s, chances, routed, moves, temperature, price):  # type: ignore[no-u
     spread = 0.0
     sampled = 0
     for _ in range(moves):
-        v = _next(s.state) % nodes
+        v = next_number(s.state) % nodes
         a = s.part[v]
         b = _goal(g, s, v)
         if b == a:
             continue
         u = v
-        bar = temperature * chances[_next(s.state) & 4095]
+        bar = temperature * chances[next_number(s.state) & 4095]
         change = np.int64(0)
         worse = np.int64(0)
         # The move; where only a budget stops it, a node comes back in exchange; where that is not worth it either, all goes back.
@@ -394,7 +379,7 @@ def _prepare(level: Level, part: Array, cores: int, capacity: Array, route: Arra
         np.zeros((cores, R), np.int64),
         np.full(level.nodes, -1, np.int32), np.full(level.nodes, -1, np.int32), np.full(cores, -1, np.int32),
         np.zeros(R, np.int64), np.zeros(R, np.int64), np.zeros(cores, np.int64), np.zeros(cores + 2, np.int64),
-        np.array([(seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64 or 1], np.uint64),
+        seeded(seed),
     )
     return net, state, routed
 
@@ -432,7 +417,7 @@ class Refiner:
 
     def move(self, moves: int, temperature: float, price: int) -> float:
         """Try moves at one temperature; a negative one changes nothing. Return the mean change of cost of a random move then."""
-        change, over, mean = _try(self._net, self._state, _CHANCES, self._routed, moves, temperature, price)
+        change, over, mean = _try(self._net, self._state, CHANCES, self._routed, moves, temperature, price)
         self.cost += int(change)
         self.over += int(over)
         return float(mean)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 
 from nmap.compiled import compiled
 from nmap.connectivity import Array
+from nmap.place.chance import CHANCES, next_number, seeded
 from nmap.place.metric import Metric, Mover, measure, mover
 from nmap.place.problem import PlacementProblem
 from nmap.place.traffic import Traffic, collect
 
-__all__ = ["CHANCES", "NEAR", "Annealer", "Where", "below", "draw"]
+__all__ = ["NEAR", "Annealer", "Where", "below", "draw"]
 
 _STEPS = 160
 _SLOW, _FAST = 0.97, 0.9
@@ -29,9 +29,6 @@ _TABLE = 1 << 22
 NEAR = 96
 """Of 256 moves, those that aim next to a partner."""
 
-# -ln of evenly spaced numbers, rounded so that the last place of a platform's logarithm does not matter: a move that costs `delta` more
-# is taken when `delta` <= temperature x a random entry, which is Metropolis' rule.
-CHANCES = np.array([round(-log((k + 0.5) / 4096) * 2**20) / 2**20 for k in range(4096)])
 
 
 
@@ -46,20 +43,9 @@ class Where:
 
 
 @compiled(inline="always")
-def _next(state):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    # xorshift64* (Marsaglia 2003, Vigna 2016)
-    x = state[0]
-    x ^= x >> np.uint64(12)
-    x ^= x << np.uint64(25)
-    x ^= x >> np.uint64(27)
-    state[0] = x
-    return np.int64((x * np.uint64(2685821657736338717)) >> np.uint64(33))
-
-
-@compiled(inline="always")
 def below(state, n):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Return a random number from 0 to n - 1, n up to 2^31."""
-    return (_next(state) * n) >> 31
+    return (next_number(state) * n) >> 31
 
 
 @compiled(inline="always")
@@ -71,7 +57,7 @@ def draw(state, a, x, y, px, py, slot, home, first, partners, other, cells, list
     """
     columns = cells.shape[1]
     rows = cells.shape[2]
-    random = _next(state)
+    random = next_number(state)
     if home[a] >= 0 and home[a] != slot[a] and (random >> 27) == 0:
         return home[a]
     if partners > 0 and (random & 255) < near:
@@ -182,7 +168,7 @@ def _anneal(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
             continue
         tried += 1
         if not sampling:
-            limit = np.int64(temperature * chances[_next(state) & 4095])
+            limit = np.int64(temperature * chances[next_number(state) & 4095])
         xb = x[to]
         yb = y[to]
         if tabled:
@@ -326,7 +312,7 @@ class Annealer:
         m = self.metric
         at = Where(slot.copy(), np.full(self.problem.board.size, -1, np.int64), m.x[slot], m.y[slot])
         at.holder[slot] = np.arange(slot.size)
-        state = np.array([(seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64 or 1], np.uint64)
+        state = seeded(seed)
         each = moves // (_STEPS + 2) + 1
         # The window covers at most 2048 columns, which is what a move's random bits can tell apart.
         radius = widest = float(min(1023, max(m.column.size, m.row.size)))

@@ -10,9 +10,10 @@ import numpy as np
 from nmap.compiled import compiled
 from nmap.connectivity import Array
 from nmap.place.board import Board
+from nmap.place.chance import CHANCES
 from nmap.place.links import link_hops, ways
 from nmap.place.metric import measure
-from nmap.place.moves import CHANCES, NEAR, Annealer, Where, below, draw
+from nmap.place.moves import NEAR, Annealer, Where, below, draw
 from nmap.place.problem import Nets, PlacementProblem
 from nmap.place.traffic import unit
 
