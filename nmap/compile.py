@@ -142,7 +142,8 @@ def build_program(network: QuantizedNetwork, target: str, mapping: Mapping, seed
             tables[projection.source].add(sources, shard.cluster, first)
             blocks.append(SynapseBlock(
                 shard.cluster, number, first, synapses, delays, projection.delay, projection.format.exponent,
-                projection.format.message_bits, projection.format.bits, projection.format.sign,
+                projection.format.message_bits, projection.format.bits, projection.format.sign, projection.receptor,
+                projection.format.accumulator,
             ))
     listed = {p.name: tables[p.name].by_source(p.size) for p in network.populations}
     routes = tuple(

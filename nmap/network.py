@@ -83,6 +83,9 @@ class Conventions:
         lag: steps between a threshold's crossing and the spike it sends (Spyx: 1).
         late_bias: the bias of a recurrent projection acts from the step in which its first spike can arrive (Norse), not from step 0.
         gain: into the membrane and the current: `euler` r dt/tau; `exact` r (1 - exp(-dt/tau)), for an input constant over the step.
+        reset_interval: the host puts i and v of integrate-and-fire neurons to 0 before every step t with t % reset_interval equal to
+            reset_offset % reset_interval; 0 for never. Spikes under way stay under way.
+        reset_offset: see there, in steps.
         in_steps: the file's time constants, gains and delays count steps although dt is known, which then says how long one lasts.
     """
 
@@ -97,6 +100,8 @@ class Conventions:
     late_bias: bool = False
     gain: Literal["euler", "exact"] = "euler"
     in_steps: bool = False
+    reset_interval: int = 0
+    reset_offset: int = 0
 
     @property
     def unit(self) -> float:

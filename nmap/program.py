@@ -39,7 +39,7 @@ __all__ = [
     "write_program",
 ]
 
-SCHEMA = "nmap.program/1"
+SCHEMA = "nmap.program/2"
 
 Box: TypeAlias = tuple[tuple[int, int], ...]
 """A block of a population: (start, stop) per dimension of its shape."""
@@ -158,7 +158,8 @@ class SynapseBlock:
         synapses: int32 weights, targets are slots of the group.
         delays: per-synapse steps, int64 like dense weights, or None.
         delay: steps beyond the one step of a hop.
-        exponent, message_bits, bits, sign: see `SynapseFormat`.
+        exponent, message_bits, bits, sign, accumulator: see `SynapseFormat`.
+        receptor: see `QuantizedProjection`.
     """
 
     core: int
@@ -171,6 +172,8 @@ class SynapseBlock:
     message_bits: int
     bits: int
     sign: str
+    receptor: int = 0
+    accumulator: int = 0
 
     @property
     def axons(self) -> int:
@@ -279,7 +282,10 @@ def _write(program: Program, file: h5py.File) -> None:
     for k, block in enumerate(program.blocks):
         node = file.create_group(f"blocks/{k:06d}", track_order=False)
         synapses = block.synapses
-        header = [block.core, block.group, block.axon, block.delay, block.exponent, block.message_bits, block.bits, block.sign]
+        header = [
+            block.core, block.group, block.axon, block.delay, block.exponent, block.message_bits, block.bits, block.sign,
+            block.receptor, block.accumulator,
+        ]
         _write_json(node, "header", header)
         _write_json(node, "arrays", {"delays": block.delays is not None})
         _write_array(node, "weights", synapses.weights)
@@ -380,7 +386,9 @@ def _read_group(node: h5py.Group, populations: tuple[ProgramPopulation, ...]) ->
 
 
 def _read_block(node: h5py.Group) -> SynapseBlock:
-    core, group, axon, delay, exponent, message_bits, bits, sign = _json(node, "header", (int, int, int, int, int, int, int, str))
+    core, group, axon, delay, exponent, message_bits, bits, sign, receptor, accumulator = _json(
+        node, "header", (int, int, int, int, int, int, int, str, int, int)
+    )
     synapses: Dense | Sparse | ConvTile
     if "conv" in node.attrs:
         synapses = _read_tile(node)
@@ -393,7 +401,7 @@ def _read_block(node: h5py.Group) -> SynapseBlock:
         raise ValueError(f"`{node.name}` does not say whether it has delays")
     if arrays["delays"]:
         delays = frozen_array(_integers(node, "delays", synapses.weights.ndim, _STEPS), np.int64)
-    return SynapseBlock(core, group, axon, synapses, delays, delay, exponent, message_bits, bits, sign)
+    return SynapseBlock(core, group, axon, synapses, delays, delay, exponent, message_bits, bits, sign, receptor, accumulator)
 
 
 def _read_sparse(node: h5py.Group) -> Sparse:
@@ -433,6 +441,8 @@ _WEIGHT = (-(2**31), _INT32)
 _STEPS = (0, _INT32)
 _SHIFT = 62
 """The emulator's accumulators have 64 bits."""
+_RECEPTORS = 64
+"""Dendritic inputs of a neuron: bounds what a damaged file can ask for."""
 
 
 def _whole(value: Any) -> bool:
@@ -582,6 +592,8 @@ def _block_contradictions(program: Program, block: SynapseBlock, largest: int) -
         yield "does not have one delay per synapse"
     if not 0 <= block.delay <= _INT32 or abs(block.exponent) > _SHIFT or min(block.bits, block.message_bits) < 0:
         yield "has a delay, an exponent or a width that no chip has"
+    if not 0 <= block.receptor < _RECEPTORS or not 0 <= block.accumulator <= _SHIFT:
+        yield "has a receptor or an accumulator that no chip has"
     if block.sign not in ("mixed", "excitatory", "inhibitory"):
         yield f"has the sign mode `{block.sign}`"
 

@@ -22,19 +22,22 @@ class SynapseFormat:
     """How a projection's weights are stored and what its accumulator adds to the dendritic sum.
 
     The sum of weight times payload over the spikes that arrive in one step (per delay) is shifted left by `exponent`, or right
-    (floor) where it is negative, and added to the target's dendritic accumulator.
+    (floor) where it is negative, and added to the target's dendritic accumulator. An accumulator of finite width wraps in two's
+    complement, before the shift and after it.
 
     Args:
         bits: weight bits the chip stores per synapse.
         exponent: power of two applied to the accumulated sum.
         sign: sign mode of the *whole* matrix; a cut matrix keeps it, since the chip's weight grid depends on it.
         message_bits: 0 for binary spikes (any payload acts as 1), else the payload's width.
+        accumulator: bits of the sum; 0 where it is proved that the chip's width is enough.
     """
 
     bits: int
     exponent: int = 0
     sign: Literal["mixed", "excitatory", "inhibitory"] = "mixed"
     message_bits: int = 0
+    accumulator: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +81,7 @@ class QuantizedProjection:
         connectivity: int32 weights as the chip applies them (before the exponent).
         delay: chip steps beyond the one step that every hop takes: a spike sent in step t acts in step t + 1 + delay.
         delays: per-synapse steps added to `delay`, int64 like the dense weights, or None.
+        receptor: number of the target's dendritic input, 0 to the kernel's `receptors` - 1.
     """
 
     name: str
@@ -88,6 +92,7 @@ class QuantizedProjection:
     delay: int
     where: Provenance
     delays: Array | None = None
+    receptor: int = 0
 
     def __post_init__(self) -> None:
         if self.connectivity.weights.dtype != np.int32:

@@ -114,19 +114,21 @@ class _Run:
         params = np.array([np.tile(group.params[name], self.samples) for name in kernel.params], np.int64)
         zero = np.zeros(group.size, np.int64)
         state = np.array([np.tile(group.initial.get(name, zero), self.samples) for name in kernel.state], np.int64)
-        return params.reshape(len(kernel.params), -1), state.reshape(len(kernel.state), -1)
+        neurons = self.samples * group.size
+        return params.reshape(len(kernel.params), neurons), state.reshape(len(kernel.state), neurons)
 
     def _run_forward(self, index: int) -> None:
         group, steps, n = self.program.groups[index], self.steps, self.program.groups[index].size
         kernel = self.kernels[group.kernel]
-        dendrite = np.zeros((steps * self.samples, n), np.int64)
+        dendrite = np.zeros((steps, kernel.receptors, self.samples, n), np.int64)
         for block in self.blocks_of[index]:
+            receptor = self.program.blocks[block].receptor
             for part in self.layout.parts[block]:
                 total = _buffer(part, steps * self.samples, n)
                 for feed in self.layout.feeds[block]:
                     shift = part.delay * self.samples
                     self._add(part, self.spikes[feed.source], feed.axon_of, 0, steps * self.samples, shift, total)
-                dendrite += self._shifted(part, total)
+                dendrite[:, receptor] += self._shifted(part, total).reshape(steps, self.samples, n)
         params, state = self._parameters(group)
         spikes = np.empty((steps, self.samples * n), np.int32)
         probe = np.empty((steps, len(kernel.state), self.samples * n) if self._variables(group) else (0, 0, 0), np.int64)
@@ -157,7 +159,8 @@ class _Run:
             for index in members:
                 group = self.program.groups[index]
                 row = slice(step * self.samples, (step + 1) * self.samples)
-                dendrite = np.zeros((self.samples, group.size), np.int64)
+                kernel = self.kernels[group.kernel]
+                dendrite = np.zeros((kernel.receptors, self.samples, group.size), np.int64)
                 for part, total in totals[index]:
                     sent = step - part.delay
                     if sent >= 0:
@@ -165,11 +168,10 @@ class _Run:
                             if feed.source in inside:
                                 first, last = sent * self.samples, (sent + 1) * self.samples
                                 self._add(part, self.spikes[feed.source], feed.axon_of, first, last, part.delay * self.samples, total)
-                    dendrite += self._shifted(part, total[row])
+                    dendrite[self.program.blocks[part.block].receptor] += self._shifted(part, total[row])
                 params, state = work[index]
                 probe = self.probes[index]
                 out = self.spikes[index][row].reshape(1, -1)
-                kernel = self.kernels[group.kernel]
                 kernel.run(params, state, dendrite.reshape(1, -1), out, probe[step : step + 1] if probe.size else silent, step)
 
     def _add(self, part: Part, spikes: Array, axon_of: Array, first: int, last: int, shift: int, total: Array) -> None:
@@ -185,8 +187,9 @@ class _Run:
         if part.tile is not None:
             # Accumulated channel-last, where kernel rows are contiguous; slots are channel-first.
             total = total.transpose(0, 3, 1, 2).reshape(total.shape[0], -1)
-        exponent = self.program.blocks[part.block].exponent
-        return total << exponent if exponent >= 0 else total >> -exponent
+        block = self.program.blocks[part.block]
+        total = _held(total, block.accumulator)
+        return _held(total << block.exponent if block.exponent >= 0 else total >> -block.exponent, block.accumulator)
 
     def store(self, trace: SpikeTrace, start: int, samples: int) -> None:
         stop = start + self.samples
@@ -211,6 +214,14 @@ class _Run:
             trace.counts[name] += int(np.count_nonzero(sent))
             if name in trace.spikes:
                 trace.spikes[name][start:stop] = sent.transpose(1, 0, 2)
+
+
+def _held(total: Array, bits: int) -> Array:
+    """Return what an accumulator of that many bits holds: the low ones, with the highest as the sign; 0 bits hold everything."""
+    if bits == 0:
+        return total
+    spare = 64 - bits
+    return (total << spare) >> spare
 
 
 def _buffer(part: Part, rows: int, n: int) -> Array:

@@ -26,6 +26,10 @@ class Kernel(Protocol):
         """Parameter names, in the row order `run` expects."""
 
     @property
+    def receptors(self) -> int:
+        """Number of dendritic inputs: 1, or 2 for a neuron whose state has two parts with an input each."""
+
+    @property
     def state(self) -> tuple[str, ...]:
         """State variables, in the row order `run` expects."""
 
@@ -35,7 +39,8 @@ class Kernel(Protocol):
         Args:
             params: (len(self.params), n) int64.
             state: (len(self.state), n) int64, updated in place.
-            dendrite: (steps, n) int64, what the dendritic accumulators received in each step.
+            dendrite: (steps, receptors n) int64, what the dendritic accumulators received in each step; the inputs of receptor r are the
+                columns r n .. (r + 1) n.
             spikes: (steps, n) int32, written: the payload sent in each step, 0 for none.
             probe: (steps, len(self.state), n) int64, written with the state after each step; or of size 0 when not wanted.
             first_step: chip step of row 0, for neurons whose behaviour depends on time.
@@ -44,5 +49,6 @@ class Kernel(Protocol):
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """Advance one step in plain numpy; replace entries of `state`, return the payloads, int64.
 
-        Parameters are (n,); state and dendrite are (samples, n) or (n,), so the arithmetic must broadcast.
+        Parameters are (n,), state (samples, n) or (n,) and the dendrite (samples, receptors n) or (receptors n,), so the arithmetic must
+        broadcast.
         """

@@ -68,8 +68,8 @@ def lower(program: Program, kernels: Mapping[str, Kernel]) -> Layout:
     """Resolve routes and arrange synapse memory by axon.
 
     Raises:
-        NmapError: NM602, a group has no such kernel or not its parameters, a route leads to an axon that no block has, or one neuron
-            drives one axon row twice.
+        NmapError: NM602, a group has no such kernel or not its parameters, a block leads to a receptor that its neurons do not have, a
+            route leads to an axon that no block has, or one neuron drives one axon row twice.
     """
     for number, group in enumerate(program.groups):
         if group.kernel not in kernels:
@@ -78,6 +78,9 @@ def lower(program: Program, kernels: Mapping[str, Kernel]) -> Layout:
         wrong += [name for name, values in group.initial.items() if values.shape != (group.size,)]
         if wrong:
             raise _damaged(f"neuron group {number} does not have one value per neuron of {', '.join(f'`{name}`' for name in wrong)}")
+    for number, block in enumerate(program.blocks):
+        if block.receptor >= kernels[program.groups[block.group].kernel].receptors:
+            raise _damaged(f"synapse block {number} leads to receptor {block.receptor}, which its neurons do not have")
     feeds = _feeds(program)
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(program.groups)))

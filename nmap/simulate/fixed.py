@@ -13,7 +13,7 @@ import numpy as np
 
 from nmap.connectivity import Array, Sparse
 from nmap.emulate.kernel import Kernel
-from nmap.quantized import QuantizedNetwork, QuantizedProjection
+from nmap.quantized import QuantizedNetwork, QuantizedProjection, SynapseFormat
 from nmap.trace import Probe, SpikeTrace
 
 __all__ = ["simulate"]
@@ -87,8 +87,18 @@ def _by_delay(projection: QuantizedProjection, steps: int) -> list[_Whole | _Par
     ]
 
 
-def _shift(total: Array, exponent: int) -> Array:
-    return total << exponent if exponent >= 0 else total >> -exponent
+def _wrapped(total: Array, bits: int) -> Array:
+    """Return what an accumulator of that many bits holds of a sum, in two's complement; of 0 bits, all of it."""
+    if bits == 0:
+        return total
+    half = 1 << (bits - 1)
+    return (total + half) % (2 * half) - half
+
+
+def _accumulated(total: Array, form: SynapseFormat) -> Array:
+    """Return what the sum of one step and one delay adds to the dendrite."""
+    held = _wrapped(total, form.accumulator)
+    return _wrapped(held << form.exponent if form.exponent >= 0 else held >> -form.exponent, form.accumulator)
 
 
 def simulate(
@@ -134,7 +144,8 @@ def simulate(
     parts = {p.name: [(q, _by_delay(q, steps)) for q in network.afferents(p.name)] for p in neurons}
     for step in range(steps):
         for population in neurons:
-            dendrite = np.zeros((samples, population.size), np.int64)
+            kernel = kernels[str(population.kernel)]
+            dendrite = np.zeros((samples, kernel.receptors, population.size), np.int64)
             for projection, by_delay in parts[population.name]:
                 source = spikes[projection.source]
                 for part in by_delay:
@@ -146,9 +157,9 @@ def simulate(
                     if projection.format.message_bits == 0:
                         payload = payload != 0
                     total = np.rint(part.apply(payload)).astype(np.int64)
-                    dendrite[:, part.targets] += _shift(total, projection.format.exponent)
-            kernel = kernels[str(population.kernel)]
-            spikes[population.name][step] = kernel.reference_step(population.params, state[population.name], dendrite, step)
+                    dendrite[:, projection.receptor, part.targets] += _accumulated(total, projection.format)
+            arrived = dendrite.reshape(samples, -1)
+            spikes[population.name][step] = kernel.reference_step(population.params, state[population.name], arrived, step)
             for variable, values in state[population.name].items():
                 key = f"{population.name}.{variable}"
                 if key in wanted:

@@ -223,7 +223,8 @@ class TargetConformance:
         for kernel in target.kernels.values():
             params = self.kernel_parameters(target, kernel, rng, n)
             reach = (2.0 ** rng.uniform(0, 14, n)).astype(np.int64)
-            dendrite = rng.integers(-reach // 2, reach + 1, (steps, samples, n)) * (rng.random((steps, samples, n)) < 0.5)
+            inputs = (steps, kernel.receptors, samples, n)
+            dendrite = rng.integers(-reach // 2, reach + 1, inputs) * (rng.random(inputs) < 0.5)
             state = {name: rng.integers(-500, 501, (samples, n)) for name in kernel.state}
             rows = np.array([np.tile(params[name], samples) for name in kernel.params], np.int64).reshape(-1, samples * n)
             compiled = np.array([state[name].ravel() for name in kernel.state], np.int64).reshape(-1, samples * n)
@@ -233,7 +234,8 @@ class TargetConformance:
             kernel.run(rows, compiled, flat[:cut], spikes[:cut], probe[:cut], 0)
             kernel.run(rows, compiled, flat[cut:], spikes[cut:], probe[cut:], cut)
             for t in range(steps):
-                payload = kernel.reference_step(params, state, dendrite[t], t)
+                arrived = dendrite[t].transpose(1, 0, 2).reshape(samples, -1)
+                payload = kernel.reference_step(params, state, arrived, t)
                 np.testing.assert_array_equal(payload.ravel(), spikes[t], err_msg=f"{kernel.name}, step {t}")
                 for row, name in enumerate(kernel.state):
                     np.testing.assert_array_equal(state[name].ravel(), probe[t, row], err_msg=f"{kernel.name}.{name}, step {t}")

@@ -143,6 +143,7 @@ class CurrentNeuron:
     compiled: Callable[..., None]
     fire: Callable[[dict[str, Array], Array], Array]
     state: tuple[str, ...] = ("u", "v")
+    receptors: int = 1
 
     def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
         """See `nmap.emulate.kernel.Kernel.run`; the model does not depend on time."""

@@ -23,6 +23,7 @@ class LifKernel:
     name = "toy.lif"
     params: tuple[str, ...] = ("leak", "bias", "threshold")
     state: tuple[str, ...] = ("v",)
+    receptors = 1
 
     def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:  # noqa: ARG002
         """Advance all neurons by the rows of `dendrite`; shapes and dtypes as in the contract."""

@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_number_of_different_delays(monkeypatch: p
 class _Sum:
     """A kernel that sends what it receives."""
 
-    name, params, state = "sum", (), ("x",)
+    name, params, state, receptors = "sum", (), ("x",), 1
 
     def run(self, *_: Any) -> None:
         raise AssertionError("the reference does not call the compiled form")
