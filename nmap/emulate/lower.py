@@ -84,14 +84,14 @@ def lower(program: Program, kernels: Mapping[str, Kernel]) -> Layout:
     feeds = _feeds(program)
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(program.groups)))
-    for block, into in enumerate(feeds):
-        graph.add_edges_from((feed.source, program.blocks[block].group) for feed in into if feed.source >= 0)
+    for index, into in enumerate(feeds):
+        graph.add_edges_from((feed.source, program.blocks[index].group) for feed in into if feed.source >= 0)
     condensed = nx.condensation(graph)
     components = []
     for node in nx.lexicographical_topological_sort(condensed, key=lambda c: min(condensed.nodes[c]["members"])):
         members = tuple(sorted(condensed.nodes[node]["members"]))
         components.append((members, len(members) > 1 or graph.has_edge(members[0], members[0])))
-    return Layout(tuple(_parts(program, block) for block in range(len(program.blocks))), feeds, tuple(components))
+    return Layout(tuple(_parts(program, index) for index in range(len(program.blocks))), feeds, tuple(components))
 
 
 def _feeds(program: Program) -> tuple[tuple[Feed, ...], ...]:
