@@ -1,7 +1,7 @@
 """The `fixed` level: the quantized, unmapped network in plain numpy.
 
 It is the reference the emulator is compared with, so it shares no code with it: whole populations, whole matrices, one step after
-the other, integers held exactly in float64 products (every sum stays below 2^53).
+the other, integers held exactly in float64 products (payloads are halved where a sum could pass 2^53).
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from nmap.trace import Probe, SpikeTrace
 __all__ = ["simulate"]
 
 _BUFFER = 2**24
+_EXACT = 2.0**53
+"""Whole numbers below this are exact in float64."""
+_HALF_BITS = 16
 _FILL = 4
 """Matrix entries for each synapse up to which a product with the matrix is the faster one."""
 
@@ -30,6 +33,8 @@ class _Whole:
         self.delay = 1 + projection.delay
         self.targets: Array | slice = slice(None)
         self.connectivity = projection.connectivity
+        high, low = self.connectivity.row_sums()
+        self.reach = float((high - low).max(initial=0))
 
     def apply(self, payload: Array) -> Array:
         """Return the summed input, (samples, sources) -> (samples, `targets`), float64."""
@@ -50,6 +55,7 @@ class _Part:
         self.targets, row = np.unique(targets, return_inverse=True)
         self.sources, column = np.unique(sources, return_inverse=True)
         self.starts: Array | None = None
+        self.reach = float(np.abs(weights.astype(np.float64)).sum())
         if self.targets.size * self.sources.size <= _FILL * weights.size:
             self.weights = np.zeros((self.targets.size, self.sources.size))
             np.add.at(self.weights, (row, column), weights)
@@ -85,6 +91,15 @@ def _by_delay(projection: QuantizedProjection, steps: int) -> list[_Whole | _Par
     return [
         _Part(1 + projection.delay + int(delays[a]), targets[a:b], sources[a:b], weights[a:b]) for a, b in pairwise(edges)
     ]
+
+
+def _product(part: _Whole | _Part, payload: Array) -> Array:
+    """Return weights times payloads, int64, exact modulo 2^64."""
+    if part.reach * float(np.abs(payload, dtype=np.float64).max(initial=0)) < _EXACT:
+        return np.rint(part.apply(payload)).astype(np.int64)
+    high, low = payload >> _HALF_BITS, payload & ((1 << _HALF_BITS) - 1)
+    upper: Array = np.rint(part.apply(high)).astype(np.int64) << _HALF_BITS
+    return upper + np.rint(part.apply(low)).astype(np.int64)
 
 
 def _wrapped(total: Array, bits: int) -> Array:
@@ -156,8 +171,7 @@ def simulate(
                         continue
                     if projection.format.message_bits == 0:
                         payload = payload != 0
-                    total = np.rint(part.apply(payload)).astype(np.int64)
-                    dendrite[:, projection.receptor, part.targets] += _accumulated(total, projection.format)
+                    dendrite[:, projection.receptor, part.targets] += _accumulated(_product(part, payload), projection.format)
             arrived = dendrite.reshape(samples, -1)
             spikes[population.name][step] = kernel.reference_step(population.params, state[population.name], arrived, step)
             for variable, values in state[population.name].items():

@@ -19,6 +19,8 @@ from nmap.options import Options
 from nmap.quantize.timing import Timing, realise_delays
 from nmap.quantized import LayerLoss, QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.target.spec import ChipSpec
+from nmap_loihi2.ranges import prove_ranges
+from nmap_loihi2.relays import relay
 
 __all__ = ["quantize", "realise_time"]
 
@@ -30,9 +32,6 @@ _FAR_LEAK = 0.1
 """Relative error of a leak above which a warning says so."""
 _MANY_ZEROED = 0.25
 """Share of weights rounded to zero above which a warning says so; the table of losses counts them always."""
-
-_MOST_LISTED = 1 << 24
-"""Synapses of a convolution that may be listed one by one, which takes their memory here and on the chip."""
 
 Sign = Literal["mixed", "excitatory", "inhibitory"]
 
@@ -157,7 +156,8 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
     _tell_lag(network, findings)
     order = {p.name: k for k, p in enumerate(network.projections)}
     projections = sorted(quantized.values(), key=lambda p: order.get(p.name, len(order)))
-    return QuantizedNetwork(tuple(populations), tuple(projections), network.inputs, network.outputs, tuple(losses))
+    made = QuantizedNetwork(tuple(populations), tuple(projections), network.inputs, network.outputs, tuple(losses))
+    return prove_ranges(made, options.payload, spec, findings)
 
 
 def _tell_lag(network: Network, findings: Findings) -> None:
@@ -257,26 +257,30 @@ def _quantize_population(
     du = np.rint(4096 * (1 - neuron.alpha)).astype(np.int64) - 1
     dv = np.rint(4096 * (1 - neuron.beta)).astype(np.int64)
 
-    projections, tally = {}, _Tally()
+    projections, populations, tally = {}, [], _Tally()
+    taken = {p.name for p in network.populations} | {p.name for p in network.projections}
     for p in afferents:
         stored, e = _store(real[p.name], grids[p.name], scale, exponent, integer)
         shift = 2.0 ** (e - exponent)
         tally.add(real[p.name] * scale, stored * shift, grids[p.name].step * shift)
         message_bits = options.message_bits if p.source in network.inputs else 0
         connectivity = _encode(p, stored)
-        if isinstance(connectivity, Conv2d) and delays[p.name]:
-            connectivity = _listed(p, connectivity, delays[p.name], findings)
+        source, delay = p.source, delays[p.name]
+        if isinstance(connectivity, Conv2d) and delay:
+            late, feed = relay(p, connectivity, delay, timing.spikes[p.source], message_bits, taken)
+            taken.add(late.name)
+            populations.append(late)
+            projections[feed.name] = feed
+            source, delay = late.name, 0
         projections[p.name] = QuantizedProjection(
-            p.name, p.source, p.target, connectivity, SynapseFormat(bits, e, grids[p.name].sign, message_bits), delays[p.name],
+            p.name, source, p.target, connectivity, SynapseFormat(bits, e, grids[p.name].sign, message_bits), delay,
             p.where, _encode_delays(p, connectivity, stored),
         )
     _report_weights(tally, min((g.step for g in grids.values()), default=1) / scale, bits, integer, where, population.name, findings)
 
-    populations = []
     state_unit = unit * 2.0**exponent
     vth, threshold_error = _threshold(network, neuron, membrane, state_unit, where, population.name, spec, findings)
     mantissa, bias_exp, bias_error = _bias(membrane, state_unit, integer, where, population.name, spec, findings)
-    taken = {p.name for p in network.populations}
     for first, current in sorted(membrane.fed.items()):
         clock, carriers, error = _bias_neuron(population, current * unit * 2.0**exponent, latency + first, taken, findings)
         taken.add(clock.name)
@@ -287,7 +291,6 @@ def _quantize_population(
     params = {"du": du, "dv": dv, "vth": vth, "bias_mant": mantissa, "bias_exp": np.full(population.size, bias_exp)}
     start = np.rint(membrane.start * state_unit * 64).astype(np.int64)
     initial = _initial_voltage(params, start, latency, where, population.name, findings)
-    _prove_ranges(network, projections, params, where, population.name, options, spec, findings)
     decay_error = max(
         float(np.abs((4095 - du) / 4096 - neuron.alpha).max(initial=0)), float(np.abs((4096 - dv) / 4096 - neuron.beta).max(initial=0))
     )
@@ -458,22 +461,6 @@ def _encode(p: Projection, stored: Array) -> Connectivity:
     return p.connectivity.with_weights(stored)
 
 
-def _listed(p: Projection, conv: Conv2d, delay: int, findings: Findings) -> Connectivity:
-    """Return a delayed convolution synapse by synapse: Lava's convolution has no delays."""
-    if conv.synapses > _MOST_LISTED:
-        findings.error(
-            "NM203", f"`{p.name}` is a convolution of {conv.synapses} synapses that must be delayed by {delay} steps", where=str(p.where),
-            why=f"Loihi 2's convolutions have no delay; listed one by one, at most {_MOST_LISTED} synapses are taken.",
-            help=("let both paths have the same number of layers, so that nothing needs a delay",),
-        )
-        return conv
-    findings.note(
-        "NM203", f"convolution `{p.name}` is stored synapse by synapse, since it is delayed by {delay} steps to meet a longer path",
-        where=str(p.where),
-    )
-    return conv.unrolled()
-
-
 def _encode_delays(p: Projection, connectivity: Connectivity, stored: Array) -> Array | None:
     if p.delays is not None and isinstance(p.connectivity, Dense) and isinstance(connectivity, Sparse):
         return p.delays[stored != 0]
@@ -597,43 +584,3 @@ def _initial_voltage(params: dict[str, Array], start: Array, latency: int, where
             why=f"Their bias acts for {latency} steps before it; they start from v = 0 instead. The fixed-point reference does the same.",
         )
     return np.where(ok, v, 0)
-
-
-def _prove_ranges(
-    network: Network, projections: dict[str, QuantizedProjection], params: dict[str, Array], where: str, name: str, options: Options,
-    spec: ChipSpec, findings: Findings,
-) -> None:
-    """Bound the sums of one step and the synaptic current, from the weights' signs and the largest payload.
-
-    Sums that could leave Lava's accumulators are refused, since nothing defines what the chip would do; a current that could wrap is
-    noted, since emulator and reference wrap as Lava does.
-    """
-    reach = np.zeros(params["du"].size)
-    for p in projections.values():
-        up, down = p.connectivity.row_sums()
-        peak = max(abs(options.payload[0]), abs(options.payload[1])) if p.source in network.inputs else 1
-        total = np.maximum(up, -down) if options.payload[0] >= 0 or p.source not in network.inputs else up - down
-        total = total * peak * 2.0**p.format.exponent
-        reach = reach + total
-        if isinstance(p.connectivity, Conv2d):
-            _refuse_overflow(total, f"`{p.name}`", "conv_accumulator", str(p.where), spec, findings)
-    _refuse_overflow(reach, f"the inputs of `{name}`", "accumulator", where, spec, findings)
-    kept = (4095 - params["du"]) / 4096
-    limit = np.where(kept < 1, reach * 64 / np.where(kept < 1, 1 - kept, 1), np.where(reach > 0, np.inf, 0))
-    risky = int(np.count_nonzero(limit > _STATE_MAX))
-    if risky:
-        findings.note(
-            "NM304", f"the current of {risky} neurons of `{name}` is not proved to stay within 24 bits", where=where,
-            why="If all their inputs of one sign fired together it would wrap; emulator and reference wrap as Lava does.",
-        )
-
-
-def _refuse_overflow(reach: Array, what: str, limit: str, where: str, spec: ChipSpec, findings: Findings) -> None:
-    bound = spec.limits[limit]
-    over = int(np.count_nonzero(reach > bound.max))
-    if over:
-        findings.error(
-            "NM304", f"the sum of {what} may overflow its accumulator at {over} neurons", where=where,
-            why=f"It may reach {float(reach.max()):.4g} in one step, the accumulator holds {bound.max} ({bound.source}).",
-            help=("send smaller graded payloads",),
-        )
