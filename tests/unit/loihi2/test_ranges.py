@@ -28,7 +28,8 @@ def neurons(name, shape, kernel="loihi2.lif", **params):
 
 
 def edge(source, target, connectivity, exponent=0, message_bits=24):
-    return QuantizedProjection(f"{source}>{target}", source, target, connectivity, SynapseFormat(8, exponent, "mixed", message_bits), 0, HERE)
+    form = SynapseFormat(8, exponent, "mixed", message_bits)
+    return QuantizedProjection(f"{source}>{target}", source, target, connectivity, form, 0, HERE)
 
 
 def prove(populations, projections, payload=(0, 1)):
