@@ -16,12 +16,13 @@ from nmap.diagnostics import Findings
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap.target.spec import ChipSpec
 
-__all__ = ["prove_ranges"]
+__all__ = ["accumulator_bits", "prove_ranges"]
 
 _ACCUMULATOR = 32
 """Bits of Lava's dense and sparse sums (`PyDenseModelBitAcc`, `PySparseModelBitAcc`: int32), before and after the weight exponent."""
 _CONV_ACCUMULATOR = 24
 """Bits of Lava's convolution sums (`PyConvModelFixed.clamp_precision`)."""
+_UNDEFINED = " Lava leaves open what a convolution's sum of 2^31 and more becomes."
 _MEMBRANES = ("loihi2.lif", "loihi2.ternary_lif", "loihi2.lif_reset", "loihi2.atrlif")
 _DELTAS = ("loihi2.delta", "loihi2.sigma_delta")
 _UNBOUNDED = (-(1 << 31), (1 << 31) - 1)
@@ -49,7 +50,7 @@ def prove_ranges(network: QuantizedNetwork, payload: Interval, spec: ChipSpec, f
         low, high = np.zeros(1), np.zeros(1)
         for p in network.afferents(population.name):
             least, most = _sums(p, sent[p.source])
-            bits = _CONV_ACCUMULATOR if isinstance(p.connectivity, Conv2d) else _ACCUMULATOR
+            bits = accumulator_bits(p)
             # The sum has to fit before its shift to the right and after its shift to the left.
             over = max(float(most.max(initial=0)), -float(least.min(initial=0))) * 2.0 ** max(p.format.exponent, 0)
             if over >= 1 << (bits - 1):
@@ -60,6 +61,20 @@ def prove_ranges(network: QuantizedNetwork, payload: Interval, spec: ChipSpec, f
             _current(population, low, high, spec, findings)
     _tell(unproved, spec, findings)
     return replace(network, projections=tuple(projections[p.name] for p in network.projections))
+
+
+def accumulator_bits(p: QuantizedProjection) -> int:
+    """Return the width of a projection's sums in Lava, in units of its stored weights.
+
+    Lava's Conv sums the weights without a shift in 24 bits. Stored ones that are 2^k times as large, with the exponent -k, wrap alike in
+    k bits more. A convolution that Lava's Conv cannot compute (a delay, or a shift that rounds) is a list of synapses there.
+    """
+    if not isinstance(p.connectivity, Conv2d) or p.delay or p.delays is not None:
+        return _ACCUMULATOR
+    exponent = p.format.exponent
+    if exponent < 0 and (p.connectivity.weights % 2**-exponent).any():
+        return _ACCUMULATOR
+    return _CONV_ACCUMULATOR - min(exponent, 0)
 
 
 def _payloads(network: QuantizedNetwork, population: QuantizedPopulation, sent: dict[str, Interval], payload: Interval) -> Interval:
@@ -115,7 +130,7 @@ def _current(population: QuantizedPopulation, low: Array, high: Array, spec: Chi
 def _tell(unproved: list[tuple[QuantizedProjection, float, int]], spec: ChipSpec, findings: Findings) -> None:
     graded = [item for item in unproved if item[0].format.message_bits]
     for bits, limit in ((_CONV_ACCUMULATOR, "conv_accumulator"), (_ACCUMULATOR, "accumulator")):
-        found = [item for item in graded if item[2] == bits]
+        found = [item for item in graded if (item[2] == _ACCUMULATOR) == (bits == _ACCUMULATOR)]
         if not found:
             continue
         names = ", ".join(f"`{p.name}`" for p, _, _ in found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
@@ -123,7 +138,7 @@ def _tell(unproved: list[tuple[QuantizedProjection, float, int]], spec: ChipSpec
         findings.note(
             "NM304", f"sums of {names} are not proved to stay within {bits} bits", where=str(found[0][0].where),
             why=f"The largest payloads could make one of them {worst:.3g} large; beyond {bits} bits it wraps, on the emulator as in Lava"
-            f" ({spec.limits[limit].source}).",
+            f" ({spec.limits[limit].source}).{_UNDEFINED if bits == _CONV_ACCUMULATOR and worst >= 1 << 31 else ''}",
         )
     for p, over, bits in unproved:
         if not p.format.message_bits:

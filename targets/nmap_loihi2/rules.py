@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from nmap.connectivity import Conv2d
+from nmap.connectivity import Array, Conv2d
 from nmap.diagnostics import Findings
-from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.network import Network, Neuron, Population, Projection, Resonator, SigmaDelta
 from nmap.options import Options
 from nmap.rules import meets_floor
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
+from nmap_loihi2.adaptive import inexpressible
 from nmap_loihi2.quantize import realise_time
+from nmap_loihi2.synapses import counted
 
 __all__ = ["RULES"]
 
@@ -55,31 +57,97 @@ def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Fi
 
 _FLOAT: Final = "nmap run NET --level float --input SAMPLES runs the network as it is, without a chip"
 
-_FOREIGN: Final[dict[str, tuple[str, str, Callable[[Model], bool]]]] = {
-    "resonator": (
-        "resonate-and-fire neuron", "train with leaky integrate-and-fire neurons (lava-dl: `cuba`)", lambda n: isinstance(n, Resonator),
-    ),
-    "sigma_delta": (
-        "sigma-delta neuron", "train with leaky integrate-and-fire neurons (lava-dl: `cuba`)", lambda n: isinstance(n, SigmaDelta),
-    ),
-    "adaptive_threshold": (
-        "adaptive threshold", "train with fixed thresholds (lava-dl: `cuba` instead of `alif`)",
-        lambda n: not isinstance(n, SigmaDelta) and n.adaptation is not None,
-    ),
-}
-"""By feature: what the chip lacks, how to do without, and which neurons ask for it."""
-
 
 def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
-    """Neurons are Lava's LIF: a current and a membrane that leak, and a fixed threshold."""
+    """Neurons are those of Lava's fixed-point models: an adaptive threshold has one with the arithmetic of lava-dl's ALIF only."""
     del options
-    for feature, (what, remedy, asks) in _FOREIGN.items():
-        found = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
-        if found:
-            findings.error(
-                "NM201", f"loihi2 takes no {what} ({_count(found, 'population')})", where=_where(found), why=spec.features[feature].note,
-                help=(remedy, _FLOAT), data={"feature": feature},
-            )
+    turning = [p for p in network.populations if isinstance(p.neuron, Resonator) and p.neuron.adaptation is not None]
+    if turning:
+        findings.error(
+            "NM201", f"loihi2 has no resonate-and-fire neuron with an adaptive threshold ({_count(turning, 'population')})",
+            where=_where(turning), why=spec.features["adaptive_resonator"].note,
+            help=("train with a fixed threshold (lava-dl: `rf` or `rf_iz` instead of `adrf` or `adrf_iz`)", _FLOAT),
+            data={"feature": "adaptive_resonator"},
+        )
+    reasons: dict[str, list[Population]] = {}
+    for p, neuron in _integrators(network):
+        reason = None if neuron.adaptation is None else inexpressible(neuron, neuron.adaptation, _weights_into(network, p.name))
+        if reason is not None:
+            reasons.setdefault(reason, []).append(p)
+    for reason, found in reasons.items():
+        findings.error(
+            "NM201", f"loihi2 cannot compute the adaptive threshold of {_count(found, 'population')} exactly", where=_where(found),
+            why=f"{spec.features['adaptive_threshold'].note} Lava's model does not repeat this one: {reason}.",
+            help=("train with a fixed threshold, or with lava-dl's `alif`, and export netx", _FLOAT),
+            data={"feature": "adaptive_threshold"},
+        )
+
+
+def _weights_into(network: Network, name: str) -> Iterator[Array]:
+    return (p.connectivity.weights for p in network.projections if p.target == name)
+
+
+def constant_inputs(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Sigma-delta and resonate-and-fire neurons get no constant input but a sigma-delta neuron's own bias."""
+    del options
+    targets = {p.name: p.neuron for p in network.populations if isinstance(p.neuron, Resonator | SigmaDelta)}
+    driven = [p for p in network.populations if isinstance(p.neuron, Resonator) and p.neuron.drive.any()]
+    biased = [network[p.target] for p in network.projections if p.target in targets and p.bias is not None and p.bias.any()]
+    found = list(dict.fromkeys([*driven, *biased]))
+    if found:
+        findings.error(
+            "NM203", f"loihi2's sigma-delta and resonate-and-fire neurons take no constant input in every step"
+            f" ({_count(found, 'population')})", where=_where(found), why=spec.features["constant_input"].note,
+            help=("train these layers without a bias", _FLOAT), data={"feature": "constant_input"},
+        )
+
+
+def periodic_reset(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A periodic reset sets LIF neurons to 0, which must be where the network's own reset goes."""
+    del options
+    interval = network.conventions.reset_interval
+    if not interval:
+        return
+    feature = spec.features["periodic_reset"]
+    others = [
+        p for p in network.populations
+        if p.neuron is not None and not (isinstance(p.neuron, Neuron) and p.neuron.adaptation is None)
+    ]
+    if others:
+        findings.error(
+            "NM202", f"a reset every {interval} steps reaches integrate-and-fire neurons only, which these are not"
+            f" ({_count(others, 'population')})",
+            where=_where(others), why=feature.note, help=("leave --reset-interval out, and give each sample a run of its own", _FLOAT),
+            data={"feature": "periodic_reset"},
+        )
+    elsewhere = [
+        (p, neuron) for p, neuron in _integrators(network)
+        if neuron.adaptation is None and neuron.spiking and network.conventions.reset == "zero" and neuron.v_reset.any()
+    ]
+    if elsewhere:
+        found = [p for p, _ in elsewhere]
+        farthest = max((float(v) for _, neuron in elsewhere for v in neuron.v_reset), key=abs)
+        findings.error(
+            "NM202", f"the periodic reset sets v to 0, a spike sets it elsewhere ({_count(found, 'population')})", where=_where(found),
+            why=f"{feature.note} Both of its resets lead to the same value, and here a spike sets v to {farthest:.4g}.",
+            help=("train with a reset value of 0 (`v_reset`)", "leave --reset-interval out"), data={"feature": "periodic_reset"},
+        )
+    if interval & (interval - 1):
+        limit = spec.limits["reset_interval"]
+        findings.warning(
+            "NM206", f"a reset every {interval} steps: Lava computes it, the hardware wants a power of two", where=network.file,
+            why=f"{limit.note} ({limit.source})", help=(f"--reset-interval {1 << interval.bit_length()}, with samples of as many steps",),
+        )
+
+
+def payloads(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """What the input sends fits into a message."""
+    limit = spec.limits["message_bits"]
+    if options.message_bits > limit.max:
+        findings.error(
+            "NM802", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; a message has {limit.max} bits",
+            where=network.file, why=limit.source, help=("scale the samples down",),
+        )
 
 
 def _is_relay(neuron: Neuron) -> bool:
@@ -118,17 +186,6 @@ def _spiking_instead(network: Network, silent: list[Population], inside: str) ->
     )
 
 
-def complex_weights(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
-    """Synapses lead to one input: there is no imaginary part to add to."""
-    del options
-    found = [p for p in network.projections if p.receptor == "imaginary"]
-    if found:
-        findings.error(
-            "NM203", f"loihi2 has no complex weights ({_count(found, 'projection')})", where=_where(found),
-            why=spec.features["complex_weights"].note, data={"feature": "complex_weights"},
-        )
-
-
 def decay_factors(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Decay factors lie between 0 and 1: a time step longer than a time constant has no stable equation."""
     del spec, options
@@ -137,7 +194,7 @@ def decay_factors(network: Network, spec: ChipSpec, options: Options, findings: 
             bad = int(np.count_nonzero((factor < 0) | (factor > 1)))
             if bad:
                 findings.error(
-                    "NM305", f"the {label} decay factor of {bad} neurons of `{p.name}` is outside 0..1", where=str(p.where),
+                    "NM305", f"the {label} decay factor of {counted(bad, 'neuron')} of `{p.name}` is outside 0..1", where=str(p.where),
                     why=f"It is {float(factor.min()):.4g} at dt = {network.conventions.dt} s: the step is longer than the time constant.",
                     help=("give the time step the network was trained with: --dt SECONDS",),
                 )
@@ -186,8 +243,8 @@ def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: 
             f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features[feature].note + early,
             help=(
                 f"--approximate reset maps it to a reset to zero {_MEASURED}",
-                "train with a reset to zero (snnTorch: reset_mechanism='zero', reset_delay=False)",
                 f"if the file was trained with a reset to zero, say so: --reset zero{_besides_reset(network, spec, options)}",
+                "train with a reset to zero (snnTorch: reset_mechanism='zero', reset_delay=False)",
             ), data={"approximate": "reset", "feature": feature},
         )
 
@@ -263,7 +320,8 @@ def lossless_bias(network: Network, spec: ChipSpec, options: Options, findings: 
         neuron = neurons.get(p.target)
         if p.bias is not None and neuron is not None and ((neuron.alpha >= 1) & (p.bias != 0)).any():
             count = int(np.count_nonzero((neuron.alpha >= 1) & (p.bias != 0)))
-            findings.error("NM203", f"{count} neurons of `{p.target}` have a bias into a current that never decays", where=str(p.where))
+            findings.error("NM203", f"a bias leads into a current that never decays, at {counted(count, 'neuron')} of `{p.target}`",
+                           where=str(p.where))
 
 
 def shared_kernels(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
@@ -293,6 +351,6 @@ def delayed_convolutions(network: Network, spec: ChipSpec, options: Options, fin
 
 
 RULES: tuple[Rule, ...] = (
-    weight_bits, neuron_models, spiking_neurons, complex_weights, decay_factors, thresholds, reset_to_zero, one_spike, no_floor, delays,
-    lossless_bias, shared_kernels, delayed_convolutions,
+    weight_bits, payloads, neuron_models, constant_inputs, spiking_neurons, decay_factors, thresholds, reset_to_zero, periodic_reset,
+    one_spike, no_floor, delays, lossless_bias, shared_kernels, delayed_convolutions,
 )

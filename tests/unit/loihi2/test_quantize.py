@@ -223,13 +223,19 @@ def test_loop_over_two_populations_is_refused_or_made_longer():
 
 
 def test_netx_integers_are_kept():
-    """Odd weights of a mixed matrix are doubled and shifted back; even ones are stored as they are."""
-    for values, exponent in ((np.array([[3.0, -5.0]]), -1), (np.array([[254.0, -256.0]]), 0), (np.array([[-8.0, -4.0]]), 0)):
+    """They are shifted as far as the grid has room, and stored in the bits that are left.
+
+    By hand: -5 x 2^5 is the last in -256..254, and 3 and 5 need 3 bits beside the sign. -256 and 254 fill all 8. -8 x 2^4 is the last
+    in -255..0, and 8 and 4 are 2 and 1 times 4: 2 bits, the sign is the matrix's.
+    """
+    for values, exponent, bits in (
+        (np.array([[3.0, -5.0]]), -5, 4), (np.array([[254.0, -256.0]]), 0, 8), (np.array([[-8.0, -4.0]]), -4, 2),
+    ):
         net = network((2,), [("a", (1,), neuron(1, threshold=10.0))], [project("in", "a", Dense(values), delay=1)], decay="steps")
         q, findings = quantize(net)
         p = q.projections[0]
         np.testing.assert_array_equal(p.connectivity.weights * 2.0**p.format.exponent, values)
-        assert p.format.exponent == exponent
+        assert (p.format.exponent, p.format.bits) == (exponent, bits)
         assert q["a"].params["vth"][0] == 10
         assert q["a"].latency == 0
         assert codes(findings) == []

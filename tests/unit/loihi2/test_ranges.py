@@ -106,3 +106,16 @@ def test_a_current_that_may_wrap_is_noted_and_one_that_may_overflow_is_a_warning
     assert [(d.code, d.severity) for d in findings] == [("NM304", "warning")]
     _, findings = prove((port((2000,)), neurons("a", (1,))), (edge("in", "a", Dense(np.ones((1, 2000), np.int32)), 0, 0),))
     assert list(findings) == []
+
+
+@pytest.mark.parametrize(("weights", "exponent", "delay", "bits"), [
+    # Lava's Conv takes weights without a shift; stored 2^3 times as large they wrap 3 bits later.
+    ([[8, -64]], -3, 0, 27), ([[8, -64]], 0, 0, 24), ([[8, -64]], 2, 0, 24),
+    # It computes neither a shift that rounds nor a delay: those are lists of synapses, with 32 bits.
+    ([[8, -66]], -3, 0, 32), ([[8, -64]], 0, 1, 32),
+])
+def test_the_width_of_a_convolution_is_that_of_the_process_it_becomes(weights, exponent, delay, bits):
+    conv = Conv2d(np.array(weights, np.int32).reshape(1, 2, 1, 1), (2, 1, 1))
+    p = QuantizedProjection("in>a", "in", "a", conv, SynapseFormat(8, exponent, "mixed", 32), delay, HERE)
+    net, _ = prove((port((2, 1, 1)), neurons("a", (1, 1, 1))), (p,), (-(1 << 31), (1 << 31) - 1))
+    assert net.projections[0].format.accumulator == bits
