@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.target.backend import VendorRun
 
-__all__ = ["INTERPRETER_VARIABLE", "find_lava", "run_lava"]
+__all__ = ["INTERPRETER_VARIABLE", "LavaRun", "find_lava", "run_lava", "run_program"]
 
 INTERPRETER_VARIABLE = "NMAP_LAVA_PYTHON"
 """Environment variable with the path of a Python 3.10 that has Lava, for use from another Python."""
@@ -26,6 +28,28 @@ INTERPRETER_VARIABLE = "NMAP_LAVA_PYTHON"
 _PACKAGE = "lava-nc"
 _GRACE = 3.0
 """Seconds a stopped run has to remove its shared memory."""
+_LOOK = 0.5
+"""Seconds between two looks at the run's children."""
+_OWN = "network.py: "
+"""What the program's own messages begin with."""
+_SPIKES = ".spikes"
+
+
+@dataclass(frozen=True, slots=True)
+class LavaRun:
+    """What an emitted program recorded.
+
+    Args:
+        version: of lava-nc; None when there is none.
+        spikes: (samples, chip steps, neurons) int32 by population.
+        states: the same by `population.variable`, after each step, of the variables that Lava's models have; empty when not asked for.
+        missing: why there are no records, else None.
+    """
+
+    version: str | None
+    spikes: dict[str, Array] = field(default_factory=dict)
+    states: dict[str, Array] = field(default_factory=dict)
+    missing: str | None = None
 
 
 def find_lava() -> tuple[str, str] | str:
@@ -47,6 +71,8 @@ def find_lava() -> tuple[str, str] | str:
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
         return f"{INTERPRETER_VARIABLE} is `{chosen}`, which cannot say its version of {_PACKAGE}: {reason.strip().splitlines()[-1]}"
+    if not answer.stdout.strip():
+        return f"{INTERPRETER_VARIABLE} is `{chosen}`, which does not answer as a Python does"
     return chosen, answer.stdout.strip()
 
 
@@ -63,40 +89,85 @@ def _stop(process: subprocess.Popen[str]) -> None:
             continue
 
 
-def run_lava(folder: Path, inputs: Array, steps: int, timeout: float) -> VendorRun:
+def _killed_child(process: subprocess.Popen[str]) -> str | None:
+    """Return how one of a run's own children died, or None: on Linux, where /proc tells, and only of a child that failed."""
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        for child in children:
+            # Everything after the program's name, which may hold any character: the state first, the exit status last.
+            fields = Path(f"/proc/{child}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            status = int(fields[-1])
+            if fields[0] == "Z" and status:
+                number = status & 0x7F
+                return f"was killed by signal {number}" if number else f"ended with status {status >> 8}"
+    except (OSError, ValueError, IndexError):
+        # No /proc, or the child was gone before it could be read.
+        return None
+    return None
+
+
+def _wait(process: subprocess.Popen[str], timeout: float) -> str | None:
+    """Wait for the end of a run and return what it wrote to stderr, or None when it hangs: `timeout` is over."""
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.communicate(timeout=max(0.0, min(left, _LOOK)))[1]
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return None
+        # Lava waits for ever for a process that is gone.
+        died = _killed_child(process)
+        if died is not None and process.poll() is None:
+            return f"network.py: a process of Lava {died}"
+
+
+def _last_words(errors: str) -> str:
+    """Return the line of stderr that says why a run failed: its own message, else the last line that is not about cleaning up."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip() and "resource_tracker" not in line]
+    own = [line.removeprefix(_OWN) for line in lines if line.startswith(_OWN)]
+    return own[0] if own else lines[-1] if lines else "no message"
+
+
+def run_program(folder: Path, inputs: Array, steps: int, timeout: float, *, states: bool = False) -> LavaRun:
     """Run `network.py` in a folder written by `emit` on Lava's fixed-point models.
 
     Args:
         folder: where the files lie.
-        inputs: (samples, time, input neurons) integers.
+        inputs: (samples, time, input neurons) integers, the ports side by side.
         steps: chip steps per sample.
         timeout: seconds until the run is given up and every process of it ended.
-
-    Returns:
-        Spikes of every population, (samples, steps, neurons) int32; or the reason why there are none.
+        states: record the neurons' states, too.
     """
     found = find_lava()
     if isinstance(found, str):
-        return VendorRun(_PACKAGE, None, missing=found)
+        return LavaRun(None, missing=found)
     interpreter, lava_version = found
     with tempfile.TemporaryDirectory(prefix="nmap-lava-") as scratch:
         source, result = Path(scratch) / "inputs.npz", Path(scratch) / "spikes.npz"
         np.savez(source, inputs=np.asarray(inputs, np.int32))
         command = [interpreter, str((folder / "network.py").resolve()), "--input", str(source), "--output", str(result)]
         process = subprocess.Popen(
-            [*command, "--steps", str(steps), "--probe"], cwd=scratch, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+            [*command, "--steps", str(steps), *(["--states"] if states else []), "--probe"], cwd=scratch, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
         )
         try:
-            _, errors = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            return VendorRun(_PACKAGE, lava_version, missing=f"Lava did not finish within {timeout:g} s and was stopped")
+            errors = _wait(process, timeout)
         finally:
             # Also after a normal end: a crashed run leaves children behind that wait for ever.
             _stop(process)
+        if errors is None:
+            return LavaRun(lava_version, missing=f"Lava did not finish within {timeout:g} s and was stopped")
         if process.returncode != 0 or not result.is_file():
-            last = (errors.strip().splitlines() or ["no message"])[-1]
-            return VendorRun(_PACKAGE, lava_version, missing=f"Lava stopped with status {process.returncode}: {last}")
+            return LavaRun(lava_version, missing=f"Lava stopped with status {process.returncode}: {_last_words(errors)}")
         with np.load(result) as file:
-            spikes = {name.removesuffix(".spikes"): file[name] for name in file.files if name.endswith(".spikes")}
-    return VendorRun(_PACKAGE, lava_version, spikes)
+            spikes = {name.removesuffix(_SPIKES): file[name] for name in file.files if name.endswith(_SPIKES)}
+            # What is left are the outputs' spikes once more, as `spikes` or `spikes.NAME`.
+            traced = [name for name in file.files if states and not name.endswith(_SPIKES) and not f"{name}.".startswith("spikes.")]
+            return LavaRun(lava_version, spikes, {name: file[name] for name in traced})
+
+
+def run_lava(folder: Path, inputs: Array, steps: int, timeout: float) -> VendorRun:
+    """Return the spikes of `run_program`, of every population, or the reason why there are none."""
+    run = run_program(folder, inputs, steps, timeout)
+    return VendorRun(_PACKAGE, run.version, run.spikes, run.missing)

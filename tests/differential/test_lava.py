@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nmap.connectivity import Conv2d, Dense, Sparse
-from nmap.network import Provenance
+from nmap.diagnostics import Findings
+from nmap.options import Options
 from nmap.program import Program, ProgramPopulation
-from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
+from nmap.quantized import QuantizedNetwork
+from nmap.readers import read
+from nmap.simulate.fixed import simulate
+from nmap.trace import Probe
+from nmap_loihi2 import TARGET
 from nmap_loihi2.emit import emit
 from nmap_loihi2.integers import read_integer_network
-from nmap_loihi2.vendor import find_lava, run_lava
+from nmap_loihi2.vendor import find_lava, run_lava, run_program
+from tests.loihi2_networks import TRACED, population, port, projection, reference
 from tests.support import shared_data
-
-HERE = Provenance("test", "/")
-HALF = 1 << 23
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,22 +33,8 @@ def _lava():
         pytest.skip(found)
 
 
-def population(name, shape, kernel="loihi2.lif", initial=None, **params):
-    return QuantizedPopulation(name, shape, kernel, {k: np.asarray(v) for k, v in params.items()}, HERE, initial or {})
-
-
 def lif(name, shape, du=300, dv=200, vth=60, bias_mant=0, bias_exp=0, initial=None):
     return population(name, shape, du=du, dv=dv, vth=vth, bias_mant=bias_mant, bias_exp=bias_exp, initial=initial)
-
-
-def port(name, shape):
-    return QuantizedPopulation(name, shape, None, {}, HERE)
-
-
-def projection(source, target, connectivity, delay=0, delays=None, **form):
-    return QuantizedProjection(
-        f"{source} to {target}", source, target, connectivity, SynapseFormat(**{"bits": 8, **form}), delay, HERE, delays
-    )
 
 
 def mapped(network: QuantizedNetwork) -> Program:
@@ -63,76 +54,12 @@ def run(network: QuantizedNetwork, inputs: np.ndarray, steps: int, folder: Path)
     return result.spikes
 
 
-def matrices(p: QuantizedProjection) -> tuple[np.ndarray, np.ndarray]:
-    """Expand a projection synapse by synapse: weights and steps between sending and acting, (targets, sources) each."""
-    c = p.connectivity
-    weights = np.zeros((c.out_size, c.in_size), np.int64)
-    delays = np.zeros((c.out_size, c.in_size), np.int64)
-    if isinstance(c, Dense):
-        weights += c.weights
-        if p.delays is not None:
-            delays += p.delays
-    elif isinstance(c, Sparse):
-        for row in range(c.out_size):
-            for k in range(c.indptr[row], c.indptr[row + 1]):
-                weights[row, c.indices[k]] = c.weights[k]
-                delays[row, c.indices[k]] = 0 if p.delays is None else p.delays[k]
-    else:
-        (_, high, wide), (channels, rows, columns) = c.in_shape, c.out_shape
-        per_in, per_out = c.in_shape[0] // c.groups, channels // c.groups
-        for o, y, x, i, a, b in np.ndindex(channels, rows, columns, *c.weights.shape[1:]):
-            row, column = y * c.stride[0] - c.padding[0] + a * c.dilation[0], x * c.stride[1] - c.padding[1] + b * c.dilation[1]
-            if 0 <= row < high and 0 <= column < wide:
-                source = ((o // per_out * per_in + i) * high + row) * wide + column
-                weights[(o * rows + y) * columns + x, source] += c.weights[o, i, a, b]
-    return weights, delays + p.delay + 1
-
-
-def floor_toward_zero(product: np.ndarray) -> np.ndarray:
-    return np.where(product < 0, -(-product // 4096), product // 4096)
-
-
-def model(network: QuantizedNetwork, inputs: np.ndarray, steps: int) -> dict[str, np.ndarray]:
-    """Lava's documented equations, one sample and one step after the other."""
-    expanded = {p.name: matrices(p) for p in network.projections}
-    out = {p.name: np.zeros((len(inputs), steps, p.size), np.int64) for p in network.populations}
-    for sample, columns in enumerate(inputs):
-        out[network.inputs[0]][sample, : min(steps, len(columns))] = columns[:steps]
-        state = {p.name: [p.initial.get(v, np.zeros(p.size, np.int64)).copy() for v in "uv"] for p in network.populations}
-        for step in range(steps):
-            for p in network.populations:
-                if p.kernel is None:
-                    continue
-                a = np.zeros(p.size, np.int64)
-                for q in network.afferents(p.name):
-                    weights, delays = expanded[q.name]
-                    for delay in np.unique(delays):
-                        if step < delay:
-                            continue
-                        sent = out[q.source][sample, step - delay]
-                        if q.format.message_bits == 0:
-                            sent = (sent != 0).astype(np.int64)
-                        total = np.where(delays == delay, weights, 0) @ sent
-                        a += np.floor(total * 2.0**q.format.exponent).astype(np.int64)
-                u, v = state[p.name]
-                u = floor_toward_zero(u * (4095 - p.params["du"])) + a * 64
-                u = np.where(u > HALF, u - 2 * HALF, np.where(u <= -HALF, u + 2 * HALF, u))
-                v = floor_toward_zero(v * (4096 - p.params["dv"])) + u + p.params["bias_mant"] * 2 ** p.params["bias_exp"]
-                v = np.clip(v, 1 - HALF, HALF - 1)
-                spikes = (v > p.params["vth"] * 64).astype(np.int64)
-                if "vth_lo" in p.params:
-                    spikes -= v < p.params["vth_lo"] * 64
-                out[p.name][sample, step] = spikes
-                state[p.name] = [u, np.where(spikes != 0, 0, v)]
-    return out
-
-
 def compare(network: QuantizedNetwork, inputs: np.ndarray, steps: int, folder: Path) -> None:
-    expected = model(network, inputs, steps)
+    expected = reference(network, {network.inputs[0]: inputs}, steps).spikes
     got = run(network, inputs, steps, folder)
     for p in network.populations:
         if p.kernel is not None:
-            share = np.abs(expected[p.name]).mean()
+            share = (expected[p.name] != 0).mean()
             assert 0.005 < share < 0.95, f"{p.name} is too quiet or too loud to show a difference ({share:.3f})"
             np.testing.assert_array_equal(got[p.name], expected[p.name], err_msg=p.name)
 
@@ -210,6 +137,61 @@ def test_convolutions(tmp_path):
     compare(network, (rng.random((2, 12, 126)) < 0.25).astype(np.int64), 18, tmp_path)
 
 
+def test_parts_that_nothing_connects(tmp_path):
+    # Lava runs what is connected to the process it is started with.
+    left, right = (Dense(np.array([[254]], np.int32)) for _ in range(2))
+    network = QuantizedNetwork(
+        (port("a", (1,)), port("b", (1,)), *(lif(name, (1,), du=4095, dv=4096, vth=1) for name in ("left", "right", "alone"))),
+        (projection("a", "left", left), projection("b", "right", right)), ("a", "b"), ("right", "left"),
+    )
+    got = run(network, np.array([[[1, 0], [0, 1], [1, 1]]]), 4, tmp_path)
+    assert {name: spikes[0, :, 0].tolist() for name, spikes in got.items()} == {
+        "left": [0, 1, 0, 1], "right": [0, 0, 1, 1], "alone": [0, 0, 0, 0],
+    }
+
+
+def test_thresholds_and_steps_of_single_neurons(tmp_path):
+    """What Lava's processes have one of, per neuron: thresholds of sigma-delta, resonating and ternary neurons, steps of ATRLIF."""
+    rng = np.random.default_rng(4)
+    n = 6
+    shared = {"state_exp": 6, "decay_bits": 12}
+    angle = rng.uniform(0.2, 1.5, n)
+    turn = {"cos": (3900 * np.cos(angle)).astype(int), "sin": (3900 * np.sin(angle)).astype(int)}
+    vths = rng.integers(60, 400, n)
+    cells = [
+        population("delta", (n,), "loihi2.delta", vth=vths << 12, spike_exp=6, state_exp=6, cum_error=0),
+        population("sd", (n,), "loihi2.sigma_delta", vth=vths << 6, bias=rng.integers(-9, 9, n) << 12, spike_exp=6, state_exp=6, rectify=0,
+                   cum_error=1),
+        population("rf", (n,), "loihi2.rf", vth=vths << 6, **turn, **shared),
+        population("rf_iz", (n,), "loihi2.rf_iz", vth=vths << 6, **turn, **shared),
+        population("ternary", (n,), "loihi2.ternary_lif", du=900, dv=128, vth=vths, vth_lo=-vths[::-1], bias_mant=0, bias_exp=0),
+        population("atrlif", (n,), "loihi2.atrlif", delta_i=rng.integers(0, 4096, n), delta_v=rng.integers(0, 4096, n), delta_theta=300,
+                   delta_r=900, theta_0=vths, theta_step=rng.integers(1, 300, n), bias_mant=0, bias_exp=0),
+    ]
+    network = QuantizedNetwork(
+        (port("in", (9,)), *cells), tuple(projection("in", p.name, Dense(even(rng, n, 9)), message_bits=4) for p in cells), ("in",), ("rf",)
+    )
+    inputs = rng.integers(-7, 8, (2, 40, 9)) * (rng.random((2, 40, 9)) < 0.3)
+    compare(network, inputs, 41, tmp_path)
+    wanted = reference(network, {"in": inputs}, 41).states
+    states = run_program(tmp_path, inputs, 41, timeout=120, states=True).states
+    assert states.keys() == wanted.keys()
+    for key, values in wanted.items():
+        np.testing.assert_array_equal(states[key], values, err_msg=key)
+
+
+def test_a_model_that_fails_ends_the_run_with_its_reason(tmp_path):
+    network = QuantizedNetwork(
+        (port("in", (1,)), lif("out", (1,))), (projection("in", "out", Dense(np.array([[2]], np.int32)), delay=70),), ("in",), ("out",),
+    )
+    for name, data in emit(network, mapped(network)).items():
+        (tmp_path / name).write_bytes(data)
+    start = time.monotonic()
+    result = run_lava(tmp_path, np.ones((1, 2, 1), np.int64), 3, timeout=100)
+    assert time.monotonic() - start < 90
+    assert "status 5: DelayDense of 'in' to 'out', step 1 of a sample: ValueError: DelayDense Process 'delays'" in result.missing
+
+
 def test_input_shorter_and_longer_than_the_run(tmp_path):
     network = QuantizedNetwork(
         (port("in", (1,)), lif("out", (1,), du=4095, dv=4096, vth=1)),
@@ -284,3 +266,140 @@ def test_recorded_runs_of_lava(name, tmp_path):
     for k, p in enumerate(network.populations[1:]):
         for sample in range(2):
             np.testing.assert_array_equal(got[p.name][sample].T, recorded[f"s{k}"], err_msg=p.name)
+
+
+STAND_INS = '''
+import runpy, sys, types
+import numpy as np
+from lava.magma.core import run_configs
+from lava.magma.core.decorator import implements, requires
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.utils import loihi
+
+
+class Adapter(AbstractProcess):
+    def __init__(self, *, shape, num_message_bits):
+        super().__init__(shape=shape, bits=num_message_bits)
+        self.inp, self.out = InPort(shape=shape), OutPort(shape=shape)
+
+
+class PyToNxAdapter(Adapter):
+    pass
+
+
+class NxToPyAdapter(Adapter):
+    pass
+
+
+class Passing(PyLoihiProcessModel):
+    inp: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+
+@implements(proc=PyToNxAdapter, protocol=LoihiProtocol)
+@requires(CPU)
+class PyToNx(Passing):
+    def run_spk(self):
+        self.out.send(self.inp.recv())
+
+
+@implements(proc=NxToPyAdapter, protocol=LoihiProtocol)
+@requires(CPU)
+class NxToPy(Passing):
+    # Payloads arrive as their bits, without a sign.
+    def run_spk(self):
+        payload, bits = self.inp.recv(), self.proc_params["bits"]
+        self.out.send(payload % (1 << bits) if bits else payload)
+
+
+def start():
+    package = types.ModuleType("lava.proc.embedded_io")
+    package.spike = types.SimpleNamespace(PyToNxAdapter=PyToNxAdapter, NxToPyAdapter=NxToPyAdapter)
+    sys.modules["lava.proc.embedded_io"] = package
+    loihi.is_installed = lambda: True
+    run_configs.Loihi2HwCfg = lambda: run_configs.Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models)
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+models = {PyToNxAdapter: PyToNx, NxToPyAdapter: NxToPy}
+'''
+
+
+def test_the_hardware_path_with_stand_ins_for_its_adapters(tmp_path):
+    """Intel's extension is closed; what the program does around it can be run on Lava's own models."""
+    rng = np.random.default_rng(6)
+    network = QuantizedNetwork(
+        (
+            port("in", (5,)), port("other", (2,)), lif("lif", (4,), vth=200),
+            population("sd", (3,), "loihi2.sigma_delta", vth=2 << 12, bias=0, spike_exp=6, state_exp=6, rectify=0, cum_error=0),
+            population("ternary", (3,), "loihi2.ternary_lif", du=900, dv=128, vth=100, vth_lo=-100, bias_mant=0, bias_exp=0),
+        ),
+        (
+            projection("in", "lif", Dense(even(rng, 4, 5)), message_bits=4),
+            projection("in", "sd", Dense(even(rng, 3, 5)), message_bits=4, exponent=5),
+            projection("other", "ternary", Dense(even(rng, 3, 2))),
+        ),
+        ("in", "other"), ("sd", "ternary"),
+    )
+    inputs = {"in": rng.integers(-7, 8, (2, 12, 5)), "other": rng.integers(0, 2, (2, 12, 2))}
+    for name, data in emit(network, mapped(network)).items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "stand_ins.py").write_text(STAND_INS)
+    np.savez(tmp_path / "S.npz", **{f"inputs.{name}": values for name, values in inputs.items()})
+    interpreter, _ = find_lava()
+    arguments = ["--input", "S.npz", "--output", "OUT.npz", "--steps", "13", "--hardware"]
+    done = subprocess.run(
+        [interpreter, "-c", "import stand_ins; stand_ins.start()", str(tmp_path / "network.py"), *arguments],
+        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    wanted = reference(network, inputs, 13).spikes
+    assert wanted["sd"].min() < 0
+    assert wanted["ternary"].min() == -1
+    with np.load(tmp_path / "OUT.npz") as file:
+        assert set(file.files) == {"spikes.sd", "spikes.ternary"}
+        for name in ("sd", "ternary"):
+            np.testing.assert_array_equal(file[f"spikes.{name}"], wanted[name], err_msg=name)
+
+
+def test_what_hardware_does_not_have_is_a_message(tmp_path):
+    cells = population("p", (1,), "loihi2.lif_reset", du=1, dv=2, vth=3, bias_mant=0, bias_exp=0, reset_interval=12, reset_offset=0)
+    network = QuantizedNetwork(
+        (port("in", (1,)), cells), (projection("in", "p", Dense(np.array([[2]], np.int32))),), ("in",), ("p",)
+    )
+    for name, data in emit(network, mapped(network)).items():
+        (tmp_path / name).write_bytes(data)
+    for extra, text in (([], "population 'p' resets every 12 steps; Loihi 2 needs a power of two"), (["--states"], "--states reads")):
+        done = command(tmp_path, "--input", "S.npz", "--hardware", *extra)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"network.py: {text}")
+
+
+@pytest.mark.skipif(os.environ.get("NMAP_LAVA_LONG") != "1", reason="158,509 neurons on Lava: NMAP_LAVA_LONG=1 runs them")
+def test_pilotnet_sdnn_as_lava_runs_it(tmp_path):
+    quantized = TARGET.quantize(read(shared_data() / "lava_dl" / "pilotnet_sdnn.net"), Options(payload=(0, 255)), Findings())
+    rng = np.random.default_rng(0)
+    shape = quantized["input"].shape
+    inputs = (rng.integers(0, 200, shape) + rng.integers(0, 30, (1, 4, *shape))).astype(np.int32)
+    steps = 16
+    neurons = [p for p in quantized.populations if p.kernel is not None]
+    assert sum(p.size for p in neurons) == 158509
+    for name, data in emit(quantized, mapped(quantized)).items():
+        (tmp_path / name).write_bytes(data)
+    got = run_program(tmp_path, inputs.reshape(1, 4, -1), steps, timeout=600, states=True)
+    assert got.missing is None
+    probes = [Probe(p.name, variable) for p in neurons for variable in TRACED[p.kernel]]
+    fixed = simulate(quantized, TARGET.kernels, inputs, steps, record=[p.name for p in neurons], probes=probes)
+    assert (fixed.spikes[neurons[-1].name] != 0).any()
+    for p in neurons:
+        np.testing.assert_array_equal(got.spikes[p.name], fixed.spikes[p.name], err_msg=p.name)
+        for variable in TRACED[p.kernel]:
+            key = f"{p.name}.{variable}"
+            np.testing.assert_array_equal(got.states[key], fixed.state[key], err_msg=key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from nmap.network import Provenance
 from nmap.program import Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap_loihi2 import TARGET
+from tests.loihi2_networks import geometry, matrices_of
 
 HERE = Provenance("n.h5", "/")
 ODD = 'a "layer"\n\'with\' {{ odd }} names \\'
@@ -91,10 +93,22 @@ def calls(artefact, function):
     """The process calls in a function of the program, in order: (class, keyword sources)."""
     tree = ast.parse(artefact["network.py"])
     body = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
-    known = {"LIF", "TernaryLIF", "Dense", "DelayDense", "Sparse", "DelaySparse", "Conv"}
-    found = [node for node in ast.walk(body) if isinstance(node, ast.Call) and getattr(node.func, "id", "") in known]
+    found = [
+        node for node in ast.walk(body)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "")[:1].isupper() and getattr(node.func, "id", "") != "SignMode"
+    ]
     found.sort(key=lambda node: node.lineno)
-    return [(node.func.id, {k.arg: ast.unparse(k.value) for k in node.keywords}) for node in found]
+    return [(node.func.id, {k.arg or "": ast.unparse(k.value) for k in node.keywords}) for node in found]
+
+
+def stored(artefact):
+    """What is set after a process is made, in order: (class, keyword sources)."""
+    found = [
+        node for node in ast.walk(ast.parse(artefact["network.py"]))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "stored"
+    ]
+    found.sort(key=lambda node: node.lineno)
+    return [(node.args[0].func.id, {k.arg: ast.unparse(k.value) for k in node.keywords}) for node in found]
 
 
 def test_neurons(artefact):
@@ -102,8 +116,8 @@ def test_neurons(artefact):
     assert first == ("LIF", {
         "shape": "(12,)", "du": "1", "dv": "2", "vth": "w['p0.vth']", "bias_mant": "0", "bias_exp": "0", "v": "7",
     })
-    assert second[0] == "TernaryLIF"
-    assert (second[1]["vth_hi"], second[1]["vth_lo"]) == ("3", "-3")
+    assert (second[0], second[1]["v"]) == ("TernaryLIF", "7")
+    assert stored(artefact) == [("TernaryLIF", {"vth_hi": "3", "vth_lo": "-3"})]
     assert third == ("LIF", {"shape": "(2,)", "du": "1", "dv": "2", "vth": "3", "bias_mant": "0", "bias_exp": "0", "v": "7"})
 
 
@@ -127,7 +141,8 @@ def test_synapses_say_their_format(artefact):
 def test_names_of_the_file_are_only_ever_strings(artefact):
     tree = ast.parse(artefact["network.py"])
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    assert strings.count(ODD) == 3
+    # The population, a projection from it and one to it, and the width of what it sends.
+    assert strings.count(ODD) == 4
     assert "{{" not in artefact["network.py"].decode().replace(repr(ODD), "")
 
 
@@ -139,7 +154,7 @@ def test_the_program_needs_only_numpy_and_lava(artefact):
         elif isinstance(node, ast.ImportFrom):
             roots.add(node.module.split(".")[0])
     # scipy is what Lava's Sparse is built on, and comes with it.
-    assert roots == {"argparse", "importlib", "sys", "tempfile", "pathlib", "numpy", "lava", "scipy"}
+    assert roots - sys.stdlib_module_names == {"numpy", "lava", "scipy"}
 
 
 def test_the_integer_models_are_chosen_by_name(artefact):
@@ -152,9 +167,27 @@ def test_core_map(artefact):
     (core,) = core_map["cores"]
     assert (core["chip"], core["x"], core["y"], core["core"]) == (1, 3, 2, 77)
     assert core["slices"] == [{"population": "out", "neurons": 2, "box": [[0, 2]]}]
-    assert core["input_axons"] == [{"first": 5, "count": 3, "to": "out"}]
+    assert core["input_axons"] == [{
+        "first": 5, "count": 3, "from": None, "to": "out", "weight_bits": 8, "weight_exp": 0, "sign": "mixed", "message_bits": 0,
+        "delay": 0,
+    }]
     assert core["used"] == TARGET.measure(small()[1])[0]
     assert core["used"]["neurons"] == 2
+
+
+def test_core_map_tells_budgets_and_where_a_population_is():
+    network, program = small()
+    # The port's neuron 4 and, behind it, neuron 2 of `out` itself drive axons 5 and 6 of the core.
+    routes = Routes([0, 0, 1], [0], [6])
+    driven = replace(program, routes=(routes,), inputs={0: Routes([0] * 5 + [1] * 16, [0], [5])})
+    core_map = json.loads(TARGET.emit(network, driven)["core_map.json"])
+    assert core_map["budgets"]["neurons"] == 4095
+    assert core_map["budgets"].keys() == core_map["cores"][0]["used"].keys()
+    assert [(p["process"], p["cores"]) for p in core_map["populations"]] == [(None, []), ("LIF", []), ("TernaryLIF", []), ("LIF", [0])]
+    assert core_map["cores"][0]["input_axons"][0]["from"] == "in"
+    older = json.loads(TARGET.emit(network, replace(driven, target="loihi1"))["core_map.json"])
+    assert older["budgets"]["neurons"] == 1024
+    assert older["budgets"].keys() == older["cores"][0]["used"].keys()
 
 
 def test_core_map_lists_neurons_that_are_no_box():
@@ -166,3 +199,168 @@ def test_core_map_lists_neurons_that_are_no_box():
 
 def test_readme_names_the_command(artefact):
     assert "python network.py --input S.npz" in artefact["README.txt"].decode()
+
+
+def made(kernel, receptor=0, initial=None, form=None, connectivity=None, delay=0, delays=None, **params):
+    """The program of two neurons of a kernel behind two inputs, by one projection."""
+    cells = QuantizedPopulation("x", (2,), kernel, {k: np.asarray(v) for k, v in params.items()}, HERE, initial or {})
+    synapses = Dense(np.full((2, 2), 2, np.int32)) if connectivity is None else connectivity
+    form = SynapseFormat(8) if form is None else form
+    network = QuantizedNetwork(
+        (QuantizedPopulation("in", (2,), None, {}, HERE), cells),
+        (QuantizedProjection("in to x", "in", "x", synapses, form, delay, HERE, delays, receptor),), ("in",), ("x",),
+    )
+    populations = tuple(ProgramPopulation(p.name, p.shape, 0, p.kernel is None, p.name == "x") for p in network.populations)
+    return TARGET.emit(network, Program("loihi2", "oheo-gulch", populations, (), (), (), ()))
+
+
+def function(artefact, name, **names):
+    """One of the program's own functions, and what it finds under other names."""
+    tree = ast.parse(artefact["network.py"])
+    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    scope = {"np": np, **names}
+    exec(compile(tree, "network.py", "exec"), scope)
+    return scope[name]
+
+
+def test_sigma_delta_neurons_get_unscaled_numbers_or_every_neuron_its_own():
+    common = {"spike_exp": 6, "state_exp": 5, "cum_error": 1}
+    artefact = made("loihi2.sigma_delta", vth=64, bias=[-3, 5], rectify=0, initial={"u": np.array([4, 4])}, **common)
+    assert calls(artefact, "populations") == [("SigmaDelta", {
+        "shape": "(2,)", "vth": "64 / 2048", "bias": "w['p0.bias'] / 2048", "act_mode": "ActivationMode.UNIT", "cum_error": "True",
+        "spike_exp": "6", "state_exp": "5",
+    })]
+    assert stored(artefact) == [("SigmaDelta", {"sigma": "4"})]
+    artefact = made("loihi2.delta", vth=[1, 2], **common)
+    assert calls(artefact, "populations")[0][1]["vth"] == "0"
+    assert stored(artefact) == [("Delta", {"vth": "w['p0.vth']"})]
+    assert calls(made("loihi2.sigma", initial={"v": np.array([1, 2])}), "populations") == [("Sigma", {"shape": "(2,)"})]
+
+
+def test_resonators_have_two_inputs():
+    artefact = made("loihi2.rf_iz", 1, cos=[7, -8], sin=9, vth=640, state_exp=6, decay_bits=12)
+    ((name, arguments),) = calls(artefact, "populations")
+    assert (name, arguments) == ("RF_IZ", {"shape": "(2,)", "": "turn(w['p0.cos'], 9, 12)", "state_exp": "6", "vth": "640 / 64"})
+    text = artefact["network.py"].decode()
+    assert "('in', 'x', 'a_imag_in', Dense(" in text
+    assert "('in', 'x', 'a_real_in', Dense(" in made("loihi2.rf", cos=7, sin=9, vth=64, state_exp=6, decay_bits=12)["network.py"].decode()
+
+
+def test_the_integers_of_a_resonator_survive_lavas_own_arithmetic():
+    """Lava computes int((1 - alpha) cos(2 pi / period) 2^bits) and the same with sin, which cuts off toward zero."""
+    turn = function(made("loihi2.rf", cos=7, sin=9, vth=64, state_exp=6, decay_bits=12), "turn")
+    rng = np.random.default_rng(0)
+    for bits in (1, 8, 12):
+        cos, sin = rng.integers(-(1 << bits), 1 + (1 << bits), (2, 500))
+        cos[:9], sin[:9] = np.divmod(np.arange(9), 3)[0] - 1, np.arange(9) % 3 - 1
+        given = turn(cos, sin, bits)
+        assert given["decay_bits"] == bits
+        for wanted, part in ((cos, np.cos), (sin, np.sin)):
+            np.testing.assert_array_equal(np.int32((1 - given["alpha"]) * part(np.pi * 2 * 1 / given["period"]) * (1 << bits)), wanted)
+    alone = turn(-3, 0, 12)
+    assert int((1 - alone["alpha"]) * np.cos(2 * np.pi / alone["period"]) * 4096) == -3
+
+
+def test_adaptive_neurons_get_fractions():
+    artefact = made(
+        "loihi2.atrlif", delta_i=1638, delta_v=[1, 2], delta_theta=0, delta_r=4096, theta_0=5, theta_step=3, bias_mant=0, bias_exp=0,
+        initial={"u": np.array([1, 2]), "rho": np.array([9, 9])},
+    )
+    assert calls(artefact, "populations") == [("ATRLIF", {
+        "shape": "(2,)", "delta_i": "1638 / 4096", "delta_v": "w['p0.delta_v'] / 4096", "delta_theta": "0 / 4096", "delta_r": "4096 / 4096",
+        "theta_0": "5", "theta_step": "3", "bias_mant": "0", "bias_exp": "0", "i": "w['p0.u']", "r": "9",
+    })]
+
+
+def test_a_periodic_reset_that_the_chip_does_not_have_is_refused_on_hardware_only():
+    lif_params = {"du": 1, "dv": 2, "vth": 3, "bias_mant": 0, "bias_exp": 0}
+    odd = made("loihi2.lif_reset", reset_interval=12, reset_offset=14, **lif_params)
+    ((name, arguments),) = calls(odd, "populations")
+    assert (name, arguments["reset_interval"], arguments["reset_offset"]) == ("LIFReset", "12", "2")
+    assert "population 'x' resets every 12 steps" in odd["network.py"].decode()
+    even = made("loihi2.lif_reset", reset_interval=16, reset_offset=14, **lif_params)
+    assert "resets every" not in even["network.py"].decode()
+
+
+def test_a_relay_passes_everything_on():
+    assert calls(made("loihi2.relay"), "populations") == [("GradedVec", {"shape": "(2,)", "vth": "0"})]
+
+
+@pytest.mark.parametrize("key", ["spike_exp", "state_exp", "cum_error", "rectify"])
+def test_what_lava_has_one_of_must_be_one(key):
+    params = {"vth": 64, "bias": 0, "rectify": 1, "spike_exp": 6, "state_exp": 5, "cum_error": 1, key: [0, 1]}
+    with pytest.raises(ValueError, match=f"neurons of x differ in {key}"):
+        made("loihi2.sigma_delta", **params)
+
+
+@pytest.mark.parametrize(("delay", "form", "process"), [
+    (0, {}, "Conv"),
+    (0, {"exponent": 2, "accumulator": 24}, "Conv"),
+    (0, {"exponent": -1}, "Conv"),  # all weights are even
+    (0, {"exponent": -2}, "Sparse"),
+    (0, {"accumulator": 32}, "Sparse"),
+    (1, {}, "DelaySparse"),
+    (1, {"accumulator": 32}, "DelaySparse"),
+])
+def test_convolutions_become_the_process_that_sums_like_them(delay, form, process):
+    conv = Conv2d(np.full((1, 1, 1, 1), 2, np.int32), (1, 1, 2))
+    artefact = made("loihi2.relay", connectivity=conv, delay=delay, form=SynapseFormat(8, **form))
+    ((name, arguments),) = calls(artefact, "projections")
+    assert name == process
+    assert "unroll" in arguments.get("weights", "") or process == "Conv"
+    with np.load(io.BytesIO(artefact["weights.npz"])) as file:
+        assert file["c0.weights"].ravel().tolist() == [{2: 8, -1: 1}.get(form.get("exponent", 0), 2)]
+
+
+def test_a_delayed_matrix_whose_sum_wraps_before_its_exponent_is_listed():
+    forms = [(-1, 32, "DelaySparse"), (1, 32, "DelayDense"), (-1, 0, "DelayDense")]
+    for exponent, accumulator, process in forms:
+        artefact = made("loihi2.relay", delay=1, form=SynapseFormat(8, exponent, "mixed", 24, accumulator))
+        assert calls(artefact, "projections")[0][0] == process
+
+
+@pytest.mark.parametrize(("connectivity", "delay", "form"), [
+    (None, 0, {"accumulator": 24}),
+    (Conv2d(np.full((1, 1, 1, 1), 2, np.int32), (1, 1, 2)), 1, {"accumulator": 24}),
+    (Conv2d(np.full((1, 1, 1, 1), 2, np.int32), (1, 1, 2)), 0, {"accumulator": 24, "exponent": -1}),
+])
+def test_a_width_that_no_process_sums_in_is_refused(connectivity, delay, form):
+    with pytest.raises(ValueError, match="sums in 24 bits"):
+        made("loihi2.relay", connectivity=connectivity, delay=delay, form=SynapseFormat(8, **form))
+
+
+def test_the_hardware_gets_the_width_of_payloads():
+    def widths(artefact):
+        tree = ast.parse(artefact["network.py"])
+        return next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "MESSAGE_BITS")
+
+    assert widths(made("loihi2.sigma", form=SynapseFormat(8, message_bits=16))) == {"in": 16, "x": 24}
+    assert widths(made("loihi2.lif", du=1, dv=2, vth=3, bias_mant=0, bias_exp=0)) == {"in": 0, "x": 0}
+
+
+def listed(content, shape):
+    """In the place of scipy's csr_matrix: the whole matrix, from values and (rows, columns)."""
+    values, (rows, columns) = content
+    matrix = np.zeros(shape, np.int64)
+    assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) == len(values)
+    matrix[rows, columns] = values
+    return matrix
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_listed_convolutions_have_the_synapses_of_the_convolution(seed):
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 4)), int(rng.integers(3, 7)), int(rng.integers(3, 7)))
+    kernel, keywords = geometry(rng, shape)
+    conv = Conv2d(rng.integers(1, 9, kernel).astype(np.int32), shape, **keywords)
+    artefact = made("loihi2.relay", connectivity=Conv2d(np.full((1, 1, 1, 1), 2, np.int32), (1, 1, 2)), delay=1)
+    unroll = function(artefact, "unroll", csr_matrix=listed)
+    matrix = unroll(conv.weights, conv.in_shape, conv.out_shape, conv.stride, conv.padding, conv.dilation, conv.groups)
+    np.testing.assert_array_equal(matrix, matrices_of(conv))
+
+
+def test_every_pair_is_listed_zeros_included():
+    form = SynapseFormat(8, -1, "mixed", 24, 32)
+    artefact = made("loihi2.relay", connectivity=Dense(np.array([[2, 0], [4, 6]], np.int32)), delay=1, form=form)
+    (values, indices, indptr), shape = function(artefact, "every_pair", csr_matrix=lambda *given: given)(np.array([[2, 0], [4, 6]]))
+    assert (values.tolist(), indices.tolist(), indptr.tolist(), shape) == ([2, 0, 4, 6], [0, 1, 0, 1], [0, 2, 4], (2, 2))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nmap_loihi2 import vendor
-from nmap_loihi2.vendor import INTERPRETER_VARIABLE, find_lava, run_lava
+from nmap_loihi2.vendor import INTERPRETER_VARIABLE, find_lava, run_lava, run_program
 
 INPUTS = np.ones((2, 3, 4), np.int64)
 STAND_IN = """
@@ -81,11 +82,44 @@ def _state(pid):
     ("raise ValueError('a dead end')", "status 1: ValueError: a dead end"),
     ("import sys; sys.exit(4)", "status 4: no message"),
     ("pass", "status 0: no message"),
+    ("import sys; sys.exit('network.py: Dense: too much\\nresource_tracker: leaked')", "status 1: Dense: too much"),
+    ("import sys; sys.exit('ValueError: odd\\nresource_tracker: leaked')", "status 1: ValueError: odd"),
 ])
 def test_a_failed_run_gives_its_last_words(tmp_path, text, reason):
     result = run_lava(program(tmp_path, text), INPUTS, 5, 60)
     assert result.missing.endswith(reason)
     assert result.spikes == {}
+
+
+@pytest.mark.usefixtures("_found")
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="this system does not list a process's children")
+@pytest.mark.parametrize(("death", "reason"), [
+    ("os.kill(os.getpid(), 9)", "a process of Lava was killed by signal 9"), ("os._exit(7)", "a process of Lava ended with status 7"),
+])
+def test_a_dead_child_ends_the_wait_for_it(tmp_path, death, reason):
+    text = f"import os, time\nif os.fork() == 0: {death}\ntime.sleep(600)\n"
+    start = time.monotonic()
+    result = run_lava(program(tmp_path, text), INPUTS, 5, 300)
+    assert time.monotonic() - start < 60
+    assert result.missing.endswith(reason)
+
+
+@pytest.mark.usefixtures("_found")
+def test_children_that_end_well_are_waited_for(tmp_path):
+    result = run_lava(program(tmp_path, f"import os, time\nif os.fork() == 0: os._exit(0)\ntime.sleep(1.5)\n{STAND_IN}"), INPUTS, 5, 60)
+    assert result.missing is None
+
+
+@pytest.mark.usefixtures("_found")
+def test_states_are_recorded_when_asked_for(tmp_path):
+    text = STAND_IN.replace('dict(zip(sys.argv[1::2], sys.argv[2::2]))', 'dict(zip(sys.argv[1:-2:2], sys.argv[2:-2:2]))').replace(
+        'np.savez(', 'assert sys.argv[-2] == "--states"; np.savez('
+    ).replace('"a b.spikes"', '"out.u": spikes * 2, "a b.spikes"')
+    run = run_program(program(tmp_path, text), INPUTS, 5, 60, states=True)
+    assert run.missing is None
+    assert set(run.spikes) == {"out", "a b"}
+    assert run.states.keys() == {"out.u"}
+    assert run.states["out.u"].tolist() == [[[48]] * 5] * 2
 
 
 @pytest.fixture
@@ -108,7 +142,7 @@ def test_without_lava_the_reason_names_both_ways(tmp_path):
 
 
 @pytest.mark.usefixtures("_elsewhere")
-@pytest.mark.parametrize("content", [None, "#!/bin/sh\necho no such package >&2\nexit 1\n"])
+@pytest.mark.parametrize("content", [None, "#!/bin/sh\necho no such package >&2\nexit 1\n", "#!/bin/sh\n"])
 def test_a_wrong_interpreter_is_named(tmp_path, monkeypatch, content):
     interpreter = tmp_path / "python3.10"
     if content is not None:
@@ -119,7 +153,7 @@ def test_a_wrong_interpreter_is_named(tmp_path, monkeypatch, content):
     assert isinstance(reason, str)
     assert f"{INTERPRETER_VARIABLE} is `{interpreter}`" in reason
     if content is not None:
-        assert reason.endswith("no such package")
+        assert reason.endswith("no such package" if "echo" in content else "does not answer as a Python does")
 
 
 @pytest.mark.usefixtures("_elsewhere")
