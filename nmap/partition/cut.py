@@ -2,7 +2,8 @@
 
 A population is cut along one axis into runs of equal *units*: neurons of a one-dimensional population, output rows (all channels, full
 width) of a (channels, height, width) one. The other axes are cut first, into nearly equal *lanes*: the fewest whose units fit an empty
-core, or those of a tile shape that shares more inputs. A lane is one divisible item of the packing problem.
+core, or those of a tile shape that shares more inputs. A lane is one divisible item of the packing problem. A partitioner that is a
+`Cutter` says itself which lanes there are.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from math import fsum, prod
 
 import numpy as np
 
-from nmap.connectivity import Array, Conv2d, Dense, frozen_array
+from nmap.connectivity import Array, Conv2d, Dense, Sparse, frozen_array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.mapping import Mapping, Packed, Shard
 from nmap.options import Options
 from nmap.partition.fill import fill, finish, spend_slack
+from nmap.partition.grid import CutProblem, Cutter, Grid, check_grid
 from nmap.partition.irregular import Bunch, Bunches, bunch_shards, cut_irregular, irregular_populations
 from nmap.partition.misfit import explain_neuron, more_cores, too_many_cores
 from nmap.partition.partitioner import Budget, Partitioner
@@ -46,7 +48,7 @@ class Lane:
 
     Args:
         population: name.
-        box: the slice of the population's shape; its extent along `axis` is the whole one.
+        box: the slice of the population's shape.
         axis: along which units are counted.
         item: the packing problem's view of it.
         exact: the item's table is the price of *any* set of neurons of the population, so that a bound on the items holds for every cut.
@@ -59,8 +61,9 @@ class Lane:
     exact: bool
 
     def piece(self, start: int, stop: int) -> Box:
-        """Return the box of units start to stop."""
-        return (*self.box[: self.axis], (start, stop), *self.box[self.axis + 1 :])
+        """Return the box of units start to stop, counted from the lane's first one."""
+        first = self.box[self.axis][0]
+        return (*self.box[: self.axis], (first + start, first + stop), *self.box[self.axis + 1 :])
 
 
 def cut_population(
@@ -93,28 +96,75 @@ def cut_population(
         counts = tuple(parts)
     # Neurons that all listen to the same sources are interchangeable; runs of rows, or of neurons with inputs of their own, are a choice.
     exact = len(shape) == 1 and all(isinstance(p.connectivity, Dense) for p in network.afferents(population.name))
+    grid = tuple(tuple(even_parts(size, count)) for size, count in zip(shape, counts, strict=True))
+    return _lanes(network, target, population, price, grid, exact)
+
+
+def _lanes(
+    network: QuantizedNetwork, target: Target, population: QuantizedPopulation, price: Prices, grid: Grid, exact: bool,
+) -> tuple[Lane, ...]:
+    """Return a lane for every box of a grid whose rows fit an empty core."""
+    axis = row_axis(population.shape)
     floor = target.demand_floor(network, population.name)
-    whole = np.array([floor[name] for name in capacity], np.float64)
+    whole = np.array([floor[name] for name in price.names], np.float64)
     tables: dict[tuple[int, ...], Array] = {}
     lanes = []
-    for number, box in enumerate(product(*(even_parts(size, count) for size, count in zip(shape, counts, strict=True)))):
+    for number, box in enumerate(product(*grid)):
         sizes = tuple(stop - start for start, stop in box)
         if sizes not in tables:
-            most = price.largest(sizes, axis, shape[axis])
+            most = price.largest(sizes, axis, sizes[axis])
             column = (price.demand((*sizes[:axis], n, *sizes[axis + 1 :])) for n in range(1, most + 1))
             tables[sizes] = frozen_array(np.stack([np.zeros_like(price.limit), *column], axis=1), np.int64)
-        name = population.name if prod(counts) == 1 else f"{population.name} lane {number + 1}"
-        item = Item(name, shape[axis], tables[sizes], whole * (prod(sizes) / population.size), _seam(network, population, box, axis))
+        name = population.name if prod(map(len, grid)) == 1 else f"{population.name} lane {number + 1}"
+        share = whole * (prod(sizes) / population.size)
+        item = Item(name, sizes[axis], tables[sizes], share, _seam(network, population, box, axis))
         lanes.append(Lane(population.name, box, axis, item, exact))
     return tuple(lanes)
 
 
+def _with_zeros(network: QuantizedNetwork, population: str) -> QuantizedNetwork | None:
+    """Return the network with the long lists of synapses into a population as matrices; None where there is none.
+
+    Their weights are all zero: only prices are asked of it.
+    """
+    projections, size = [], network[population].size
+    for p in network.projections:
+        wires = p.connectivity
+        if p.target == population and isinstance(wires, Sparse) and p.delays is None and wires.synapses > wires.in_size + size:
+            zeros = np.zeros((size, wires.in_size), np.int32)
+            # Nothing reads them: memory that was never written to is not taken from the machine, unless it is copied.
+            zeros.setflags(write=False)
+            p = replace(p, connectivity=Dense(zeros))
+        projections.append(p)
+    same = all(a is b for a, b in zip(projections, network.projections, strict=True))
+    return None if same else replace(network, projections=tuple(projections))
+
+
+def _cut_by(
+    cutter: Cutter, network: QuantizedNetwork, target: Target, population: QuantizedPopulation, prices: Prices
+) -> tuple[Lane, ...]:
+    """Return the lanes that a partitioner cuts a population into.
+
+    Raises:
+        ValueError: its answer is none; see `check_grid`.
+    """
+    filled = _with_zeros(network, population.name)
+    capacity = dict(zip(prices.names, prices.limit.tolist(), strict=True))
+    whole = None if filled is None else Prices(filled, target, population, capacity).demand
+    problem = CutProblem(population.name, population.shape, prices.names, prices.limit, prices.demand, whole)
+    grid = cutter.cut(problem)
+    check_grid(problem, grid)
+    # What a piece of such a lane takes per neuron bounds no other way of cutting.
+    return _lanes(network, target, population, prices, grid, False)
+
+
 def _seam(network: QuantizedNetwork, population: QuantizedPopulation, box: Box, axis: int) -> int:
     """Return how many source neurons the units on both sides of a cut through the middle of a lane need."""
-    middle = box[axis][1] // 2
-    if not middle:
+    start, stop = box[axis]
+    middle = (start + stop) // 2
+    if middle == start:
         return 1
-    sides = [(*box[:axis], side, *box[axis + 1 :]) for side in ((0, middle), (middle, box[axis][1]))]
+    sides = [(*box[:axis], side, *box[axis + 1 :]) for side in ((start, middle), (middle, stop))]
     shared = 0
     for projection in network.afferents(population.name):
         connectivity, source = projection.connectivity, network[projection.source].shape
@@ -223,17 +273,24 @@ def pack_network(
     budget = budget or Budget(options.effort, options.seed)
     free = len(machine.cores) - (0 if taken is None else len(taken))
     alone = taken is None and len(irregular) == len(populations) and len(machine.classes) == 1
-    bunches = cut_irregular(
+    cutter = partitioner if isinstance(partitioner, Cutter) else None
+    bunches = Bunches() if cutter is not None else cut_irregular(
         network, target, irregular, capacity, free, partitioner, budget, options.slack, rates, machine.board() if alone else None
     )
     for population in populations:
         if population.name in irregular and not bunches.bunches:
             cuts[population.name] = cut_population(network, target, population, capacity, prices=prices[population.name])
     task = _Task(network, target, machine, partitioner, options, budget, taken, kinds, rates, bunches)
-    lanes, answer = _best(task, _cuts(task, cuts, prices)) if bunches.slot is None else ((), bunches.settled())
+    known = bunches.lower_bound
+    if cutter is not None:
+        lanes = tuple(lane for p in populations for lane in _cut_by(cutter, network, target, p, prices[p.name]))
+        answer = partitioner.pack(task.problem(lanes, options.slack), budget)
+        known = _least(task, tuple(lane for p in populations for lane in cuts[p.name]))
+    else:
+        lanes, answer = _best(task, _cuts(task, cuts, prices)) if bunches.slot is None else ((), bunches.settled())
     problem = task.problem(lanes, options.slack)
     parts: tuple[Lane | Bunch, ...] = (*lanes, *bunches.bunches)
-    packing = _proved(problem, parts, answer, bunches.lower_bound)
+    packing = _proved(problem, parts, answer, known)
     if packing.status == "infeasible":
         layers = [(part.population, part.item) for part in parts]
         raise NmapError(too_many_cores(machine, problem, packing, layers), Exit.DOES_NOT_FIT)
@@ -376,6 +433,12 @@ def _proved(problem: PackingProblem, lanes: tuple[Lane | Bunch, ...], answer: Pa
     if answer.status in ("optimal", "feasible"):
         return replace(answer, lower_bound=bound, status="optimal" if bound == answer.clusters else "feasible")
     return replace(answer, lower_bound=bound, status="infeasible" if bound > problem.cores else "unknown")
+
+
+def _least(task: _Task, lanes: tuple[Lane, ...]) -> int:
+    """Return the cores that every mapping needs at least, proved without a packing."""
+    problem = task.problem(lanes, 0.0)
+    return _proved(problem, lanes, PackingSolution((), 0, area_bound(problem), "unknown"), 0).lower_bound
 
 
 def placement_problem(

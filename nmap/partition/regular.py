@@ -63,14 +63,14 @@ class Prices:
     def __init__(self, network: QuantizedNetwork, target: Target, population: QuantizedPopulation, capacity: dict[str, int]) -> None:
         self.limit = np.array(list(capacity.values()), np.int64)
         self._network, self._target, self._name = network, target, population.name
-        self._names = tuple(capacity)
+        self.names = tuple(capacity)
         self._known: dict[tuple[int, ...], Array] = {}
 
     def demand(self, extent: tuple[int, ...]) -> Array:
         """Return (resources,) int64 that any box of an extent takes at most."""
         if extent not in self._known:
             amount = self._target.demand_at_most(self._network, self._name, extent)
-            self._known[extent] = np.array([amount[name] for name in self._names], np.int64)
+            self._known[extent] = np.array([amount[name] for name in self.names], np.int64)
         return self._known[extent]
 
     def fits(self, extent: tuple[int, ...]) -> bool:
