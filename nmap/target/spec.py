@@ -39,13 +39,18 @@ class Limit(_Strict):
 
 
 class Resource(_Strict):
-    """A budget of one core, the largest one where cores differ."""
+    """A budget of one core, the largest one where cores differ.
+
+    What is `routed` depends on where the targets of a core's neurons lie: `Target.demand` says 0 of it, and `Target.measure` counts it in
+    the finished program, whose check fails where a core has not enough.
+    """
 
     max: Annotated[int, Field(gt=0)]
     unit: str
     source: Source
     title: str
     note: str = ""
+    routed: bool = False
 
 
 class CoreClass(_Strict):
@@ -190,14 +195,18 @@ class ChipSpec(_Strict):
         return self
 
 
-def load_spec(package: str) -> ChipSpec:
-    """Read `chip.toml` of a target package.
+def load_spec(package: str, name: str = "chip.toml") -> ChipSpec:
+    """Read the chip data of a target package.
+
+    Args:
+        package: that holds the file.
+        name: of the file; a package of several targets has more than one.
 
     Raises:
         ValueError: the file breaks the schema; the message names the key.
     """
-    text = files(package).joinpath("chip.toml").read_text(encoding="utf-8")
+    text = files(package).joinpath(name).read_text(encoding="utf-8")
     try:
         return ChipSpec.model_validate(tomllib.loads(text))
     except (ValidationError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"chip.toml of {package}: {error}") from error
+        raise ValueError(f"{name} of {package}: {error}") from error

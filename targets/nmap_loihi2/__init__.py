@@ -1,10 +1,11 @@
-"""Intel Loihi 2, through Lava: fixed-point LIF neurons, emitted as a standalone Lava program."""
+"""Intel Loihi 2, through Lava: its fixed-point neurons, emitted as a standalone Lava program. Loihi 1 is in `nmap_loihi2.loihi1`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
@@ -13,8 +14,14 @@ from nmap.network import Network
 from nmap.options import Options
 from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
-from nmap.target.backend import Demand, NeuronDemand, Rule, VendorRun
+from nmap.target.backend import Demand, NeuronDemand, Rule, VendorFile, VendorRun
+from nmap.target.machine import Machine
 from nmap.target.spec import ChipSpec, load_spec
+from nmap_loihi2.memory import LOIHI2
+
+if TYPE_CHECKING:
+    from nmap.estimate import Load
+    from nmap.report.model import Estimate
 
 __all__ = ["TARGET", "Loihi2"]
 
@@ -24,6 +31,7 @@ class Loihi2:
 
     name = "loihi2"
     artefact = "lava"
+    memory = LOIHI2
 
     @cached_property
     def spec(self) -> ChipSpec:
@@ -54,31 +62,31 @@ class Loihi2:
         """Return what a slice takes on one core."""
         from nmap_loihi2.demand import demand
 
-        return demand(network, population, part)
+        return demand(network, population, part, self.memory)
 
     def demand_at_most(self, network: QuantizedNetwork, population: str, extent: tuple[int, ...]) -> Demand:
         """Return an upper bound over all boxes of an extent."""
         from nmap_loihi2.demand import demand_at_most
 
-        return demand_at_most(network, population, extent)
+        return demand_at_most(network, population, extent, self.memory)
 
     def demand_floor(self, network: QuantizedNetwork, population: str) -> dict[str, float]:
         """Return a lower bound over all cuts of a population."""
         from nmap_loihi2.demand import demand_floor
 
-        return demand_floor(network, population, self.spec)
+        return demand_floor(network, population, self.spec, self.memory)
 
     def neuron_demand(self, network: QuantizedNetwork, population: str) -> NeuronDemand:
         """Return the prices of single neurons and axons."""
         from nmap_loihi2.demand import neuron_demand
 
-        return neuron_demand(network, population)
+        return neuron_demand(network, population, self.memory)
 
     def measure(self, program: Program) -> tuple[Demand, ...]:
         """Count what each core of a stored program takes."""
         from nmap_loihi2.measure import measure
 
-        return measure(program)
+        return measure(program, self.memory)
 
     def emit(self, network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
         """Return the standalone Lava program."""
@@ -86,11 +94,28 @@ class Loihi2:
 
         return emit(network, program)
 
+    def estimate(self, load: Load, machine: Machine) -> Estimate:
+        """Return time and energy; see `nmap.target.backend.Estimating`."""
+        from nmap_loihi2.estimate import estimate
+
+        return estimate(load, machine)
+
     def run_vendor(self, folder: Path, inputs: Array, steps: int, timeout: float) -> VendorRun:
         """Run the emitted program with Lava's fixed-point models in a subprocess."""
         from nmap_loihi2.vendor import run_lava
 
         return run_lava(folder, inputs, steps, timeout)
+
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """File formats of `export`."""
+        return {"netx": "lava-dl's netx HDF5 (.net)"}
+
+    def export(self, network: QuantizedNetwork, format: str, findings: Findings) -> VendorFile | None:  # noqa: A002, ARG002 - there is one
+        """Return the network as a netx file."""
+        from nmap_loihi2.netx import netx_file
+
+        return netx_file(network, self.spec, findings)
 
 
 TARGET = Loihi2()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,10 +15,11 @@ from nmap.compile import build_program
 from nmap.connectivity import Conv2d, Dense, Sparse
 from nmap.mapping import Mapping, Shard
 from nmap.network import Provenance
-from nmap.program import Core
+from nmap.program import Core, slice_indices
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.target.machine import Machine
 from nmap_loihi2 import TARGET
+from tests.unit.loihi1 import counting
 
 W = Provenance("net.h5", "/")
 
@@ -130,3 +133,86 @@ def test_larger_pieces_never_take_less():
     table = [TARGET.demand_at_most(net, "a", (n,)) for n in range(1, 41)]
     for less, more in pairwise(table):
         assert all(less[r] <= more[r] for r in less)
+
+
+# Words of a neuron's state: two 24-bit variables fit one.
+STATES = {"loihi2.lif": 1, "loihi2.sigma_delta": 1, "loihi2.rf": 1, "loihi2.relay": 1, "loihi2.atrlif": 2}
+
+
+def counted(net, part):
+    """What a slice takes of synaptic memory, axons and the pool, synapse by synapse; published rules, rows of kernels shared."""
+    neurons = slice_indices(part, net["a"].shape).tolist()
+    words = axons = 0
+    for p in net.afferents("a"):
+        whole, bits = p.connectivity, {7: 8}.get(p.format.bits, p.format.bits)
+        if isinstance(whole, Conv2d) and not p.delay:
+            if not counting.halo(whole, part):
+                continue
+            per_out = whole.weights.shape[0] // whole.groups
+            channels = Counter(channel // per_out for channel in range(*part[0]))
+            rows = sum(-(-(reached * bits + 10) // 64) for reached in channels.values())
+            words += rows * int(np.prod(whole.weights.shape[1:]))
+            axons += 2
+        else:
+            reached = counting.synapses_by_source(whole, neurons)
+            words += sum(-(-(number * (12 + bits) + 10) // 64) for number in reached.values())
+            axons += counting.halo(whole, part) if isinstance(whole, Conv2d) else len(reached)
+    pool = words + axons + len(neurons) * (1 + STATES[net["a"].kernel])
+    return {"neurons": len(neurons), "axon_map": len(neurons), "synapse_memory": words, "input_axons": axons, "memory_words": pool}
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_delayed_convolutions_are_lists_and_states_take_words(data):
+    shape = (data.draw(st.sampled_from([1, 2, 3, 4, 6])), data.draw(st.integers(2, 6)), data.draw(st.integers(2, 6)))
+    afferents = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        conv, alone = data.draw(counting.convolutions(shape))
+        # Relays are fed one to one; the model prices any delayed convolution as its list.
+        afferents.append((conv, data.draw(st.integers(1, 8)), data.draw(st.sampled_from([0, 3] if alone else [0, 0, 3])), None))
+    net = counting.network(shape, *afferents, kernel=data.draw(st.sampled_from(sorted(STATES))))
+    boxes = data.draw(counting.cuts(shape))
+    demands = [TARGET.demand(net, "a", box) for box in boxes]
+    floor = TARGET.demand_floor(net, "a")
+    assert all(floor[r] <= sum(d[r] for d in demands) + 1e-9 for r in TARGET.spec.resources)
+    for box, need in zip(boxes, demands, strict=True):
+        expected = counted(net, box)
+        assert {name: need[name] for name in expected} == expected
+        extent = tuple(b - a for a, b in box)
+        most = TARGET.demand_at_most(net, "a", extent)
+        assert all(need[r] <= most[r] for r in need)
+        for axis, size in enumerate(extent):
+            if size < shape[axis]:
+                larger = TARGET.demand_at_most(net, "a", (*extent[:axis], size + 1, *extent[axis + 1 :]))
+                assert all(larger[r] >= most[r] for r in most)
+    program = build_program(net, "loihi2", counting.mapped(TARGET, "oheo-gulch", boxes, demands))
+    assert TARGET.measure(program) == tuple(demands)
+
+
+def test_a_relay_is_a_list_of_one_synapse_per_source():
+    """2 x 4 x 3 source neurons, one axon and ceil((12 + 8 + 10) / 64) = 1 word each, and two words per neuron."""
+    feed = Conv2d(np.ones((2, 1, 1, 1), np.int32), (2, 4, 3), groups=2)
+    net = counting.network((2, 4, 3), (feed, 8, 4, None), kernel="loihi2.relay")
+    half = {"neurons": 12, "neuron_groups": 1, "synapse_memory": 12, "input_axons": 12, "axon_map": 12, "axon_words": 0, "memory_words": 48}
+    assert TARGET.demand(net, "a", ((0, 2), (0, 2), (0, 3))) == TARGET.demand_at_most(net, "a", (2, 2, 3)) == half
+    floor = TARGET.demand_floor(net, "a")
+    assert (floor["synapse_memory"], floor["input_axons"], floor["memory_words"]) == (24, 24, 96)
+
+
+@pytest.mark.parametrize(("kernel", "words"), sorted(STATES.items()))
+def test_words_of_a_state(kernel, words):
+    net = counting.network((10,), (Dense(np.ones((10, 3), np.int32)), 8, 0, None), kernel=kernel)
+    # 3 axons of ceil(210 / 64) words each, their 3 words, 10 of the axon map and the states.
+    assert TARGET.demand(net, "a", ((0, 10),))["memory_words"] == 12 + 3 + 10 + 10 * words
+    price = TARGET.neuron_demand(net, "a")
+    row = price.resources.index("memory_words")
+    assert price.neuron[row].tolist() == [64 * (1 + words) + 3 * 20] * 10
+
+
+def test_two_receptors_are_two_lists():
+    real = Dense(np.ones((10, 3), np.int32))
+    net = counting.network((10,), (real, 8, 0, None), (real, 8, 0, None), kernel="loihi2.rf")
+    second = replace(net.projections[1], source="in0", receptor=1)
+    both = replace(net, projections=(net.projections[0], second))
+    assert TARGET.demand(both, "a", ((0, 10),)) == TARGET.demand(net, "a", ((0, 10),))
+    assert TARGET.demand(both, "a", ((0, 10),))["synapse_memory"] == 2 * 3 * 4

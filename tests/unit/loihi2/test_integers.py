@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmap.connectivity import Dense, Sparse
-from nmap.diagnostics import NmapError
+from nmap.diagnostics import Findings, NmapError
 from nmap.quantized import SynapseFormat
 from nmap_loihi2.integers import infer_sign, prepare_weights, read_integer_network
 from tests.support import shared_data
@@ -81,11 +81,28 @@ def test_sparse_ternary_and_formats(tmp_path):
     ({"input": np.zeros(3, int)}, "NM106", "`input` has shape (3,)"),
     ({"w0": None}, "NM103", "`w0` is missing"),
     ({"w0": np.zeros((2, 3), int)}, "NM106", "`w0` has shape (2, 3)"),
-    ({"w0": np.zeros((2, 2))}, "NM107", "`w0` is float64"),
+    ({"w0": np.full((2, 2), 0.5)}, "NM107", "`w0` is float64"),
+    ({"w0": np.full((2, 2), np.nan)}, "NM107", "`w0` is float64"),
+    ({"w0": np.full((2, 2), 1e300)}, "NM107", "`w0` is float64"),
+    ({"du0": "fast"}, "NM107", "`du0` is <U4"),
     ({"du0": None}, "NM103", "`du0` is missing"),
     ({"vth0": np.array([1, 2, 3])}, "NM106", "3 values for 2 neurons"),
-    ({"neuron0": "SigmaDelta"}, "NM201", "neuron `SigmaDelta` of layer 0"),
-    ({"neuron0": "LIFReset"}, "NM201", "neuron `LIFReset` of layer 0"),
+    ({"neuron0": "LIFRefractory"}, "NM201", "neuron `LIFRefractory` of layer 0"),
+    # What Lava 0.10.0 itself refuses, each tried.
+    ({"neuron0": "LIFReset", "reset_interval0": 0}, "NM305", "`reset_interval0` of `layer0` is 0; Lava takes 1 and more"),
+    ({"neuron0": "LIFReset", "reset_offset0": -1}, "NM305", "`reset_offset0` of `layer0` is -1"),
+    ({"neuron0": "LIFReset", "reset_interval0": [2, 3]}, "NM305", "`reset_interval0` has several values"),
+    ({"neuron0": "TernaryLIF", "vth_lo0": 11}, "NM305", "`vth_lo0` is above `vth0` (11 > 10)"),
+    ({"neuron0": "TernaryLIF", "vth0": [1, 2], "vth_lo0": -1}, "NM305", "`vth0` has several values"),
+    ({"neuron0": "SigmaDelta", "vth0": [1, 2]}, "NM305", "`vth0` has several values"),
+    ({"neuron0": "SigmaDelta", "act_mode0": 2}, "NM305", "`act_mode0` of `layer0` is 2; Lava takes 0..1"),
+    ({"neuron0": "RF", "cos0": 1, "sin0": 1, "decay_bits0": 0}, "NM305", "`decay_bits0` of `layer0` is 0"),
+    ({"neuron0": "ATRLIF", "theta_step0": [1, 2]}, "NM305", "`theta_step0` has several values"),
+    ({"neuron0": "Delta", "state_exp0": -1}, "NM305", "`state_exp0` of `layer0` is -1"),
+    ({"neuron0": "RF", "cos0": 1}, "NM103", "`sin0` is missing"),
+    ({"w_imag0": np.zeros((2, 2), int)}, "NM203", "layer 0 has `w_imag0`"),
+    ({"neuron0": "RF", "cos0": 1, "sin0": 1, "w_imag0": np.zeros((3, 2), int)}, "NM106", "`w_imag0` has 3 targets, not 2"),
+    ({"num_message_bits0": 33}, "NM305", "`num_message_bits0` is not one integer in 0..32"),
     ({"num_weight_bits0": 9}, "NM305", "`num_weight_bits0` is not one integer in 1..8"),
     ({"sign_mode0": 4}, "NM305", "`sign_mode0`"),
     ({"delays0": np.full((2, 2), 64)}, "NM305", "`delays0` spans 64..64"),
@@ -110,10 +127,126 @@ def test_damaged_rows(tmp_path, changes):
 
 
 def test_all_problems_come_together(tmp_path):
-    arrays = {**SMALL, "neuron0": "Sigma", "weight_exp0": 99, "w1": np.zeros((3, 2), int), "dv1": 0}
+    arrays = {**SMALL, "neuron0": "Simga", "weight_exp0": 99, "w1": np.zeros((3, 2), int), "dv1": 0}
     with pytest.raises(NmapError) as caught:
         read_integer_network(save(tmp_path / "n.npz", **arrays))
     assert {d.code for d in caught.value.diagnostics} == {"NM201", "NM305", "NM103"}
+
+
+def told(tmp_path, **changes):
+    """Return what is told of the small network with other entries, and the network."""
+    findings = Findings()
+    arrays = {"input": SMALL["input"], "w0": np.array([[2, -4], [254, -256]]), "du0": 4095, "dv0": 0, "vth0": 10, **changes}
+    network, _ = read_integer_network(save(tmp_path / "n.npz", **arrays), findings)
+    return list(findings), network
+
+
+def test_nothing_is_told_of_a_network_within_its_fields(tmp_path):
+    assert told(tmp_path, bias_mant0=4095, bias_exp0=7, delays0=np.full((2, 2), 62), weight_exp0=7)[0] == []
+
+
+LARGE = [
+    # Everything that Lava takes without a word (observed), with the value and the limit.
+    ({"w0": np.array([[1000, -4], [2000, 2]])}, "NM301", "2000 in `w0` of `layer0` and 1 more of its 4 values are outside -256..254"),
+    ({"w0": np.array([[1000, 4], [3, 2]])}, "NM301", "1000 in `w0` of `layer0` is outside 0..255"),
+    ({"w0": np.array([[-1000, -4], [-3, -2]])}, "NM301", "-1000 in `w0` of `layer0` is outside -255..0"),
+    ({"w0": np.array([[3, -4], [6, 8]])}, "NM302", "1 of the 4 weights in `w0` of `layer0` lose their low bits"),
+    ({"vth0": 200000}, "NM305", "200000 in `vth0` of `layer0` is outside 0..131071"),
+    ({"du0": [5000, 7]}, "NM305", "5000 in `du0` of `layer0` is outside 0..4095"),
+    ({"dv0": -1}, "NM305", "-1 in `dv0` of `layer0` is outside 0..4095"),
+    ({"bias_mant0": 40000}, "NM305", "40000 in `bias_mant0` of `layer0` is outside -4096..4095"),
+    ({"bias_mant0": 5000, "bias_exp0": 9}, "NM305", "9 in `bias_exp0` of `layer0` is outside 0..7"),
+    ({"weight_exp0": 9}, "NM305", "9 in `weight_exp0` of `layer0` is outside -8..7"),
+    ({"delays0": np.array([[0, 1], [63, 2]])}, "NM305", "63 in `delays0` of `layer0` is outside 0..62"),
+    ({"input": SMALL["input"] * -7}, "NM305", "-7 in `input` meets `num_message_bits0` = 0 of `layer0`: everything but 0 acts as 1"),
+    ({"input": SMALL["input"] * 300, "num_message_bits0": 8}, "NM305", "300 in `input` does not fit the 8 bits, sign included"),
+    ({"input": SMALL["input"] << 29, "num_message_bits0": 32}, "NM304", "summed input"),
+    (
+        {"neuron0": "TernaryLIF", "vth_lo0": -5, "w1": np.array([[2, -2]]), "du1": 1, "dv1": 1, "vth1": 1}, "NM305",
+        "`layer0` sends -1 and 1, and `num_message_bits1` of `layer1` is 0",
+    ),
+    (
+        {"neuron0": "SigmaDelta", "w1": np.array([[2, -2]]), "du1": 1, "dv1": 1, "vth1": 1}, "NM305",
+        "`layer0` sends integers, and `num_message_bits1` of `layer1` is 0",
+    ),
+    ({"neuron0": "SigmaDelta", "spike_exp0": 9}, "NM305", "9 in `spike_exp0` of `layer0` is outside 0..7"),
+    ({"neuron0": "SigmaDelta", "bias0": 1 << 20, "state_exp0": 4}, "NM305", "16777216 in `bias0` of `layer0` is outside"),
+    ({"neuron0": "ATRLIF", "theta_00": 5000}, "NM305", "5000 in `theta_00` of `layer0` is outside 0..4095"),
+]
+
+
+@pytest.mark.parametrize(("changes", "code", "text"), LARGE)
+def test_what_lava_takes_in_silence_is_a_warning(tmp_path, changes, code, text):
+    more = {name + "0": 1 for name in ("delta_i", "delta_v", "delta_theta", "delta_r", "theta_0", "theta_step")}
+    found, _ = told(tmp_path, **{**more, **changes})
+    assert [d for d in found if d.code == code and d.severity == "warning" and text in d.message], found
+    assert all(d.where for d in found)
+
+
+def test_the_numbers_stay_those_of_lava(tmp_path):
+    _, network = told(tmp_path, vth0=200000, du0=5000, bias_mant0=40000, bias_exp0=9)
+    assert {key: int(values[0]) for key, values in network["layer0"].params.items()} == {
+        "du": 5000, "dv": 0, "vth": 200000, "bias_mant": 40000, "bias_exp": 9,
+    }
+
+
+def test_values_beyond_the_field_with_a_meaning_are_a_note(tmp_path):
+    found, _ = told(tmp_path, du0=-1, dv0=[4096, 5])
+    assert [d.severity for d in found if d.code == "NM206"] == ["note"] * 2
+
+
+def test_whole_numbers_may_be_stored_as_floats(tmp_path):
+    _, network = told(tmp_path, w0=np.array([[2.0, -4], [254, -256]]), input=np.array([[0.0, 1, 0], [1, 1, 0]]))
+    assert network.projections[0].connectivity.weights.tolist() == [[2, -4], [254, -256]]
+
+
+def test_sums_wrap_where_they_are_not_proved_to_fit(tmp_path):
+    def accumulator(**changes):
+        return told(tmp_path, **changes)[1].projections[0].format.accumulator
+
+    assert accumulator() == 0
+    assert accumulator(weight_exp0=22) == 0
+    # (254 + 256) 2^23 would not fit in 32 bits, but only one of both signs can lead: 256 2^23 is 2^31.
+    assert accumulator(weight_exp0=23) == 32
+    assert accumulator(input=SMALL["input"] << 22, num_message_bits0=24) == 0
+    wide = {"input": SMALL["input"] << 23, "num_message_bits0": 25}
+    assert accumulator(**wide) == 32
+    # Lava's delayed process sums in 64 bits.
+    assert accumulator(**wide, delays0=np.ones((2, 2), int)) == 0
+
+
+def test_other_neurons(tmp_path):
+    path = save(
+        tmp_path / "n.npz", input=SMALL["input"] * 9, w0=np.eye(2, dtype=int), num_message_bits0=16, neuron0="Delta", vth0=5, spike_exp0=2,
+        state_exp0=3, w1=np.eye(2, dtype=int), num_message_bits1=16, neuron1="SigmaDelta", vth1=7, spike_exp1=1, state_exp1=4, act_mode1=0,
+        bias1=[3, -3], cum_error1=True, w2=np.eye(2, dtype=int), num_message_bits2=16, neuron2="Sigma", w3=np.eye(2, dtype=int),
+        num_message_bits3=16, neuron3="LIFReset", du3=1, dv3=2, vth3=3, reset_interval3=16, reset_offset3=3, w4=np.eye(2, dtype=int),
+        neuron4="RF_IZ", w_imag4=np.full((2, 2), -3), cos4=4000, sin4=[100, -100], vth4=5, state_exp4=6, w5=np.eye(2, dtype=int),
+        neuron5="ATRLIF", delta_i5=-1, delta_v5=2, delta_theta5=3, delta_r5=4, theta_05=5, theta_step5=6,
+    )
+    network, _ = read_integer_network(path)
+    params = [{key: values.tolist() for key, values in p.params.items()} for p in network.populations[1:]]
+    # Thresholds and biases are in units of the state: times 2^(2 + 3), 2^(1 + 4) and, of the resonator, 2^6.
+    assert params == [
+        {"vth": [160] * 2, "spike_exp": [2] * 2, "state_exp": [3] * 2, "cum_error": [0] * 2},
+        {"vth": [224] * 2, "spike_exp": [1] * 2, "state_exp": [4] * 2, "cum_error": [1] * 2, "bias": [96, -96], "rectify": [0] * 2},
+        {},
+        {
+            "du": [1] * 2, "dv": [2] * 2, "vth": [3] * 2, "bias_mant": [0] * 2, "bias_exp": [0] * 2, "reset_interval": [16] * 2,
+            "reset_offset": [3] * 2,
+        },
+        {"cos": [4000] * 2, "sin": [100, -100], "vth": [320] * 2, "state_exp": [6] * 2, "decay_bits": [12] * 2},
+        {
+            "delta_i": [-1] * 2, "delta_v": [2] * 2, "delta_theta": [3] * 2, "delta_r": [4] * 2, "theta_0": [5] * 2, "theta_step": [6] * 2,
+            "bias_mant": [0] * 2, "bias_exp": [0] * 2,
+        },
+    ]
+    assert [p.kernel for p in network.populations[1:]] == [
+        f"loihi2.{name}" for name in ("delta", "sigma_delta", "sigma", "lif_reset", "rf_iz", "atrlif")
+    ]
+    into = [(p.name, p.target, p.receptor, p.format.sign) for p in network.projections]
+    assert into[4:6] == [("w4", "layer4", 0, "excitatory"), ("w_imag4", "layer4", 1, "inhibitory")]
+    assert all(receptor == 0 for name, _, receptor, _ in into if name != "w_imag4")
 
 
 @pytest.mark.parametrize("data", [b"", b"not a zip", b"PK\x03\x04 cut short"])

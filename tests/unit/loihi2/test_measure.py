@@ -134,3 +134,25 @@ def test_measure_adds_up_a_core():
     assert (second["neurons"], second["neuron_groups"], second["synapse_memory"], second["input_axons"]) == (20, 2, 512, 128)
     assert set(idle.values()) == {0}
     assert set(first) == set(TARGET.spec.resources)
+
+
+def test_states_and_delayed_convolutions():
+    """A resonator's two variables fit one word, ATRLIF's four take two; a delayed convolution is a list, not a row of kernels."""
+    def group(population, kernel):
+        return NeuronGroup(0, population, ((0, 2), (0, 2), (0, 3)), kernel, {}, {})
+
+    whole = ((0, 2), (0, 2), (0, 3))
+    feed = ConvTile(np.ones((2, 1, 1, 1)), (2, 2, 3), (2, 2, 3), whole, whole, (1, 1), (0, 0), (1, 1), 2)
+    program = Program(
+        "loihi2", "oheo-gulch", tuple(ProgramPopulation(n, (2, 2, 3), 0, n == "in", n == "b") for n in ("in", "a", "b")),
+        (Core(0, 0, 0, 0),), (group(1, "loihi2.rf"), group(2, "loihi2.atrlif")),
+        (
+            SynapseBlock(0, 0, 0, feed, None, 3, 0, 0, 8, "excitatory"), SynapseBlock(0, 1, 12, feed, None, 0, 0, 0, 8, "excitatory"),
+        ),
+        tuple(Routes([0] * 13, [], []) for _ in range(2)),
+    )
+    # 12 sources of ceil((12 + 8 + 10) / 64) words and axons; 2 rows and 2 axons; 24 words of the axon map, 12 + 24 of state.
+    assert measure(program) == ({
+        "neurons": 24, "neuron_groups": 2, "synapse_memory": 12 + 2, "input_axons": 12 + 2, "axon_map": 24, "axon_words": 0,
+        "memory_words": 14 + 14 + 24 + 12 + 24,
+    },)
