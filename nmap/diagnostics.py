@@ -66,6 +66,7 @@ CATALOGUE: dict[str, str] = {
     "NM601": "the output folder cannot be written",
     "NM602": "the bundle is damaged or of another version",
     "NM603": "inputs or versions differ from the lock",
+    "NM604": "how a written file was checked and is used",
     "NM701": "the emulated chip and the reference differ",
     "NM702": "the mapping breaks a limit of the chip",
     "NM703": "the vendor's simulator and the emulator differ",

@@ -38,6 +38,8 @@ class Options:
         steps: time steps to run; None for the input's length.
         strict: warnings count as errors.
         payload: smallest and largest input value the samples hold; (0, 1) means binary spikes.
+        plain: quantize into a form for file formats that hold less than the chip; what that leaves out is the target's business. No
+            deployment has it, so it is in no manifest.
 
     Raises:
         NmapError: NM004, with every choice that is none.
@@ -55,6 +57,7 @@ class Options:
     steps: int | None = None
     strict: bool = False
     payload: tuple[int, int] = (0, 1)
+    plain: bool = False
 
     def __post_init__(self) -> None:
         wrong = Findings()

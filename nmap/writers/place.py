@@ -1,0 +1,92 @@
+"""Files for the user: where they may lie, and how they are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from nmap.diagnostics import Diagnostic, NmapError
+
+__all__ = ["check_place", "write_file"]
+
+
+def check_place(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse a place before the work whose result is to lie there.
+
+    Args:
+        path: of the file to write.
+        inputs: files and bundles that the command reads.
+
+    Raises:
+        NmapError: NM601, it cannot or must not be written.
+    """
+    why = _obstacle(path, inputs)
+    if why is not None:
+        raise _unwritable(path, why)
+
+
+def _obstacle(path: Path, inputs: Sequence[Path]) -> str | None:
+    """Say why a file cannot or must not be written, or return None."""
+    from nmap.bundle import is_part
+
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        found = None
+    except OSError as error:
+        return f"{error.strerror}."
+    place = Path(os.path.realpath(path))
+    if found is None:
+        return _folder_obstacle(place.parent)
+    if stat.S_ISDIR(found.st_mode):
+        return "It is a folder."
+    if stat.S_ISBLK(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        return "It is a disk." if stat.S_ISBLK(found.st_mode) else "It is a socket."
+    for file in inputs:
+        with suppress(OSError):
+            if file.samefile(path):
+                return f"It is `{file}`, which this run reads."
+            if file.is_dir() and is_part(file, place):
+                return f"It is a file of the bundle `{file}`, which this run reads."
+    if not os.access(path, os.W_OK):
+        return "You may not write to it."
+    return _folder_obstacle(place.parent) if stat.S_ISREG(found.st_mode) else None
+
+
+def _folder_obstacle(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return f"`{folder}` is not a folder." if folder.exists() else f"The folder `{folder}` does not exist."
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"You may not write into `{folder}`."
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; links are followed, pipes and character devices are written through.
+
+    Raises:
+        NmapError: NM601, it cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        place = Path(os.path.realpath(path))
+        scratch = place.with_name(f".nmap-{secrets.token_hex(8)}.new")
+        stream = scratch.open("xb")
+        try:
+            with stream:
+                stream.write(content)
+            scratch.replace(place)
+        except BaseException:
+            with suppress(OSError):
+                scratch.unlink()
+            raise
+    except OSError as error:
+        raise _unwritable(path, f"{error.strerror or error}.") from error
+
+
+def _unwritable(path: Path, why: str) -> NmapError:
+    return NmapError(Diagnostic("NM601", "error", f"`{path}` cannot be written", "--output", why))
