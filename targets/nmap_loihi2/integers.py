@@ -2,15 +2,28 @@
 
 The format holds, per layer k = 0, 1, ...: `w{k}` (targets, sources) or its compressed rows `w{k}_data`, `w{k}_indices`, `w{k}_indptr`,
 `w{k}_shape`; optional `delays{k}` (targets, sources); `weight_exp{k}` (0), `num_weight_bits{k}` (8), `num_message_bits{k}` (0),
-`sign_mode{k}` (0 inferred, 1 mixed, 2 excitatory, 3 inhibitory); `neuron{k}` (`LIF`, `TernaryLIF`) with `du{k} dv{k} vth{k}` and
-optional `bias_mant{k} bias_exp{k}`, `vth_lo{k}`; and `input` (input neurons, time).
+`sign_mode{k}` (0 inferred, 1 mixed, 2 excitatory, 3 inhibitory); `neuron{k}` (`LIF`) and its parameters; and `input` (input neurons,
+time). Parameters are those of Lava's processes of the same names, defaults in brackets:
+
+    LIF         du dv vth bias_mant (0) bias_exp (0)
+    LIFReset    those, reset_interval (1) reset_offset (0)
+    TernaryLIF  those of LIF, where vth is Lava's vth_hi, and vth_lo
+    Delta       vth spike_exp (0) state_exp (0) cum_error (0)
+    SigmaDelta  those of Delta, bias (0), act_mode (1 rectified, 0 not)
+    Sigma       none
+    RF, RF_IZ   cos sin (times 2^decay_bits) vth state_exp (0) decay_bits (12); `w_imag{k}` are the weights of the imaginary input
+    ATRLIF      delta_i delta_v delta_theta delta_r (times 4096) theta_0 theta_step bias_mant (0) bias_exp (0)
+
+The network computes what Lava computes from the file, also where Lava takes without a word what a chip's field does not hold: clipped
+weights, parameters that wrap. Each such value is a warning.
 """
 
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,13 +31,61 @@ from nmap.connectivity import Array, Dense, Sparse, frozen_array
 from nmap.diagnostics import Findings
 from nmap.network import Provenance
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
+from nmap.target.spec import ChipSpec, Limit, load_spec
+from nmap_loihi2.ranges import prove_ranges
 
 __all__ = ["infer_sign", "prepare_weights", "read_integer_network"]
 
 Sign = Literal["mixed", "excitatory", "inhibitory"]
 
 _SIGNS: dict[int, Sign] = {1: "mixed", 2: "excitatory", 3: "inhibitory"}
-_NEURONS = {"LIF": "loihi2.lif", "TernaryLIF": "loihi2.ternary_lif"}
+
+
+class _Model(NamedTuple):
+    """A process of Lava: the kernel, defaults (None: required), and the parameters that Lava takes as one number only."""
+
+    kernel: str
+    defaults: dict[str, int | None]
+    single: tuple[str, ...] = ()
+
+
+_LIF: dict[str, int | None] = {"du": None, "dv": None, "vth": None, "bias_mant": 0, "bias_exp": 0}
+_DELTA: dict[str, int | None] = {"vth": None, "spike_exp": 0, "state_exp": 0, "cum_error": 0}
+_RF: dict[str, int | None] = {"cos": None, "sin": None, "vth": None, "state_exp": 0, "decay_bits": 12}
+_ATRLIF: dict[str, int | None] = {
+    **dict.fromkeys(("delta_i", "delta_v", "delta_theta", "delta_r", "theta_0", "theta_step")), "bias_mant": 0, "bias_exp": 0,
+}
+_NEURONS = {
+    "LIF": _Model("loihi2.lif", _LIF),
+    "LIFReset": _Model("loihi2.lif_reset", {**_LIF, "reset_interval": 1, "reset_offset": 0}, ("reset_interval", "reset_offset")),
+    "TernaryLIF": _Model("loihi2.ternary_lif", {**_LIF, "vth_lo": None}, ("vth", "vth_lo")),
+    "Delta": _Model("loihi2.delta", _DELTA, tuple(_DELTA)),
+    "SigmaDelta": _Model("loihi2.sigma_delta", {**_DELTA, "bias": 0, "act_mode": 1}, (*_DELTA, "act_mode")),
+    "Sigma": _Model("loihi2.sigma", {}),
+    "RF": _Model("loihi2.rf", _RF, ("vth", "state_exp", "decay_bits")),
+    "RF_IZ": _Model("loihi2.rf_iz", _RF, ("vth", "state_exp", "decay_bits")),
+    "ATRLIF": _Model("loihi2.atrlif", _ATRLIF, ("theta_step",)),
+}
+
+_REFUSED: dict[str, tuple[int, int | None]] = {
+    # Lava raises an error, or stops with one in the first step.
+    "reset_interval": (1, None), "reset_offset": (0, None), "decay_bits": (1, None), "act_mode": (0, 1), "cum_error": (0, 1),
+    # Lava shifts by them in numpy, which does not define a shift by a negative number.
+    "spike_exp": (0, None), "state_exp": (0, None),
+}
+"""Smallest and largest value (None: no end) of parameters that are errors outside."""
+
+_BEYOND = {"du": -1, "dv": 4096, "delta_i": -1}
+"""Values outside the documented field with a meaning of their own, no decay and no memory, that lava-dl's netx relies on."""
+
+_EFFECTS = {
+    "du": "Lava computes with it: the factor of the current leaves 0..1.",
+    "dv": "Lava computes with it: the factor of the voltage leaves 0..1.",
+    "bias_mant": "Lava keeps 16 bits and computes with them.",
+    "bias_exp": "Lava shifts by it in 32 bits.",
+}
+_GRADED = {"loihi2.ternary_lif": "-1 and 1", **dict.fromkeys(("loihi2.delta", "loihi2.sigma_delta", "loihi2.sigma"), "integers")}
+"""What neurons send that send more than ones."""
 
 
 def infer_sign(weights: Array) -> Sign:
@@ -64,20 +125,22 @@ def prepare_weights(weights: Array, sign: Sign, bits: int) -> Array:
 class _Layers:
     """The arrays of the file, with every problem recorded."""
 
-    def __init__(self, path: Path, arrays: dict[str, Array], findings: Findings) -> None:
-        self.path, self.arrays, self.findings = path, arrays, findings
+    def __init__(self, path: Path, arrays: dict[str, Array], spec: ChipSpec, findings: Findings) -> None:
+        self.path, self.arrays, self.spec, self.findings = path, arrays, spec, findings
 
     def where(self, key: str) -> Provenance:
         return Provenance(self.path.name, key)
 
     def integers(self, key: str, default: int | None = None) -> Array:
-        """Return an integer array, or the default; a missing or non-integer entry is an error."""
+        """Return an array of whole numbers, or the default; a missing entry or another number is an error."""
         values = self.arrays.get(key)
         if values is None:
             if default is None:
                 self.findings.error("NM103", f"`{key}` is missing", where=str(self.path))
             return np.asarray(default or 0)
-        if not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
+        if values.dtype.kind == "f" and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all():
+            return values.astype(np.int64)
+        if values.dtype.kind not in "biu":
             self.findings.error("NM107", f"`{key}` is {values.dtype}, not integers", where=str(self.where(key)))
             return np.zeros(values.shape, np.int64)
         return values
@@ -90,91 +153,225 @@ class _Layers:
             return default
         return int(values.reshape(-1)[0])
 
+    def beyond(self, key: str, owner: str, values: Array, limit: Limit, effect: str, code: str = "NM305") -> None:
+        """Warn of values outside a field that Lava takes nevertheless, naming the one that is farthest out."""
+        values = values.reshape(-1)
+        outside = np.maximum(limit.min - values, values - limit.max)
+        count = int(np.count_nonzero(outside > 0))
+        if count:
+            worst = int(values[np.argmax(outside)])
+            many = f" and {count - 1} more of its {values.size} values are" if count > 1 else " is"
+            self.findings.warning(
+                code, f"{worst} in `{key}` of `{owner}`{many} outside {limit.min}..{limit.max}", where=str(self.where(key)),
+                why=f"{effect} ({limit.source})", data={"value": worst, "min": limit.min, "max": limit.max, "count": count},
+            )
 
-def _synapses(layers: _Layers, k: int, sources: int) -> tuple[Dense | Sparse, SynapseFormat, Array | None] | None:
-    """Return layer k's connection, or None after recording why there is none."""
+
+def _prepared(layers: _Layers, key: str, owner: str, weights: Array, sign: Sign, bits: int) -> Array:
+    """Return the weights as Lava applies them, and tell which are others than the file's."""
+    limit, prepared = layers.spec.limits[f"weight_{sign}"], prepare_weights(weights, sign, bits)
+    layers.beyond(key, owner, weights, limit, f"Lava clips {sign} weights without a message.", code="NM301")
+    rounded = (prepared != weights) & (weights >= limit.min) & (weights <= limit.max)
+    if rounded.any():
+        first = int(np.argmax(rounded))
+        layers.findings.warning(
+            "NM302", f"{np.count_nonzero(rounded)} of the {weights.size} weights in `{key}` of `{owner}` lose their low bits",
+            where=str(layers.where(key)),
+            why=f"{bits} bits of {sign} weights keep multiples of {1 << (8 - bits + (sign == 'mixed'))}: {weights.flat[first]} acts as"
+            f" {prepared.flat[first]} ({limit.source}).",
+        )
+    return prepared
+
+
+def _connectivity(layers: _Layers, key: str, owner: str, sources: int, bits: int, mode: int) -> tuple[Dense | Sparse, Sign] | None:
+    """Return the connection stored as `key` or as its compressed rows, or None after recording why there is none."""
     findings = layers.findings
-    bits = layers.scalar(f"num_weight_bits{k}", 8, 1, 8)
-    exponent = layers.scalar(f"weight_exp{k}", 0, -32, 32)
-    message_bits = layers.scalar(f"num_message_bits{k}", 0, 0, 32)
-    mode = layers.scalar(f"sign_mode{k}", 0, 0, 3)
-    if f"w{k}" in layers.arrays:
-        stored = layers.integers(f"w{k}")
+    if key in layers.arrays:
+        stored = layers.integers(key)
         if stored.ndim != 2 or stored.shape[1] != sources or 0 in stored.shape:
-            findings.error("NM106", f"`w{k}` has shape {stored.shape}, not (targets, {sources})", where=str(layers.where(f"w{k}")))
+            findings.error("NM106", f"`{key}` has shape {stored.shape}, not (targets, {sources})", where=str(layers.where(key)))
             return None
         sign = _SIGNS.get(mode) or infer_sign(stored)
-        connectivity: Dense | Sparse = Dense(prepare_weights(stored, sign, bits))
-    else:
-        data, indices, indptr, shape = (layers.integers(f"w{k}_{part}") for part in ("data", "indices", "indptr", "shape"))
-        if shape.shape != (2,) or int(shape[1]) != sources or indptr.shape != (int(shape[0]) + 1,) or (np.diff(indptr) < 0).any():
-            findings.error(
-                "NM106", f"the compressed rows of `w{k}` do not fit (targets, {sources})", where=str(layers.where(f"w{k}_shape"))
-            )
-            return None
-        # Where not every pair is listed the whole matrix holds zeros, which Lava sees when it infers the sign.
-        full = data.size == int(shape[0]) * int(shape[1])
-        sign = _SIGNS.get(mode) or infer_sign(data if full else np.append(data, 0))
-        rows = np.repeat(np.arange(indptr.size - 1), np.diff(indptr))
-        order = np.lexsort((indices, rows)) if indices.shape == rows.shape else np.arange(indices.size)
-        try:
-            connectivity = Sparse(indptr, indices[order], prepare_weights(data, sign, bits)[order], sources)
-        except (ValueError, IndexError) as error:
-            findings.error("NM106", f"the compressed rows of `w{k}` are damaged", where=str(layers.where(f"w{k}_indptr")), why=str(error))
-            return None
+        return Dense(_prepared(layers, key, owner, stored.astype(np.int64), sign, bits)), sign
+    data, indices, indptr, shape = (layers.integers(f"{key}_{part}") for part in ("data", "indices", "indptr", "shape"))
+    if shape.shape != (2,) or int(shape[1]) != sources or indptr.shape != (int(shape[0]) + 1,) or (np.diff(indptr) < 0).any():
+        findings.error("NM106", f"the compressed rows of `{key}` do not fit (targets, {sources})", where=str(layers.where(f"{key}_shape")))
+        return None
+    # Where not every pair is listed the whole matrix holds zeros, which Lava sees when it infers the sign.
+    full = data.size == int(shape[0]) * int(shape[1])
+    sign = _SIGNS.get(mode) or infer_sign(data if full else np.append(data, 0))
+    rows = np.repeat(np.arange(indptr.size - 1), np.diff(indptr))
+    order = np.lexsort((indices, rows)) if indices.shape == rows.shape else np.arange(indices.size)
+    try:
+        weights = _prepared(layers, f"{key}_data", owner, data.astype(np.int64), sign, bits)
+        return Sparse(indptr, indices[order], weights[order], sources), sign
+    except (ValueError, IndexError) as error:
+        findings.error("NM106", f"the compressed rows of `{key}` are damaged", where=str(layers.where(f"{key}_indptr")), why=str(error))
+        return None
+
+
+class _Form(NamedTuple):
+    """How layer k's synapses are stored, as the file says."""
+
+    bits: int
+    exponent: int
+    message_bits: int
+    mode: int
+
+
+def _form(layers: _Layers, k: int) -> _Form:
+    """Return layer k's synapse format; entries out of range are recorded."""
+    limits = layers.spec.limits
+    form = _Form(
+        layers.scalar(f"num_weight_bits{k}", 8, limits["weight_bits"].min, limits["weight_bits"].max),
+        layers.scalar(f"weight_exp{k}", 0, -32, 32),
+        layers.scalar(f"num_message_bits{k}", 0, limits["message_bits"].min, limits["message_bits"].max),
+        layers.scalar(f"sign_mode{k}", 0, 0, 3),
+    )
+    layers.beyond(f"weight_exp{k}", f"layer{k}", np.array([form.exponent]), limits["weight_exp"], "Lava shifts by any exponent.")
+    return form
+
+
+def _synapses(
+    layers: _Layers, key: str, k: int, sources: int, form: _Form
+) -> tuple[Dense | Sparse, SynapseFormat, Array | None] | None:
+    """Return the connection of layer k stored as `key`, or None after recording why there is none."""
+    findings, owner, name = layers.findings, f"layer{k}", f"delays{k}"
+    found = _connectivity(layers, key, owner, sources, form.bits, form.mode)
+    if found is None:
+        return None
+    connectivity, sign = found
     delays = None
-    if f"delays{k}" in layers.arrays:
-        delays = layers.integers(f"delays{k}")
+    if name in layers.arrays:
+        delays = layers.integers(name)
         if not isinstance(connectivity, Dense) or delays.shape != connectivity.weights.shape:
-            findings.error(
-                "NM106", f"`delays{k}` has shape {delays.shape}, not that of a dense `w{k}`", where=str(layers.where(f"delays{k}"))
-            )
+            findings.error("NM106", f"`{name}` has shape {delays.shape}, not that of a dense `{key}`", where=str(layers.where(name)))
             return None
         if delays.min() < 0 or delays.max() > 63:
-            findings.error(
-                "NM305", f"`delays{k}` spans {delays.min()}..{delays.max()}; Lava takes 0..63", where=str(layers.where(f"delays{k}"))
+            findings.error("NM305", f"`{name}` spans {delays.min()}..{delays.max()}; Lava takes 0..63", where=str(layers.where(name)))
+        else:
+            layers.beyond(name, owner, delays, layers.spec.limits["delay"], "Lava delays by up to 63 steps.")
+    return connectivity, SynapseFormat(form.bits, form.exponent, sign, form.message_bits), delays
+
+
+def _parameters(layers: _Layers, model: _Model, k: int, n: int) -> dict[str, Array]:
+    """Return the file's parameters of layer k, (n,) int64 each; those that Lava refuses are errors, those beyond a field warnings."""
+    params = {}
+    for name, default in model.defaults.items():
+        key = f"{name}{k}"
+        values = layers.integers(key, default).astype(np.int64).reshape(-1)
+        low, high = _REFUSED.get(name, (None, None))
+        if values.size not in (1, n):
+            layers.findings.error("NM106", f"`{key}` has {values.size} values for {n} neurons", where=str(layers.where(key)))
+        elif name in model.single and (values != values[0]).any():
+            layers.findings.error(
+                "NM305", f"`{key}` has several values; Lava's process takes one number for the layer", where=str(layers.where(key))
             )
-    return connectivity, SynapseFormat(bits, exponent, sign, message_bits), delays
+        elif (low is not None and values.min() < low) or (high is not None and values.max() > high):
+            worst = values.min() if low is not None and values.min() < low else values.max()
+            layers.findings.error(
+                "NM305", f"`{key}` of `layer{k}` is {worst}; Lava takes {f'{low}..{high}' if high is not None else f'{low} and more'}",
+                where=str(layers.where(key)),
+            )
+        else:
+            params[name] = np.broadcast_to(values, (n,))
+    return params
+
+
+def _beyond_fields(layers: _Layers, model: _Model, k: int, params: dict[str, Array]) -> None:
+    """Warn of parameters that no field of the chip holds; note those that Lava's models give a meaning."""
+    short = model.kernel.removeprefix("loihi2.")
+    for name, values in params.items():
+        key, limit = f"{name}{k}", layers.spec.limits.get(f"{short}_{name}") or layers.spec.limits.get(name)
+        if limit is None or key not in layers.arrays:
+            continue
+        # A number that holds for all neurons is one value.
+        values = values[: layers.arrays[key].size]
+        if name in _BEYOND:
+            special = values == _BEYOND[name]
+            if special.any() and not limit.min <= _BEYOND[name] <= limit.max:
+                layers.findings.note(
+                    "NM206", f"`layer{k}` uses {name} = {_BEYOND[name]}, which Lava's models take although the field does not hold it",
+                    where=str(layers.where(key)), why=f"{limit.note} ({limit.source})",
+                )
+            values = values[~special]
+        effect = _EFFECTS.get(name, "Lava computes with it.")
+        if name in ("vth", "bias") and "state_exp" in params:
+            effect = "Counted in units of the state, which is how Lava computes with it: the file's number times a power of two."
+        layers.beyond(key, f"layer{k}", values, limit, effect)
 
 
 def _neurons(layers: _Layers, k: int, n: int) -> QuantizedPopulation | None:
     """Return layer k's neurons, or None after recording why there are none."""
-    model = str(layers.arrays.get(f"neuron{k}", "LIF"))
-    if model not in _NEURONS:
+    named = str(layers.arrays.get(f"neuron{k}", "LIF"))
+    if named not in _NEURONS:
         layers.findings.error(
-            "NM201", f"neuron `{model}` of layer {k} is not one that nmap runs on loihi2", where=str(layers.where(f"neuron{k}")),
+            "NM201", f"neuron `{named}` of layer {k} is not one that nmap runs on loihi2", where=str(layers.where(f"neuron{k}")),
             why=f"Supported are {', '.join(f'`{name}`' for name in _NEURONS)}.",
         )
         return None
-    defaults: dict[str, int | None] = {"du": None, "dv": None, "vth": None, "bias_mant": 0, "bias_exp": 0}
-    if model == "TernaryLIF":
-        defaults["vth_lo"] = None
-    params = {}
-    for name, default in defaults.items():
-        values = layers.integers(f"{name}{k}", default).astype(np.int64)
-        if values.size not in (1, n):
+    model = _NEURONS[named]
+    params = _parameters(layers, model, k, n)
+    if len(params) == len(model.defaults):
+        if named == "TernaryLIF" and (params["vth_lo"] > params["vth"]).any():
             layers.findings.error(
-                "NM106", f"`{name}{k}` has {values.size} values for {n} neurons", where=str(layers.where(f"{name}{k}"))
+                "NM305", f"`vth_lo{k}` is above `vth{k}` ({params['vth_lo'][0]} > {params['vth'][0]}), which Lava refuses",
+                where=str(layers.where(f"vth_lo{k}")),
             )
-            continue
-        params[name] = frozen_array(np.broadcast_to(values.reshape(-1), (n,)))
-    return QuantizedPopulation(f"layer{k}", (n,), _NEURONS[model], params, layers.where(f"neuron{k}"), latency=k + 1)
+        if "state_exp" in params:
+            # Lava's processes do this before their models see the number. Nothing of it is left in 32 bits beyond a shift by 32.
+            exponent = np.minimum(params["state_exp"] + params.get("spike_exp", 0), 32)
+            params.update({name: params[name] << exponent for name in ("vth", "bias") if name in params})
+        _beyond_fields(layers, model, k, params)
+        if "act_mode" in params:
+            params["rectify"] = params.pop("act_mode")
+    return QuantizedPopulation(f"layer{k}", (n,), model.kernel, params, layers.where(f"neuron{k}"), latency=k + 1)
 
 
-def read_integer_network(path: Path) -> tuple[QuantizedNetwork, Array]:
+def _check_payloads(layers: _Layers, k: int, source: QuantizedPopulation, bits: int, columns: Array) -> None:
+    """Warn of payloads that do not fit the message bits that the layer's synapses take."""
+    key = f"num_message_bits{k}"
+    if source.kernel is not None:
+        if bits == 0 and source.kernel in _GRADED:
+            layers.findings.warning(
+                "NM305", f"`{source.name}` sends {_GRADED[source.kernel]}, and `{key}` of `layer{k}` is 0: everything but 0 acts as 1",
+                where=str(layers.where(key)), why="Lava takes graded spikes as binary ones then, without a message.",
+            )
+        return
+    worst = int(columns.flat[np.argmax(np.abs(columns.astype(np.int64)))])
+    if bits == 0 and ((columns != 0) & (columns != 1)).any():
+        layers.findings.warning(
+            "NM305", f"{worst} in `input` meets `{key}` = 0 of `layer{k}`: everything but 0 acts as 1", where=str(layers.where("input")),
+            why="Lava takes graded spikes as binary ones then, without a message.", data={"value": worst, "bits": 0},
+        )
+    elif bits and abs(worst).bit_length() >= max(bits, 2):
+        layers.findings.warning(
+            "NM305", f"{worst} in `input` does not fit the {bits} bits, sign included, of `{key}` of `layer{k}`",
+            where=str(layers.where("input")), why="Lava sends payloads of up to 32 bits in full, whatever the number of bits.",
+            data={"value": worst, "bits": bits},
+        )
+
+
+def read_integer_network(path: Path, findings: Findings | None = None) -> tuple[QuantizedNetwork, Array]:
     """Read an integer network.
 
     The populations are `input`, `layer0`, `layer1`, ...; the last one is the output. Chip step c of a population is column c of what
     Lava's simulation of the same file sends.
 
+    Args:
+        path: the file.
+        findings: gets a warning for every value that Lava takes in silence and a chip's field does not hold: NM301 clipped weights,
+            NM302 weights that lose low bits, NM304 sums that may wrap, NM305 parameters and payloads beyond their fields; and a note,
+            NM206, for du = -1 and dv = 4096.
+
     Returns:
         The network, and its input as (1, time, input neurons) int32.
 
     Raises:
-        NmapError: NM101 not an .npz file, NM103 an entry is missing, NM106 shapes, NM107 not integers, NM201 another neuron, NM305 ranges;
-            all problems of the file together.
+        NmapError: NM101 not an .npz file, NM103 an entry is missing, NM106 shapes, NM107 not whole numbers, NM201 another neuron,
+            NM203 imaginary weights without a resonator, NM305 what Lava refuses; all problems of the file together.
     """
-    findings = Findings()
+    findings = Findings() if findings is None else findings
     try:
         # Opened here, because numpy leaves a file open that turns out not to be a zip.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -183,7 +380,7 @@ def read_integer_network(path: Path) -> tuple[QuantizedNetwork, Array]:
         findings.error("NM101", f"`{path.name}` is not an .npz file of arrays", where=str(path), why=str(error))
         findings.raise_errors()
         raise
-    layers = _Layers(path, arrays, findings)
+    layers = _Layers(path, arrays, load_spec("nmap_loihi2"), findings)
     columns = layers.integers("input")
     if columns.ndim != 2 or 0 in columns.shape:
         findings.error("NM106", f"`input` has shape {columns.shape}, not (input neurons, time)", where=str(layers.where("input")))
@@ -194,19 +391,46 @@ def read_integer_network(path: Path) -> tuple[QuantizedNetwork, Array]:
     if count == 0:
         findings.error("NM103", "there is no layer: `w0` is missing", where=str(path))
     populations = [QuantizedPopulation("input", (columns.shape[0],), None, {}, layers.where("input"))]
-    projections = []
+    projections: list[QuantizedProjection] = []
     for k in range(count):
-        found = _synapses(layers, k, populations[-1].size)
-        if found is None:
+        source = populations[-1]
+        keys = [f"w{k}", *(key for key in (f"w_imag{k}",) if key in arrays or f"{key}_data" in arrays)]
+        form = _form(layers, k)
+        found = [_synapses(layers, key, k, source.size, form) for key in keys]
+        if found[0] is None:
             break
-        connectivity, form, delays = found
-        neurons = _neurons(layers, k, connectivity.out_size)
+        size = found[0][0].out_size
+        neurons = _neurons(layers, k, size)
+        resonates = neurons is not None and neurons.kernel in ("loihi2.rf", "loihi2.rf_iz")
+        if len(keys) > 1 and neurons is not None and not resonates:
+            findings.error("NM203", f"layer {k} has `{keys[1]}`, but its neurons have no imaginary input", where=str(layers.where(keys[1])))
         if neurons is None:
-            neurons = QuantizedPopulation(f"layer{k}", (connectivity.out_size,), None, {}, layers.where(f"neuron{k}"))
-        projections.append(QuantizedProjection(
-            f"w{k}", populations[-1].name, neurons.name, connectivity, form, 0, layers.where(f"w{k}"), delays
-        ))
+            neurons = QuantizedPopulation(f"layer{k}", (size,), None, {}, layers.where(f"neuron{k}"))
+        _check_payloads(layers, k, source, form.message_bits, columns)
+        for receptor, (key, synapses) in enumerate(zip(keys, found, strict=True)):
+            if synapses is None:
+                continue
+            connectivity, stored, delays = synapses
+            if connectivity.out_size != size:
+                findings.error("NM106", f"`{key}` has {connectivity.out_size} targets, not {size}", where=str(layers.where(key)))
+                continue
+            projections.append(QuantizedProjection(
+                key, source.name, neurons.name, connectivity, stored, 0, layers.where(key), delays, receptor
+            ))
         populations.append(neurons)
     findings.raise_errors()
     network = QuantizedNetwork(tuple(populations), tuple(projections), ("input",), (populations[-1].name,))
-    return network, frozen_array(columns.T[None], np.int32)
+    inputs = frozen_array(columns.T[None], np.int32)
+    network = prove_ranges(network, (int(inputs.min()), int(inputs.max())), layers.spec, findings)
+    return replace(network, projections=tuple(_as_lava_sums(p) for p in network.projections)), inputs
+
+
+def _as_lava_sums(projection: QuantizedProjection) -> QuantizedProjection:
+    """Return the projection with the accumulator of the process that Lava computes it with.
+
+    Dense and Sparse sum in 32 bits. DelayDense sums the products of a delay in 64 bits, observed by running it; the target takes its result
+    modulo 2^32 in any case. (Its single products have 32 bits, which a weight leaves with a payload of 2^23 and more.)
+    """
+    if projection.delays is None:
+        return projection
+    return replace(projection, format=replace(projection.format, accumulator=0))

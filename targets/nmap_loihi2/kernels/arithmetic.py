@@ -1,0 +1,51 @@
+"""Lava's fixed-point arithmetic in plain numpy, for the reference steps; the compiled loops have their own.
+
+All functions take and return int64 arrays, whatever the width they compute in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nmap.connectivity import Array
+
+__all__ = ["saturate", "scaled_bias", "shift_left", "shift_right", "toward_zero", "wrap24_once", "wrap32"]
+
+_HALF = 1 << 23
+
+
+def wrap32(values: Array) -> Array:
+    """Return what a 32-bit two's complement register keeps."""
+    return values.astype(np.int32).astype(np.int64)
+
+
+def wrap24_once(values: Array) -> Array:
+    """Return values moved by 2^24 once where they leave (-2^23, 2^23]."""
+    return values + 2 * _HALF * ((values <= -_HALF).astype(np.int64) - (values > _HALF))
+
+
+def saturate(values: Array) -> Array:
+    """Return values clipped to +-(2^23 - 1)."""
+    return np.clip(values, 1 - _HALF, _HALF - 1)
+
+
+def toward_zero(product: Array, bits: Array | int = 12) -> Array:
+    """Return product / 2^bits, the fraction cut off."""
+    return np.sign(product) * (np.abs(product) >> np.minimum(bits, 63))
+
+
+def shift_left(values: Array, bits: Array) -> Array:
+    """Return values << bits in 32 bits as numpy computes it: nothing is left of a shift by a negative number or by 32 and more."""
+    shifted = wrap32(values << np.clip(bits, 0, 31))
+    return np.where((bits >= 0) & (bits < 32), shifted, 0)
+
+
+def shift_right(values: Array, bits: Array) -> Array:
+    """Return values >> bits in 32 bits as numpy computes it: the sign is left of a shift by a negative number or by 32 and more."""
+    return np.where((bits >= 0) & (bits < 32), values >> np.clip(bits, 0, 31), -(values < 0).astype(np.int64))
+
+
+def scaled_bias(params: dict[str, Array]) -> Array:
+    """Return bias_mant 2^bias_exp (rounded down), both of 16 bits, the result of 32."""
+    mantissa, exponent = (params[name].astype(np.int16).astype(np.int64) for name in ("bias_mant", "bias_exp"))
+    return np.where(exponent >= 0, shift_left(mantissa, exponent), shift_right(mantissa, -exponent))
