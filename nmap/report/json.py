@@ -19,8 +19,9 @@ from nmap.diagnostics import Diagnostic, NmapError
 from nmap.mapping import Mapping
 from nmap.network import Model, Network, Neuron, Projection, Resonator, SigmaDelta
 from nmap.program import Core
-from nmap.report.model import Outcome, RunResult, Samples, Traffic, Verification
+from nmap.report.model import Estimate, Outcome, RunResult, Samples, Traffic, Verification
 from nmap.report.versions import nmap_version
+from nmap.target.machine import Machine
 
 __all__ = [
     "COMPARISON", "SCHEMA", "comparison_to_json", "core_label", "failure_to_json", "name_target", "portable_command", "portable_report",
@@ -110,11 +111,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         }
     report["verification"] = None if outcome.verification is None else _verification(outcome.verification)
     report["samples"] = _samples(outcome.samples)
-    if outcome.estimate is not None:
-        report["estimate"] = {
-            "energy_j_per_sample": _number(outcome.estimate.energy_j_per_sample), "latency_s": _number(outcome.estimate.latency_s),
-            "sources": list(outcome.estimate.sources),
-        }
+    report["estimate"] = None if outcome.estimate is None else _estimate(outcome.estimate, outcome.machine)
     report["stopped_after"] = outcome.stopped_after
     report["written"] = list(outcome.written)
     report["bundle"] = None if outcome.bundle is None else str(outcome.bundle)
@@ -229,6 +226,33 @@ def _traffic(traffic: Traffic | None) -> dict[str, Any]:
     }
 
 
+def _estimate(estimate: Estimate, machine: Machine | None) -> dict[str, Any]:
+    busiest, published = estimate.busiest, estimate.published
+    return {
+        "energy_j_per_sample": _number(estimate.energy_j_per_sample), "latency_s": _number(estimate.latency_s),
+        "step_s": _number(estimate.step_s), "steps": estimate.steps, "energy_j": _numbers(estimate.energy_j),
+        "per_step": _numbers(estimate.per_step),
+        "busiest_core": None if busiest is None else {
+            "core": core_label(busiest.core, machine.chips if machine else 1), "synaptic_operations": _number(busiest.operations),
+            "neuron_updates": busiest.updates,
+        },
+        "activity": None if estimate.level is None else {"level": estimate.level, "samples": estimate.samples},
+        "as_published": None if published is None else {
+            "generation": published.generation, "step_s": _number(published.step_s), "dynamic_energy_j": _number(published.energy_j),
+        },
+        "factor": _number(estimate.factor), "within": estimate.within,
+        "constants": [
+            {"name": name, "value": used.value, "unit": used.unit, "measured_on": used.measured_on, "source": used.source}
+            for name, used in estimate.constants.items()
+        ],
+        "excludes": list(estimate.excludes), "sources": list(estimate.sources), "reason": estimate.reason,
+    }
+
+
+def _numbers(values: dict[str, float | None] | None) -> dict[str, float | None] | None:
+    return None if values is None else {name: _number(value) for name, value in values.items()}
+
+
 def _remap(outcome: Outcome) -> dict[str, Any]:
     remap, machine = outcome.remap, outcome.machine
     assert remap is not None
@@ -251,6 +275,7 @@ def _network(network: Network) -> dict[str, Any]:
             "reset": conventions.reset, "decay": conventions.decay, "compare": conventions.compare, "multiple": conventions.multiple,
             "floor": _number(conventions.floor), "early_reset": conventions.early_reset, "lag": conventions.lag,
             "late_bias": conventions.late_bias, "gain": conventions.gain, "in_steps": conventions.in_steps,
+            "reset_interval": conventions.reset_interval, "reset_offset": conventions.reset_offset,
         },
         "assumptions": [{"name": a.name, "value": a.value, "source": a.source, "evidence": a.evidence} for a in network.assumptions],
         "notes": list(network.notes), "populations": sum(p.neuron is not None for p in network.populations),
@@ -370,13 +395,14 @@ def _utilization(outcome: Outcome) -> dict[str, Any] | None:
     }
     used = [] if mapping is None else mapping.used()
     for name, resource in machine.spec.resources.items():
-        amounts = [core.get(name, 0) for core in used]
+        # What routes take is not known before there are routes.
+        amounts = [core.get(name, 0) for core in ((outcome.measured or ()) if resource.routed else used)]
         fullest = None
         if mapping is not None and amounts:
             top = max(range(len(amounts)), key=lambda k: amounts[k])
             fullest = {"core": core_label(mapping.cores[top], machine.chips), "used": amounts[top], "capacity": resource.max}
         table[name] = {
-            "title": resource.title, "unit": resource.unit, "used": sum(amounts) if mapping is not None else None,
+            "title": resource.title, "unit": resource.unit, "used": sum(amounts) if fullest or (mapping is not None and not resource.routed) else None,
             "available": resource.max * cores, "fullest": fullest, "limiting": False,
         }
     filled = {

@@ -15,14 +15,18 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit
 from nmap.mapping import Mapping, Packed
 from nmap.network import Network
+from nmap.program import Core
 from nmap.quantized import QuantizedNetwork
 from nmap.target.machine import Machine
-from nmap.target.spec import ChipSpec
+from nmap.target.spec import ChipSpec, Constant
 
 if TYPE_CHECKING:
     from nmap.partition.incremental import Remap
 
-__all__ = ["ChipVsFixed", "ChipVsFloat", "Estimate", "Outcome", "RunResult", "Samples", "Status", "Traffic", "VendorCheck", "Verification"]
+__all__ = [
+    "BusiestCore", "ChipVsFixed", "ChipVsFloat", "Estimate", "Outcome", "Published", "RunResult", "Samples", "Status", "Traffic",
+    "VendorCheck", "Verification",
+]
 
 Status = Literal["ok", "does_not_fit", "differs", "unknown", "error"]
 
@@ -137,18 +141,72 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """An estimate from published constants, never a measurement.
+class BusiestCore:
+    """The core that a step waits for.
 
     Args:
-        energy_j_per_sample: joule; None when the chip data has no published energies.
-        latency_s: seconds from input to output; None when not known.
-        sources: where the constants come from.
+        core: which one.
+        operations: its synaptic operations per step.
+        updates: its neurons, all updated in a step.
+    """
+
+    core: Core
+    operations: float
+    updates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the constants give as they were published, for the chip that they are of.
+
+    Args:
+        generation: that chip.
+        step_s: seconds per step.
+        energy_j: dynamic energy, joule per sample; None where a part is not known.
+    """
+
+    generation: str
+    step_s: float
+    energy_j: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An estimate from published constants and counted activity, never a measurement.
+
+    Args:
+        energy_j_per_sample: joule; None when a part of it is not known.
+        latency_s: seconds from a sample's first step to its last output: chip steps times `step_s`; None when not known.
+        sources: what the numbers rest on.
+        step_s: seconds per chip step.
+        steps: chip steps per sample, those that the last output runs behind included.
+        energy_j: joule per sample by part (`synaptic_operations`, `neuron_updates`, `spikes`, `static`); None where not known.
+        per_step: mean counts per chip step (`synaptic_operations`, `neuron_updates`, `spikes`, `packets`, `hops`).
+        busiest: the core that a step waits for.
+        level, samples: where the activity was counted, and on how many samples.
+        published: the same from the constants as published, without calibration.
+        factor, within: how far off it may be, and of what; None where nothing was compared.
+        constants: those used, by name, each with the chip that it was measured on.
+        excludes: what is not counted.
+        reason: why there is no estimate.
     """
 
     energy_j_per_sample: float | None
     latency_s: float | None
     sources: tuple[str, ...] = ()
+    step_s: float | None = None
+    steps: int | None = None
+    energy_j: dict[str, float | None] | None = None
+    per_step: dict[str, float | None] | None = None
+    busiest: BusiestCore | None = None
+    level: Literal["chip", "float"] | None = None
+    samples: int | None = None
+    published: Published | None = None
+    factor: float | None = None
+    within: str | None = None
+    constants: dict[str, Constant] = field(default_factory=dict)
+    excludes: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,6 +224,7 @@ class Outcome:
         variant: the variant asked for or the default one.
         machine: the machine laid out.
         quantized, mapping, verification: results of the stages.
+        measured: what each core of the mapping takes, counted in the finished program, where routes take anything.
         spike_hops_per_step: measured or expected link traversals per step.
         estimate: from published constants.
         samples: the samples used for traffic and verification.
@@ -210,6 +269,7 @@ class Outcome:
     remap: Remap | None = None
     remapped_from: str | None = None
     interrupted: tuple[str, ...] = ()
+    measured: tuple[dict[str, int], ...] | None = None
 
     @property
     def partition(self) -> Packed | None:

@@ -602,12 +602,70 @@ def _estimate(report: Report) -> list[str]:
     estimate = report["estimate"]
     if estimate is None:
         return []
-    facts = []
-    if estimate["energy_j_per_sample"] is not None:
-        facts.append(f"{_real(1e6 * estimate['energy_j_per_sample'])} µJ per sample")
+    if estimate.get("reason") is not None:
+        return _flow("  estimate ", [f"none: {estimate['reason']}"])
+    energy, step, steps = estimate["energy_j_per_sample"], estimate.get("step_s"), estimate.get("steps")
+    facts = [] if step is None else [f"{_three(step, 's')} per step"]
+    if energy is not None:
+        facts.append(f"{_three(energy, 'J')} per sample")
     if estimate["latency_s"] is not None:
-        facts.append(f"latency {_seconds(estimate['latency_s'])}")
-    return _flow("  estimate from published constants, not measured:", facts) if facts else []
+        took = f"{_three(estimate['latency_s'], 's')} from first step to last output"
+        facts.append(took if steps is None else f"{took} ({_plural(steps, 'step')})")
+    if not facts:
+        return []
+    lines = _flow("  estimate ", facts)
+    for details in (_energy_parts(estimate), _work(estimate), _trust(estimate)):
+        lines += _flow(" " * 11, details) if details else []
+    return lines
+
+
+def _energy_parts(estimate: Report) -> list[str]:
+    names = {"synaptic_operations": "synaptic operations", "neuron_updates": "neuron updates", "spikes": "spikes", "static": "static"}
+    parts = estimate.get("energy_j") or {}
+    known = [f"{name} {'not known' if parts[key] is None else _three(parts[key], 'J')}" for key, name in names.items() if key in parts]
+    return [f"energy: {known[0]}", *known[1:]] if known else []
+
+
+def _work(estimate: Report) -> list[str]:
+    each, activity, busiest = estimate.get("per_step"), estimate.get("activity"), estimate.get("busiest_core")
+    if each is None or activity is None:
+        return []
+    facts = [
+        f"per step: {_real(each['synaptic_operations'])} synaptic operations", f"{_real(each['neuron_updates'])} neuron updates",
+        f"{_real(each['spikes'])} spikes",
+    ]
+    level = "chip emulator" if activity["level"] == "chip" else "float network"
+    facts.append(f"counted on {_plural(activity['samples'], 'sample')} ({level})")
+    if busiest is not None:
+        facts.append(f"slowest core {busiest['core']}, {_real(busiest['synaptic_operations'])} operations")
+    return facts
+
+
+def _trust(estimate: Report) -> list[str]:
+    facts = []
+    published = estimate.get("as_published")
+    if published is not None:
+        energy = published["dynamic_energy_j"]
+        told = _three(published["step_s"], "s") + " per step" + ("" if energy is None else f", {_three(energy, 'J')} dynamic per sample")
+        facts.append(f"not measured: constants of {published['generation']}, which as published give {told}")
+        if estimate.get("factor") is None:
+            facts.append("compared with no measurement")
+    if estimate.get("factor") is not None:
+        close = f"calibrated on {estimate['within']}, and within a factor of {estimate['factor']:g} of it"
+        facts.append(f"{close}; how far off elsewhere is not known")
+    if estimate.get("excludes"):
+        facts.append(f"without {' and '.join(estimate['excludes'])}")
+    return facts
+
+
+def _three(value: float, unit: str) -> str:
+    """Write a quantity, 0 or more, with three digits."""
+    if value == 0:
+        return f"0 {unit}"
+    for prefix, size in (("", 1.0), ("m", 1e-3), ("µ", 1e-6), ("n", 1e-9)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value / 1e-12:.3g} p{unit}"
 
 
 def _verdict_lines(report: Report) -> list[str]:

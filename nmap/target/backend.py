@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -18,7 +18,12 @@ from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
 from nmap.target.spec import ChipSpec
 
-__all__ = ["Demand", "NeuronDemand", "Rule", "Target", "VendorRun"]
+if TYPE_CHECKING:
+    from nmap.estimate import Load
+    from nmap.report.model import Estimate
+    from nmap.target.machine import Machine
+
+__all__ = ["Demand", "Estimating", "Exporter", "NeuronDemand", "Rule", "Target", "VendorFile", "VendorRun"]
 
 Demand: TypeAlias = dict[str, int]
 """Units of each of the chip's resources; keys are those of `ChipSpec.resources`."""
@@ -78,6 +83,37 @@ class VendorRun:
     version: str | None
     spikes: dict[str, Array] = field(default_factory=dict)
     missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VendorFile:
+    """A quantized network in a file of the vendor's own tools.
+
+    Args:
+        content: of the file; the same network gives the same bytes.
+        notes: what a user has to know to use it, one sentence each.
+        conventions: what `nmap.readers.read` has to be told beside the file.
+    """
+
+    content: bytes
+    notes: tuple[str, ...] = ()
+    conventions: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """What a target has beside `Target` where its vendor's tools read networks from files that nmap reads too (`nmap export`)."""
+
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """What each format is, by the name that `nmap export --format` takes."""
+
+    def export(self, network: QuantizedNetwork, format: str, findings: Findings) -> VendorFile | None:  # noqa: A002 - the option's name
+        """Return the network as a file, or None with everything that the format cannot hold in `findings`.
+
+        At the float level the file computes in each of its steps what the quantized network computes in that step of the chip's time.
+        What a format cannot hold of a network quantized for deployment may fit after `Target.quantize` with `Options.plain`.
+        """
 
 
 @runtime_checkable
@@ -140,4 +176,17 @@ class Target(Protocol):
             inputs: (samples, time, input neurons) int32.
             steps: chip steps to run per sample.
             timeout: seconds after which the run is given up.
+        """
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """A chip family with published constants of time or energy; a target need not be one."""
+
+    def estimate(self, load: Load, machine: Machine) -> Estimate:
+        """Return time and energy of a mapped network, with the source of every constant used and what is left out.
+
+        Args:
+            load: counted operations; of at least one step.
+            machine: what the network is mapped onto.
         """

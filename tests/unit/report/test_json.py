@@ -22,9 +22,10 @@ from nmap.report.json import (
     schema,
     to_json,
 )
-from nmap.report.model import Estimate, Outcome, RunResult, Samples, VendorCheck, Verification
+from nmap.report.model import BusiestCore, Estimate, Outcome, Published, RunResult, Samples, VendorCheck, Verification
 from nmap.report.text import inspection_text, run_text
 from nmap.target.machine import build_machine
+from nmap.target.spec import Constant
 from nmap.testing.networks import FOREIGN_NETWORKS
 from tests.unit.report.outcomes import conv_network, mapping, misfit, network, neuron, outcome, spec
 from tests.unit.report.schema_check import problems
@@ -43,6 +44,29 @@ RUN = RunResult("chip", np.ones((2, 3, 4), np.int32), np.ones((2, 4), np.int64),
 def test_reports_follow_the_schema_and_leave_nothing_undocumented(report: dict[str, object]) -> None:
     assert problems(report, schema(), closed=True) == []
     assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_estimate_names_parts_constants_and_limits() -> None:
+    constant = Constant(value=2.0, unit="pJ", source="a paper", measured_on="Old 1")
+    full = Estimate(
+        None, 0.02, ("a",), 0.002, 10, {"synaptic_operations": 1.0, "neuron_updates": 2.0, "spikes": None, "static": 4.0},
+        {"synaptic_operations": 5.0, "neuron_updates": 6.0, "spikes": 7.0, "packets": None, "hops": None},
+        BusiestCore(Core(0, 1, 0, 1), 3.5, 3), "float", 4, Published("Old 1", 0.004, None), 1.5, "one run",
+        {"energy": constant}, ("input",),
+    )
+    report = to_json(outcome(estimate=full))
+    assert problems(report, schema(), closed=True) == []
+    assert report["estimate"] == {
+        "energy_j_per_sample": None, "latency_s": 0.02, "step_s": 0.002, "steps": 10,
+        "energy_j": {"synaptic_operations": 1.0, "neuron_updates": 2.0, "spikes": None, "static": 4.0},
+        "per_step": {"synaptic_operations": 5.0, "neuron_updates": 6.0, "spikes": 7.0, "packets": None, "hops": None},
+        "busiest_core": {"core": "c1", "synaptic_operations": 3.5, "neuron_updates": 3}, "activity": {"level": "float", "samples": 4},
+        "as_published": {"generation": "Old 1", "step_s": 0.004, "dynamic_energy_j": None}, "factor": 1.5, "within": "one run",
+        "constants": [{"name": "energy", "value": 2.0, "unit": "pJ", "measured_on": "Old 1", "source": "a paper"}],
+        "excludes": ["input"], "sources": ["a"], "reason": None,
+    }
+    empty = to_json(outcome(estimate=Estimate(None, None, reason="no samples")))["estimate"]
+    assert {key for key, value in empty.items() if value not in (None, [])} == {"reason"}
 
 
 def test_schema_names_every_key_of_the_design() -> None:

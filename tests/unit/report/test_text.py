@@ -14,9 +14,21 @@ from nmap.partition.incremental import Moved, Remap
 from nmap.place.problem import PlacementSolution
 from nmap.program import Core
 from nmap.report.json import portable_report, run_to_json, to_json
-from nmap.report.model import ChipVsFixed, Estimate, Outcome, RunResult, Samples, Traffic, VendorCheck, Verification
+from nmap.report.model import (
+    BusiestCore,
+    ChipVsFixed,
+    Estimate,
+    Outcome,
+    Published,
+    RunResult,
+    Samples,
+    Traffic,
+    VendorCheck,
+    Verification,
+)
 from nmap.report.text import comparison_text, count, inspection_text, next_step, percent, run_text, table, to_text, verdict
 from nmap.target.machine import build_machine
+from nmap.target.spec import Constant
 from nmap.testing.networks import FOREIGN_NETWORKS, build, lif
 from tests.unit.report.outcomes import conv_network, mapping, misfit, network, outcome, spec
 
@@ -390,3 +402,48 @@ def test_tables_wider_than_the_screen_cut_their_widest_text() -> None:
     rows = table(("name", "n"), [("x" * 200, "1"), ("y", "22")], right={1})
     assert max(map(len, rows)) == 80
     assert rows[1].endswith("…   1")
+
+
+def estimated(**changes: object) -> Estimate:
+    constant = Constant(value=2.0, unit="pJ", source="a paper", measured_on="Old 1")
+    full = Estimate(
+        3.8e-5, 0.0123, ("a",), 1.23e-4, 100, {"synaptic_operations": 2e-5, "neuron_updates": 5e-6, "spikes": 1e-9, "static": 1.3e-5},
+        {"synaptic_operations": 1234.5, "neuron_updates": 5.0, "spikes": 0.25, "packets": 0.5, "hops": 1.0},
+        BusiestCore(Core(0, 1, 0, 1), 900.4, 3), "chip", 4, Published("Old 1", 4.5e-4, 2.5e-5), 1.5, "the one run of a New 1",
+        {"operation_energy": constant}, ("input and host",),
+    )
+    return replace(full, **changes)  # type: ignore[arg-type]
+
+
+def estimate_of(found: Estimate) -> str:
+    rows = lines(estimate=found)
+    first = next(k for k, row in enumerate(rows) if row.startswith("  estimate"))
+    last = next(k for k in range(first, len(rows)) if not rows[k])
+    assert max(len(row) for row in rows[first:last]) <= 80
+    return squeezed(" ".join(rows[first:last]).replace("·", ""))
+
+
+def test_estimate_is_told_with_its_basis_and_its_limits() -> None:
+    assert estimate_of(estimated()) == (
+        "estimate 123 µs per step 38 µJ per sample 12.3 ms from first step to last output (100 steps) "
+        "energy: synaptic operations 20 µJ neuron updates 5 µJ spikes 1 nJ static 13 µJ "
+        "per step: 1 234 synaptic operations 5 neuron updates 0.25 spikes counted on 4 samples (chip emulator) "
+        "slowest core c1, 900 operations "
+        "not measured: constants of Old 1, which as published give 450 µs per step, 25 µJ dynamic per sample "
+        "calibrated on the one run of a New 1, and within a factor of 1.5 of it; how far off elsewhere is not known without input and host"
+    )
+
+
+def test_estimate_says_what_is_not_known() -> None:
+    parts = {"synaptic_operations": 2e-12, "neuron_updates": 0.0, "spikes": None, "static": None}
+    told = estimate_of(estimated(
+        energy_j_per_sample=None, energy_j=parts, published=Published("Old 1", 1.0, None), factor=None, within=None, level="float",
+        samples=1,
+    ))
+    assert told.startswith("estimate 123 µs per step 12.3 ms from first step")
+    assert "synaptic operations 2 pJ neuron updates 0 J spikes not known static not known" in told
+    assert "1 sample (float network)" in told
+    assert "give 1 s per step compared with no measurement" in told
+    assert "factor" not in told
+    assert estimate_of(Estimate(None, None, reason="no samples")) == "estimate none: no samples"
+    assert not [row for row in lines(estimate=Estimate(None, None)) if row.startswith("  estimate")]
