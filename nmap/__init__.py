@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nmap.api import Deployment, check, deploy, read, run, verify, write
+    from nmap.api import Deployment, check, deploy, export, read, run, verify, write
     from nmap.diagnostics import Diagnostic, NmapError
     from nmap.network import Network
     from nmap.options import Options
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from nmap.target.registry import target_names as targets
 
 __all__ = [
-    "Deployment", "Diagnostic", "Network", "NmapError", "Options", "RunResult", "check", "deploy", "read", "run", "targets", "verify",
-    "write",
+    "Deployment", "Diagnostic", "Network", "NmapError", "Options", "RunResult", "check", "deploy", "export", "read", "run", "targets",
+    "verify", "write",
 ]
 
 # Resolved on first use, so that `nmap --help` does not wait for h5py, numba and ortools.
 _HOME = {
     "Deployment": ("nmap.api", "Deployment"), "check": ("nmap.api", "check"), "deploy": ("nmap.api", "deploy"),
+    "export": ("nmap.api", "export"),
     "read": ("nmap.api", "read"), "run": ("nmap.api", "run"), "verify": ("nmap.api", "verify"),
     "write": ("nmap.api", "write"),
     "Diagnostic": ("nmap.diagnostics", "Diagnostic"), "NmapError": ("nmap.diagnostics", "NmapError"),

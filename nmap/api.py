@@ -19,7 +19,7 @@ from nmap.network import Network
 from nmap.options import Options
 from nmap.report.model import Outcome, RunResult, Verification
 
-__all__ = ["Deployment", "check", "deploy", "read", "run", "verify", "write"]
+__all__ = ["Deployment", "check", "deploy", "export", "read", "run", "verify", "write"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +75,8 @@ def _deployment(outcome: Outcome) -> Deployment:
 
 
 def read(
-    network: str | PathLike[str] | object, *, dt: float | None = None, reset: str | None = None, source: str | None = None
+    network: str | PathLike[str] | object, *, dt: float | None = None, reset: str | None = None, source: str | None = None,
+    reset_interval: int | None = None, reset_offset: int | None = None,
 ) -> Network:
     """Read a NIR or netx file, or a NIR graph in memory.
 
@@ -84,14 +85,14 @@ def read(
 
     Args:
         network: a file's path, or a graph with `nodes` and `edges`; the `nir` package is not needed.
-        dt, reset, source: conventions, as for `nmap inspect`.
+        dt, reset, source, reset_interval, reset_offset: conventions, as for `nmap inspect`.
 
     Raises:
         NmapError: with everything that keeps it from being read.
     """
     from nmap.readers import read as read_network
 
-    return read_network(network, dt=dt, reset=reset, source=source)
+    return read_network(network, dt=dt, reset=reset, source=source, reset_interval=reset_interval, reset_offset=reset_offset)
 
 
 def write(network: Network, path: str | PathLike[str]) -> Path:
@@ -124,12 +125,13 @@ def _options(
 def deploy(
     path: str | Path, target: str, *, input: str | Path | None = None, output: str | Path | None = None,  # noqa: A002
     dt: float | None = None, reset: str | None = None, source: str | None = None, verify: bool = True, stop_after: str | None = None,
-    locked: bool = False, from_bundle: str | Path | None = None, **options: Any,
+    locked: bool = False, from_bundle: str | Path | None = None, reset_interval: int | None = None, reset_offset: int | None = None,
+    **options: Any,
 ) -> Deployment:
     """Take a network file to a chip and prove the result.
 
     Args:
-        path, target, input, output, dt, reset, source, verify, stop_after, locked: as for `nmap deploy`.
+        path, target, input, output, dt, reset, source, verify, stop_after, locked, reset_interval, reset_offset: as for `nmap deploy`.
         from_bundle: an earlier bundle, whose mapping is kept as far as possible: `nmap deploy --from`.
         options: `bits`, `partitioner`, `effort`, `seed`, `chips`, `dead_cores` ((chip, core) pairs; core -1 is a whole chip),
             `dead_links` (pairs of those), `slack`, `approximate` (names, or one text with commas), `steps`, `strict`.
@@ -141,17 +143,19 @@ def deploy(
         Path(path), target=target, options=_options(**options), dt=dt, reset=reset, source=source,
         input=None if input is None else Path(input), output=None if output is None else Path(output), verify=verify,
         stop_after=stop_after, locked=locked, from_bundle=None if from_bundle is None else Path(from_bundle),
+        reset_interval=reset_interval, reset_offset=reset_offset,
     ))
 
 
 def check(
     path: str | Path, target: str | Sequence[str], *, input: str | Path | None = None,  # noqa: A002
-    dt: float | None = None, reset: str | None = None, source: str | None = None, **options: Any,
+    dt: float | None = None, reset: str | None = None, source: str | None = None, reset_interval: int | None = None,
+    reset_offset: int | None = None, **options: Any,
 ) -> list[Deployment]:
     """Say whether a network fits each target; writes nothing.
 
     Args:
-        path, input, dt, reset, source: as for `nmap check`.
+        path, input, dt, reset, source, reset_interval, reset_offset: as for `nmap check`.
         target: one target, several separated by commas or in a list, or `all`.
         options: as for `deploy`.
 
@@ -164,24 +168,60 @@ def check(
     targets = list(target_names()) if named == ["all"] else named
     outcomes = flow.check(
         Path(path), targets=targets, options=_options(**options), dt=dt, reset=reset, source=source,
-        input=None if input is None else Path(input),
+        reset_interval=reset_interval, reset_offset=reset_offset, input=None if input is None else Path(input),
     )
     return [_deployment(outcome) for outcome in outcomes]
+
+
+def export(
+    source: str | Path, output: str | Path, *, target: str | None = None, format: str = "netx",  # noqa: A002
+    input: str | Path | None = None, dt: float | None = None, reset: str | None = None, framework: str | None = None,  # noqa: A002
+    reset_interval: int | None = None, reset_offset: int | None = None, verify: bool = True, **options: Any,
+) -> Deployment:
+    """Write a quantized network as a file of a vendor's own tools; the file is read back and compared first.
+
+    Args:
+        source: a network file, or a bundle, which settles target, options and conventions.
+        output: the file; an existing one is replaced.
+        target, format, input, dt, reset, framework, reset_interval, reset_offset, verify: as for `nmap export`.
+        options: `bits`, `approximate`, `steps`, `strict`; as for `deploy`.
+
+    Returns:
+        What was found out; its diagnostics say how the file is used.
+
+    Raises:
+        NmapError: with everything that the format cannot hold, or wrong usage.
+    """
+    from nmap.writers.place import check_place, write_file
+
+    place, path = Path(output), Path(source)
+    check_place(place, [path, *([] if input is None else [Path(input)])])
+    made = flow.export(
+        path, format=format, target=target, options=None if path.is_dir() and not options else _options(**options), dt=dt, reset=reset,
+        framework=framework, reset_interval=reset_interval, reset_offset=reset_offset, input=None if input is None else Path(input),
+        verify=verify, strict=bool(options.get("strict", False)),
+    )
+    deployment = _deployment(made.outcome)
+    if made.content is not None:
+        write_file(place, made.content)
+    return deployment
 
 
 def run(
     source: str | Path, input: str | Path, *, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002
     probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
-    framework: str | None = None,
+    framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None,
 ) -> RunResult:
-    """Run samples through a bundle or a network file; `dt`, `reset` and `framework` are conventions of a network file.
+    """Run samples through a bundle or a network file.
+
+    `dt`, `reset`, `framework`, `reset_interval` and `reset_offset` are conventions of a network file.
 
     Raises:
         NmapError: anything the user can mend.
     """
     return flow.run(
         Path(source), input=Path(input), level=level, probes=probes, steps=steps, raw_time=raw_time, dt=dt, reset=reset,
-        framework=framework,
+        framework=framework, reset_interval=reset_interval, reset_offset=reset_offset,
     )
 
 

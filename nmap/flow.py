@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.resources import files as package_files
 from math import fsum, prod
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,26 +22,27 @@ import numpy as np
 from nmap.bundle import Bundle, check_lock, check_place, read_bundle, write_bundle
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
+from nmap.estimate import Activity, activity_of_rates, load_of
 from nmap.manifest import read_manifest
 from nmap.mapping import Mapping
-from nmap.network import Network
+from nmap.network import Network, SigmaDelta
 from nmap.options import Options, split_target
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingSolution
 from nmap.place.problem import PlacementProblem, PlacementSolution, placement_cost
 from nmap.program import Program, read_program, write_program
-from nmap.quantized import QuantizedNetwork
+from nmap.quantized import LayerLoss, QuantizedNetwork
 from nmap.report.json import portable_command, portable_report
 from nmap.report.model import ChipVsFixed, ChipVsFloat, Estimate, Outcome, RunResult, Samples, Status, Traffic, VendorCheck, Verification
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
-from nmap.target.backend import Target, VendorRun
+from nmap.target.backend import Estimating, Exporter, Target, VendorFile, VendorRun
 from nmap.target.machine import Machine, build_machine
 from nmap.trace import SpikeTrace, parse_probes
 from nmap.verify.lockstep import Difference, compare, describe
 
-__all__ = ["STAGES", "check", "deploy", "inspect", "run", "verify"]
+__all__ = ["STAGES", "Exported", "check", "deploy", "export", "inspect", "run", "verify"]
 
 STAGES = ("read", "check", "quantize", "partition", "place", "route", "emit", "verify")
 
@@ -55,6 +55,8 @@ _RATE_SAMPLES = 16
 """Samples whose activity weighs the traffic: enough for a mean rate per neuron."""
 _PROBED_SAMPLES = 2
 """Samples whose every state variable is compared; spikes are compared on all."""
+_PROBED_ELEMENTS = 1 << 26
+"""State values compared at most, so that networks of millions of neurons are compared in their first steps only."""
 _VENDOR_STEPS = 1000
 """Chip steps run with the vendor's simulator unless the user asked for that check alone; it takes milliseconds per step."""
 _VENDOR_TIMEOUT = 300.0
@@ -262,14 +264,33 @@ def _map(
         problem = placement_problem(quantized, machine, packed, rates)
         placement = partitioner.place(problem, budget) if start is None else place_again(problem, start, partitioner, budget)
         mapping = place_clusters(machine, packed, problem, placement, rates is not None)
-    # No event energies of the chip itself are published, and those of its predecessor are not its own.
-    journal.facts.update(mapping=mapping, estimate=Estimate(None, None), traffic=_traffic(problem, placement))
+    journal.facts.update(mapping=mapping, traffic=_traffic(problem, placement))
     if mapping.rates:
         journal.facts["spike_hops_per_step"] = mapping.placement.objective
     if start is not None:
         journal.facts["remap"] = told(start, mapping.cores, machine)
     _stop(stop_after, "place")
     return mapping
+
+
+def _activity(quantized: QuantizedNetwork, samples: InputSamples | None, rates: dict[str, Array] | None) -> Activity | None:
+    """Return the float level's activity; None without samples."""
+    if samples is None or rates is None or not samples.samples or not samples.steps:
+        return None
+    return activity_of_rates(rates, min(samples.samples, _RATE_SAMPLES), samples.steps, quantized)
+
+
+def _estimate(journal: _Journal, quantized: QuantizedNetwork, target: Target, activity: Activity | None) -> None:
+    """Put down what the target makes of the activity, once the network is mapped."""
+    mapping: Mapping = journal.facts["mapping"]
+    if not isinstance(target, Estimating):
+        estimate = Estimate(None, None, reason=f"no constants of time and energy are published for `{target.name}`")
+    elif activity is None:
+        estimate = Estimate(None, None, reason="time and energy depend on the activity, give samples with --input")
+    else:
+        load = load_of(quantized, mapping.shards, mapping.cores, activity, journal.facts["traffic"])
+        estimate = target.estimate(load, mapping.machine)
+    journal.facts["estimate"] = estimate
 
 
 def _traffic(problem: PlacementProblem, placement: PlacementSolution) -> Traffic:
@@ -300,23 +321,34 @@ def _stop(stop_after: str | None, stage: str) -> None:
 # ---- commands ---------------------------------------------------------------------------------------------------------------------------
 
 
+def _stated(
+    dt: float | None, reset: str | None, source: str | None, reset_interval: int | None, reset_offset: int | None
+) -> dict[str, Any]:
+    """Return the conventions that the user states, as `nmap.readers.read` takes them and a manifest keeps them.
+
+    The periodic reset has entries where it is stated only, so that any other manifest stays what it was.
+    """
+    periodic = {"reset_interval": reset_interval, "reset_offset": reset_offset}
+    return {"dt": dt, "reset": reset, "source": source, **{key: value for key, value in periodic.items() if value is not None}}
+
+
 def inspect(
-    path: Path, *, dt: float | None = None, reset: str | None = None, source: str | None = None, command: Sequence[str] = (),
-    progress: Progress | None = None,
+    path: Path, *, dt: float | None = None, reset: str | None = None, source: str | None = None, reset_interval: int | None = None,
+    reset_offset: int | None = None, command: Sequence[str] = (), progress: Progress | None = None,
 ) -> Outcome:
     """Read a network and say what is in it and what was assumed."""
     journal = _Journal(tuple(command), progress)
 
     def body() -> None:
-        _read(journal, path, {"dt": dt, "reset": reset, "source": source})
+        _read(journal, path, _stated(dt, reset, source, reset_interval, reset_offset))
 
     return _guarded(journal, False, body)
 
 
 def check(
     path: Path, *, targets: Sequence[str], options: Options, dt: float | None = None, reset: str | None = None,
-    source: str | None = None, input: Path | None = None, command: Sequence[str] = (),  # noqa: A002 - the command line's name
-    progress: Progress | None = None,
+    source: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None,
+    input: Path | None = None, command: Sequence[str] = (), progress: Progress | None = None,  # noqa: A002 - the command line's name
 ) -> list[Outcome]:
     """Say whether a network fits each target and what limits it; writes nothing."""
     outcomes: list[Outcome] = []
@@ -325,11 +357,13 @@ def check(
 
         def body(journal: _Journal = journal, text: str = text) -> None:
             target, machine = _find(journal, text, options, targets)
-            network = _read(journal, path, {"dt": dt, "reset": reset, "source": source})
+            network = _read(journal, path, _stated(dt, reset, source, reset_interval, reset_offset))
             samples, chosen = _load_samples(journal, input, network, options)
             _check_rules(journal, network, target, chosen)
             quantized = _quantize(journal, network, target, chosen)
-            _map(journal, quantized, target, machine, chosen, _rates(journal, network, samples), None)
+            rates = _rates(journal, network, samples)
+            _map(journal, quantized, target, machine, chosen, rates, None)
+            _estimate(journal, quantized, target, _activity(quantized, samples, rates))
 
         outcomes.append(_guarded(journal, options.strict, body))
     return outcomes
@@ -337,6 +371,7 @@ def check(
 
 def deploy(
     path: Path, *, target: str, options: Options, dt: float | None = None, reset: str | None = None, source: str | None = None,
+    reset_interval: int | None = None, reset_offset: int | None = None,
     input: Path | None = None, output: Path | None = None, verify: bool = True,  # noqa: A002 - the command line's name
     stop_after: str | None = None, locked: bool = False, from_bundle: Path | None = None, keep_best: KeepBest | None = None,
     progress: Progress | None = None, command: Sequence[str] = (),
@@ -347,7 +382,7 @@ def deploy(
         path: NIR or netx file.
         target: chip family, optionally with a variant (`loihi2:kapoho-point`).
         options: the user's choices.
-        dt, reset, source: conventions the file does not state.
+        dt, reset, source, reset_interval, reset_offset: conventions the file does not state.
         input: samples, for traffic and verification; random spikes stand in for the verification without them.
         output: bundle folder; `build/<network>.<target>` by default.
         verify: False skips the emulation; the independent check of the mapping always runs.
@@ -363,7 +398,7 @@ def deploy(
     def body() -> None:
         _one_of("stop_after", stop_after, STAGES)
         chip, machine = _find(journal, target, options)
-        conventions = {"dt": dt, "reset": reset, "source": source}
+        conventions = _stated(dt, reset, source, reset_interval, reset_offset)
         network = _read(journal, path, conventions)
         samples, chosen = _load_samples(journal, input, network, options)
         _stop(stop_after, "read")
@@ -392,6 +427,9 @@ def deploy(
             from nmap.compile import build_program
 
             program = build_program(quantized, chip.name, mapping, chosen.seed)
+            if any(resource.routed for resource in chip.spec.resources.values()):
+                journal.facts["measured"] = chip.measure(program)
+        _estimate(journal, quantized, chip, _activity(quantized, samples, rates))
         _stop(stop_after, "route")
         with _scratch() as scratch:
             with journal.stage("emit", chip.artefact):
@@ -456,8 +494,8 @@ def _earlier(journal: _Journal, folder: Path, target: Target, machine: Machine) 
 
 
 def _chip_sha256(target: Target) -> str:
-    chip = package_files(type(target).__module__.partition(".")[0]).joinpath("chip.toml").read_bytes()
-    return hashlib.sha256(chip).hexdigest()
+    """Return the hash of the chip's data, whatever file or comments they are in: of their JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(target.spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def _portable_outcome(outcome: Outcome) -> Outcome:
@@ -521,6 +559,7 @@ def _verify(
     journal.facts["verification"] = result
     if not against:
         return
+    generated = samples is None
     if samples is None:
         samples = _stand_in(network, options)
         journal.facts["samples"] = Samples(None, None, samples.samples, samples.steps)
@@ -529,6 +568,8 @@ def _verify(
             comparison = _Comparison(journal, network, target, quantized, program, samples)
             comparison.run(fixed="fixed" in against, real="float" in against)
             result = replace(result, chip_vs_fixed=comparison.chip_vs_fixed, chip_vs_float=comparison.chip_vs_float)
+        if "mapping" in journal.facts and not generated and comparison.activity is not None:
+            _estimate(journal, quantized, target, comparison.activity)
     if "vendor" in against:
         with journal.stage("verify", "vendor"):
             result = replace(result, vendor=_vendor(journal, target, quantized, program, artefact, samples, alone=len(against) == 1))
@@ -560,6 +601,7 @@ class _Comparison:
         self.names = [p.name for p in quantized.populations if p.kernel is not None]
         self.chip_vs_fixed: ChipVsFixed | None = None
         self.chip_vs_float: ChipVsFloat | None = None
+        self.activity: Activity | None = None
 
     def run(self, *, fixed: bool, real: bool) -> None:
         """Compare; findings receive the first place that differs."""
@@ -567,11 +609,17 @@ class _Comparison:
 
         mismatches = spikes = done = places = agreeing = 0
         right = np.zeros(2, np.int64)
+        largest = dict.fromkeys(self.names, 0)
+        counts = {p.name: np.zeros(p.size, np.int64) for p in self.quantized.populations}
         for part in self.samples.chunks(_at_once(self.quantized, self.steps)):
             record = self.names if fixed else list(self.quantized.outputs)
             record = [*record, *(name for name in self.quantized.outputs if name not in record)]
             chip = emulate(self.program, self.target.kernels, part, self.steps, record=record)
             if fixed:
+                for name, sent_by in (*chip.spikes.items(), *part.items()):
+                    counts[name] += np.count_nonzero(sent_by, axis=(0, 1)).ravel()
+                for name in self.names:
+                    largest[name] = max(largest[name], int(np.abs(chip.spikes[name]).max(initial=0)))
                 found, sent = self._chunk_vs_fixed(part, chip.spikes, done, tell=not mismatches)
                 mismatches, spikes = mismatches + found, spikes + sent
             if real:
@@ -579,8 +627,10 @@ class _Comparison:
                 places, agreeing, right = places + compared, agreeing + alike, right + hits
             done += next(iter(part.values())).shape[0]
             self.journal.say("verify", f"{done} of {self.samples.samples} samples")
+        self._tell_wide_payloads(largest)
         if fixed:
             self.chip_vs_fixed = ChipVsFixed(done, self.steps, spikes, mismatches)
+            self.activity = Activity("chip", done, self.steps, counts) if done and self.steps else None
         if real:
             theirs, ours = (None, None) if self.samples.labels is None or not done else (float(k) / done for k in right)
             self.chip_vs_float = ChipVsFloat(agreeing / places if places else None, theirs, ours, done)
@@ -597,14 +647,27 @@ class _Comparison:
             states = {p.name: kernels[p.kernel].state if p.kernel else () for p in self.quantized.populations}
             probes = parse_probes(self.names, states)
             few = {name: values[:_PROBED_SAMPLES] for name, values in part.items()}
+            values = _PROBED_SAMPLES * sum(self.quantized[name].size * len(states[name]) for name in self.names)
+            steps = min(self.steps, max(1, _PROBED_ELEMENTS // max(1, values)))
             difference = compare(
-                simulate(self.quantized, kernels, few, self.steps, probes=probes).state,
-                emulate(self.program, kernels, few, self.steps, probes=probes).state,
+                simulate(self.quantized, kernels, few, steps, probes=probes).state,
+                emulate(self.program, kernels, few, steps, probes=probes).state,
             )
         if difference.first is not None and tell:
             difference = _counted_from(difference, done)
             self.journal.findings.extend([describe(difference, "NM701", "the fixed-point reference", "the emulated chip")])
         return difference.mismatches, sum(reference.counts[name] for name in self.names)
+
+    def _tell_wide_payloads(self, largest: dict[str, int]) -> None:
+        """Warn of graded spikes that the projections they leave by have too few bits for, sign included."""
+        for name, payload in largest.items():
+            widths = [p.format.message_bits for p in self.quantized.projections if p.source == name and p.format.message_bits]
+            if widths and payload.bit_length() >= max(min(widths), 2):
+                self.journal.findings.warning(
+                    "NM304", f"graded spikes of `{name}` reach {payload}, beyond the {min(widths)} bits of their payload",
+                    where=str(self.quantized[name].where),
+                    why="Emulator and reference send them in full; the chip's messages may not.",
+                )
 
     def _chunk_vs_float(self, part: dict[str, Array], chip: dict[str, Array], done: int) -> tuple[int, int, Array]:
         """Return the places compared, those alike, and the samples classified right by the network and by the chip."""
@@ -618,7 +681,9 @@ class _Comparison:
             ours[name] = chip[name][:, latency : latency + self.samples.steps]
             if name in real.spikes:
                 places += ours[name].size
-                alike += int(np.count_nonzero((ours[name] != 0) == (real.spikes[name] != 0)))
+                graded = isinstance(self.network[name].neuron, SigmaDelta)
+                same = ours[name] == real.spikes[name] if graded else (ours[name] != 0) == (real.spikes[name] != 0)
+                alike += int(np.count_nonzero(same))
         scored, labels = self.samples.scored, self.samples.labels
         if scored is None or labels is None:
             return places, alike, np.zeros(2, np.int64)
@@ -676,7 +741,7 @@ def _open(journal: _Journal, folder: Path) -> _Opened:
     target, machine = _find(journal, f"{manifest.target.name}:{manifest.target.variant}", options)
     _compare_origin(journal, bundle, target)
     journal.facts["bundle"] = folder
-    network = _read(journal, bundle.path(f"network/{manifest.network.file}"), manifest.conventions.model_dump())
+    network = _read(journal, bundle.path(f"network/{manifest.network.file}"), manifest.conventions.stated())
     return _Opened(bundle, network, target, machine, options)
 
 
@@ -736,6 +801,214 @@ def verify(
     return _guarded(journal, strict, body)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Exported:
+    """What `export` made.
+
+    Args:
+        outcome: what was found out; `quantized` is what the file holds.
+        content: of the file; None where there is none.
+        plain: whether the network was quantized anew for the format, and so is not the one that `deploy` makes.
+        checked: spikes (messages other than 0) that the file, read back, sent beside the quantized network; None without that check.
+    """
+
+    outcome: Outcome
+    content: bytes | None
+    plain: bool = False
+    checked: int | None = None
+
+
+def export(
+    source: Path, *, format: str, target: str | None = None, options: Options | None = None, dt: float | None = None,  # noqa: A002
+    reset: str | None = None, framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None,
+    input: Path | None = None, verify: bool = True, strict: bool = False, command: Sequence[str] = (),  # noqa: A002
+    progress: Progress | None = None,
+) -> Exported:
+    """Turn a quantized network into a file of a vendor's own tools; writes nothing.
+
+    A network file is quantized as for `deploy` if the format holds that, else anew (`Options.plain`), and a warning says what that costs.
+    A bundle's network is exported as it was deployed, or not at all.
+
+    Args:
+        source: NIR or netx file, or a bundle, which settles target, options and conventions.
+        format: a name of the target's `Exporter.formats`.
+        target, options, dt, reset, framework, reset_interval, reset_offset: of a network file, as for `deploy`.
+        input: samples; random spikes stand in for the check without them.
+        verify: read the file back and compare what every population sends.
+        strict: warnings count as errors.
+        progress: called with (stage, text).
+        command: the words of the command line, for the record.
+    """
+    journal = _Journal(tuple(command), progress)
+    result: dict[str, Any] = {"content": None}
+
+    def body() -> None:
+        if source.is_dir():
+            settled = {
+                "target": target, "options": options, "--dt": dt, "--reset": reset, "--source": framework,
+                "--reset-interval": reset_interval, "--reset-offset": reset_offset,
+            }
+            stated = [name for name, value in settled.items() if value is not None]
+            if stated:
+                raise NmapError(Diagnostic(
+                    "NM004", "error", f"{', '.join(stated)}: a bundle settles its target, options and conventions", where=str(source),
+                    help=("leave them out", "export the network file itself with them"),
+                ))
+            opened = _open(journal, source)
+            network, chip, chosen = opened.network, opened.target, opened.options
+            samples, _ = _load_samples(journal, input, network, chosen)
+            _check_payload(samples, chosen)
+        else:
+            if target is None:
+                raise NmapError(Diagnostic(
+                    "NM004", "error", "a network file is exported for a target", "--target", help=("name one: --target loihi2",),
+                ))
+            chip, _ = _find(journal, target, options or Options())
+            network = _read(journal, source, _stated(dt, reset, framework, reset_interval, reset_offset))
+            samples, chosen = _load_samples(journal, input, network, options or Options())
+            _check_rules(journal, network, chip, chosen)
+        if not isinstance(chip, Exporter):
+            raise NmapError(Diagnostic(
+                "NM004", "error", f"the vendor of `{chip.name}` has no file format that nmap writes", "--format",
+                help=(f"nmap deploy {source.name} --target {chip.name} writes what its tools run",),
+            ))
+        _one_of("format", format, tuple(chip.formats))
+        file, deployed = _vendor_file(journal, chip, network, chosen, format, source if source.is_dir() else None)
+        result["plain"] = deployed is not None
+        if verify:
+            result["checked"] = _check_file(journal, chip, network, samples, chosen, file, format, deployed)
+        for note in file.notes:
+            journal.findings.note("NM604", note)
+        result["content"] = file.content
+
+    outcome = _guarded(journal, strict, body)
+    return Exported(outcome, **result if outcome.exit_status == Exit.OK else {**result, "content": None})
+
+
+def _vendor_file(
+    journal: _Journal, chip: Target, network: Network, options: Options, format: str, bundle: Path | None  # noqa: A002
+) -> tuple[VendorFile, QuantizedNetwork | None]:
+    """Return the file, and the network as deployed where it was quantized anew for the file; `quantized` is what the file holds.
+
+    Raises:
+        NmapError: with everything that the format cannot hold.
+    """
+    if not isinstance(chip, Exporter):
+        raise TypeError(f"{chip.name} exports nothing")
+    forms: list[tuple[QuantizedNetwork, Findings, VendorFile | None, Findings]] = []
+    for plain in (False, True):
+        with journal.stage("quantize"):
+            told = Findings()
+            quantized = chip.quantize(network, replace(options, plain=plain), told)
+            told.raise_errors(refusal(told))
+        with journal.stage("emit", format):
+            refused = Findings()
+            forms.append((quantized, told, chip.export(quantized, format, refused), refused))
+        if forms[-1][2] is not None:
+            break
+    quantized, told, file, refused = forms[-1 if bundle is None else 0]
+    if file is None:
+        if bundle is not None and forms[-1][2] is not None:
+            # The bundle's conventions and choices, as options again.
+            stated = {
+                **read_manifest(bundle, read_bundle(bundle).manifest).conventions.stated(), "bits": options.bits,
+                "approximate": ",".join(sorted(options.approximate)) or None,
+            }
+            words = [f"--{name.replace('_', '-')} {value}" for name, value in stated.items() if value is not None]
+            named = " ".join(["nmap export", f"{bundle}/network/{Path(network.file).name}", "--target", chip.name, *words, "-o FILE"])
+            refused.error(
+                "NM104", f"`{bundle}` is quantized for the chip, and a {format} file holds less", where=str(bundle),
+                help=(f"quantize the network anew for the file: {named}",),
+            )
+        refused.raise_errors()
+        raise TypeError(f"{chip.name} neither exports nor says why not")
+    journal.findings.extend(told)
+    journal.facts["quantized"] = quantized
+    if quantized is not forms[0][0]:
+        deployed = {loss.name: loss for loss in forms[0][0].losses}
+        changed = [_changed_loss(deployed[loss.name], loss) for loss in quantized.losses if loss.name in deployed]
+        journal.findings.warning(
+            "NM302", f"the network was quantized anew, since a {format} file cannot hold it as `nmap deploy` makes it",
+            why="; ".join(text for text in changed if text) or None, data={"refused": [d.message for d in forms[0][3].errors]},
+        )
+    return file, None if quantized is forms[0][0] else forms[0][0]
+
+
+def _changed_loss(before: LayerLoss, after: LayerLoss) -> str:
+    """Say what one population loses more, or nothing where it is the same."""
+    if before == after:
+        return ""
+
+    def share(value: float | None) -> str:
+        return "0" if not value else f"{100 * value:.2g} %"
+
+    facts = [f"weight exponent {before.exponent} > {after.exponent}"] if before.exponent != after.exponent else []
+    for what, old, new in (
+        ("threshold", before.threshold_error, after.threshold_error), ("bias", before.bias_error, after.bias_error),
+    ):
+        facts += [f"{what} error {share(old)} > {share(new)}"] if share(old) != share(new) else []
+    return f"`{after.name}`: {', '.join(facts)}" if facts else ""
+
+
+def _check_file(
+    journal: _Journal, chip: Target, network: Network, samples: InputSamples | None, options: Options, file: VendorFile, format: str,  # noqa: A002
+    deployed: QuantizedNetwork | None,
+) -> int:
+    """Read a file back and compare, step by step of the chip's time, what each population sends; return how many messages were not 0.
+
+    Args:
+        deployed: the network as `deploy` makes it where the file holds another; what both send at the output is told.
+    """
+    from nmap.readers import read
+    from nmap.simulate.fixed import simulate as simulate_fixed
+    from nmap.simulate.floating import simulate as simulate_floating
+
+    quantized: QuantizedNetwork = journal.facts["quantized"]
+    if samples is None:
+        samples = _stand_in(network, options)
+        journal.facts["samples"] = Samples(None, None, samples.samples, samples.steps)
+    with _scratch() as scratch, journal.stage("verify", format):
+        place = scratch / f"network.{format}"
+        place.write_bytes(file.content)
+        back = read(place, **file.conventions)
+        steps = samples.steps + quantized.latency
+        part = samples.first(min(_RATE_SAMPLES, _at_once(quantized, steps)))
+        names = [p.name for p in quantized.populations if p.kernel is not None]
+        theirs = [p.name for p in back.populations if p.neuron is not None]
+        want = simulate_fixed(quantized, chip.kernels, part, steps, record=names)
+        ((_, given),) = part.items()
+        padded = np.concatenate([given, np.zeros((given.shape[0], quantized.latency, *given.shape[2:]), given.dtype)], axis=1)
+        again = {back.inputs[0]: padded.reshape(*padded.shape[:2], *back[back.inputs[0]].shape)}
+
+        def differing(sent: dict[str, Array]) -> Difference:
+            found = {ours: sent[name].reshape(want.spikes[ours].shape) for ours, name in zip(names, theirs, strict=True)}
+            return compare({name: want.spikes[name] for name in names}, found)
+
+        difference, level = differing(simulate_floating(back, again, record=theirs).spikes), "float"
+        if difference.first is not None:
+            # Real numbers have no end where the chip's states saturate or wrap.
+            exact = chip.quantize(back, replace(options, plain=False, approximate=frozenset()), Findings())
+            difference, level = differing(simulate_fixed(exact, chip.kernels, again, steps, record=theirs).spikes), "fixed"
+        if difference.first is not None:
+            journal.findings.extend([describe(difference, "NM701", "the quantized network", f"the {format} file read back")])
+    total = sum(int(np.count_nonzero(want.spikes[name])) for name in names)
+    if difference.first is None:
+        journal.findings.note(
+            "NM604", f"read back, the file sends what the quantized network sends, {total} messages of all populations",
+            why=f"{given.shape[0]} sample{'' if given.shape[0] == 1 else 's'} of {steps} steps: the file at the {level} level, the"
+            " quantized network at the fixed level.",
+        )
+    if deployed is not None:
+        (output,) = quantized.outputs
+        others = simulate_fixed(deployed, chip.kernels, part, steps, record=[output]).spikes[output]
+        share = float(np.mean(others == want.spikes[output]))
+        journal.findings.note(
+            "NM604", f"{100 * share:.4g} % of what the output sends, in steps and neurons, is what it sends as `nmap deploy` makes it",
+            why=f"On {'the first samples' if journal.facts['samples'].file else 'random spikes; give samples with --input'}.",
+        )
+    return total
+
+
 def _check_payload(samples: InputSamples | None, options: Options) -> None:
     if samples is None:
         return
@@ -751,7 +1024,7 @@ def _check_payload(samples: InputSamples | None, options: Options) -> None:
 def run(
     source: Path, *, input: Path, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002 - the command line's name
     probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
-    framework: str | None = None, progress: Progress | None = None,
+    framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None, progress: Progress | None = None,
 ) -> RunResult:
     """Run samples through a bundle (`chip`, `fixed` or `float` level) or a network file (`float`).
 
@@ -762,7 +1035,7 @@ def run(
         probes: `POP`, `POP:v`, `POP:u` or `POP:spikes`.
         steps: time steps to run; None for the input's length.
         raw_time: keep the chip's own time instead of realigning to the network's.
-        dt, reset, framework: conventions, for a network file.
+        dt, reset, framework, reset_interval, reset_offset: conventions, for a network file.
 
     Raises:
         NmapError: anything a user can mend.
@@ -770,7 +1043,10 @@ def run(
     journal = _Journal((), progress)
     _one_of("level", level, ("chip", "fixed", "float"))
     is_bundle = source.is_dir()
-    stated = [name for name, value in (("--dt", dt), ("--reset", reset), ("--source", framework)) if value is not None]
+    given = {
+        "--dt": dt, "--reset": reset, "--source": framework, "--reset-interval": reset_interval, "--reset-offset": reset_offset,
+    }
+    stated = [name for name, value in given.items() if value is not None]
     if is_bundle and stated:
         raise NmapError(Diagnostic(
             "NM004", "error", f"{', '.join(stated)}: a bundle's conventions are settled", where=str(source),
@@ -784,7 +1060,7 @@ def run(
                 "NM004", "error", f"`{source.name}` is a network file: level `{chosen}` needs a bundle",
                 help=(f"nmap deploy {source.name} --target TARGET -o DIR, then nmap run DIR",),
             ))
-        network, options = _read(journal, source, {"dt": dt, "reset": reset, "source": framework}), Options()
+        network, options = _read(journal, source, _stated(dt, reset, framework, reset_interval, reset_offset)), Options()
     else:
         network, options = opened.network, opened.options
     samples, _ = _load_samples(journal, input, network, replace(options, steps=steps))

@@ -34,6 +34,12 @@ class _Conventions(_Strict):
     dt: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     reset: Literal["zero", "subtract", "delayed"] | None
     source: str | None
+    reset_interval: _Count | None = None
+    reset_offset: _Count | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """Return the conventions as `nmap.readers.read` takes them."""
+        return self.model_dump()
 
 
 class _Options(_Strict):

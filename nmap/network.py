@@ -83,9 +83,9 @@ class Conventions:
         lag: steps between a threshold's crossing and the spike it sends (Spyx: 1).
         late_bias: the bias of a recurrent projection acts from the step in which its first spike can arrive (Norse), not from step 0.
         gain: into the membrane and the current: `euler` r dt/tau; `exact` r (1 - exp(-dt/tau)), for an input constant over the step.
-        reset_interval: the host puts i and v of integrate-and-fire neurons to 0 before every step t with t % reset_interval equal to
-            reset_offset % reset_interval; 0 for never. Spikes under way stay under way.
-        reset_offset: see there, in steps.
+        reset_interval, reset_offset: before every step t with (t - hops) % reset_interval equal to reset_offset % reset_interval, i and v
+            of integrate-and-fire neurons (`Neuron` without adaptation) become 0, whatever the neuron's reset value is; then the step goes
+            on as usual. `hops` is the population's. Interval 0: never. Spikes under way stay under way.
         in_steps: the file's time constants, gains and delays count steps although dt is known, which then says how long one lasts.
     """
 
@@ -274,12 +274,15 @@ class Population:
         shape: for example (channels, height, width) or (n,); neuron indices are C order over it.
         neuron: the model; every array has prod(shape) entries.
         where: place in the file.
+        hops: steps of the network's own time that the input takes to get here, by which the periodic reset is later: a netx file's layers
+            are reset one after the other, each in the step in which the same input column reaches it.
     """
 
     name: str
     shape: tuple[int, ...]
     neuron: Model | None
     where: Provenance
+    hops: int = 0
 
     @property
     def size(self) -> int:

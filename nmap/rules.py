@@ -9,6 +9,7 @@ from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.network import Network, Neuron, Population
 from nmap.options import Options
 from nmap.target.backend import Target
+from nmap.target.spec import ChipSpec
 
 __all__ = ["meets_floor", "refusal", "run_rules"]
 
@@ -23,7 +24,7 @@ def run_rules(network: Network, target: Target, options: Options, findings: Find
 
     An error may say in its `data` what would lift it: `approximate`, a name of the target's approximations that its first remedy tells of;
     and `feature`, the key of the target's features it is about. Where several approximations are needed, every such remedy names all of
-    them; where other installed targets have the feature, a remedy names those.
+    them; where other installed targets have the feature, or have it exactly where this one approximates it, a remedy names those.
 
     Args:
         network: as read.
@@ -87,6 +88,11 @@ def _with_one_command(found: Iterable[Diagnostic], options: Options) -> list[Dia
     ]
 
 
+def _level(spec: ChipSpec, feature: str) -> int:
+    """Return how well a chip does what a feature asks for: 0 not at all, 2 exactly."""
+    return 0 if feature not in spec.features else ("refused", "approximate", "exact").index(spec.features[feature].level)
+
+
 def _with_other_targets(found: Iterable[Diagnostic], target: Target) -> list[Diagnostic]:
     found = list(found)
     asked = {d.data["feature"] for d in found if d.severity == "error" and "feature" in d.data}
@@ -99,14 +105,14 @@ def _with_other_targets(found: Iterable[Diagnostic], target: Target) -> list[Dia
         if name == target.name:
             continue
         try:
-            features = find_target(name).spec.features
+            spec = find_target(name).spec
         except NmapError:
             # A plug-in that cannot be loaded takes nothing; `nmap doctor` says why.
             continue
-        for feature in asked & features.keys():
-            level = features[feature].level
-            if level != "refused":
-                able[feature].append(f"`{name}`" + (" (approximately)" if level == "approximate" else ""))
+        for feature in asked:
+            level = _level(spec, feature)
+            if level > _level(target.spec, feature):
+                able[feature].append(f"`{name}`" + (" (approximately)" if level == 1 else ""))
     return [
         replace(d, help=(*d.help[:2], f"installed targets that take it: {', '.join(able[d.data['feature']])}"))
         if d.severity == "error" and able.get(d.data.get("feature", "")) else d

@@ -13,7 +13,8 @@ __all__ = ["check"]
 
 def check(
     context: typer.Context, net: opt.NetArg, target: opt.TargetsOption, input: opt.InputOption = None, dt: opt.DtOption = None,  # noqa: A002
-    reset: opt.ResetOption = None, source: opt.FrameworkOption = None, bits: opt.BitsOption = None,
+    reset: opt.ResetOption = None, source: opt.FrameworkOption = None,
+    reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None, bits: opt.BitsOption = None,
     approximate: opt.ApproximateOption = None, partitioner: opt.PartitionerOption = "cpsat", effort: opt.EffortOption = 1,
     seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
     dead_links: opt.DeadLinksOption = None, steps: opt.StepsOption = None, strict: opt.StrictOption = False,
@@ -31,7 +32,8 @@ def check(
         )
         names = opt.split_targets(target, target_names())
         outcomes = flow.check(
-            net, targets=names, options=chosen, dt=dt, reset=reset.value if reset else None, source=source, input=input,
+            net, targets=names, options=chosen, dt=dt, reset=reset.value if reset else None, source=source,
+            reset_interval=reset_interval, reset_offset=reset_offset, input=input,
             command=screen.command, progress=progress,
         )
         return outcome_reply(outcomes[0]) if len(outcomes) == 1 else comparison_reply(outcomes, names, screen.command)

@@ -15,7 +15,8 @@ __all__ = ["deploy"]
 
 def deploy(
     context: typer.Context, net: opt.NetArg, target: opt.TargetOption, output: opt.OutputOption = None, input: opt.InputOption = None,  # noqa: A002
-    dt: opt.DtOption = None, reset: opt.ResetOption = None, source: opt.FrameworkOption = None, bits: opt.BitsOption = None,
+    dt: opt.DtOption = None, reset: opt.ResetOption = None, source: opt.FrameworkOption = None,
+    reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None, bits: opt.BitsOption = None,
     approximate: opt.ApproximateOption = None, partitioner: opt.PartitionerOption = "cpsat", effort: opt.EffortOption = 1,
     seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
     dead_links: opt.DeadLinksOption = None, from_: opt.FromOption = None, keep_best: opt.KeepBestOption = False,
@@ -38,7 +39,8 @@ def deploy(
             dead_links=dead_links, slack=slack, approximate=approximate, steps=steps, strict=strict,
         )
         outcome = flow.deploy(
-            net, target=target, options=chosen, dt=dt, reset=reset.value if reset else None, source=source, input=input, output=output,
+            net, target=target, options=chosen, dt=dt, reset=reset.value if reset else None, source=source,
+            reset_interval=reset_interval, reset_offset=reset_offset, input=input, output=output,
             verify=verify, stop_after=stop_after.value if stop_after else None, locked=locked, from_bundle=from_,
             keep_best=FirstInterrupt() if keep_best else None, progress=progress, command=screen.command,
         )

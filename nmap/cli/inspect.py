@@ -13,6 +13,7 @@ __all__ = ["inspect"]
 
 def inspect(
     context: typer.Context, net: opt.NetArg, dt: opt.DtOption = None, reset: opt.ResetOption = None, source: opt.FrameworkOption = None,
+    reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None,
     strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False,  # noqa: A002
     verbose: opt.VerboseOption = False,
 ) -> None:
@@ -22,7 +23,8 @@ def inspect(
         from nmap import flow
 
         return inspection_reply(flow.inspect(
-            net, dt=dt, reset=reset.value if reset else None, source=source, command=screen.command, progress=progress,
+            net, dt=dt, reset=reset.value if reset else None, source=source,
+            reset_interval=reset_interval, reset_offset=reset_offset, command=screen.command, progress=progress,
         ))
 
     serve(context, work, format=format, quiet=quiet, verbose=verbose, strict=strict)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nmap.cli import check, conflicts, deploy, doctor, inspect, report, targets, verify
+from nmap.cli import check, conflicts, deploy, doctor, export, inspect, report, targets, verify
 from nmap.cli import run as run_command
 from nmap.cli.options import Format
 from nmap.cli.serve import INTERRUPTED, Screen, answer, print_failure
@@ -47,6 +47,7 @@ for _name, _function, _line in (
     ("check", check.check, "Does it fit, and what limits it? Writes nothing."),
     ("run", run_command.run, "Samples in, spikes out."),
     ("verify", verify.verify, "Check a bundle again."),
+    ("export", export.export, "Write the quantized network as a file of the vendor's tools."),
     ("report", report.report, "Print a bundle's report."),
     ("inspect", inspect.inspect, "What is in a network file, and what was assumed."),
     ("targets", targets.targets, "Chips, their limits and the sources of these."),
@@ -110,4 +111,5 @@ def _reraise(error: Exception) -> Any:
 
 
 def _wants_json(words: Sequence[str]) -> bool:
-    return "--format=json" in words or ("--format", "json") in pairwise(words)
+    # `nmap export` says --print, since its --format is that of the file.
+    return any(f"{option}=json" in words or (option, "json") in pairwise(words) for option in ("--format", "--print"))

@@ -242,6 +242,13 @@ DtOption = Annotated[
     float | None, typer.Option("--dt", metavar="SECONDS", parser=parse_seconds, help="Time step: 0.001 or 1ms.", show_default=False)
 ]
 ResetOption = Annotated[Reset | None, typer.Option("--reset", help="What a spike does to the membrane.", show_default=False)]
+IntervalOption = Annotated[
+    int | None, typer.Option("--reset-interval", metavar="N", min=1, show_default=False,
+                             help="Clear the neurons' state every N steps of the input.")
+]
+OffsetOption = Annotated[
+    int | None, typer.Option("--reset-offset", metavar="K", min=0, help="Input step at which that begins.", show_default=False)
+]
 FrameworkOption = Annotated[
     str | None, typer.Option("--source", metavar="FRAMEWORK", help="Framework that exported the file.", show_default=False)
 ]

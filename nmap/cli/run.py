@@ -34,7 +34,8 @@ _RawOption = Annotated[bool, typer.Option("--raw-time", help="Keep the chip's ow
 def run(
     context: typer.Context, source: opt.SourceArg, input: opt.NeededInput, level: _LevelOption = None, output: opt.SpikesOption = None,  # noqa: A002
     probe: _ProbeOption = None, steps: opt.StepsOption = None, raw_time: _RawOption = False, dt: opt.DtOption = None,
-    reset: opt.ResetOption = None, framework: opt.FrameworkOption = None, strict: opt.StrictOption = False,
+    reset: opt.ResetOption = None, framework: opt.FrameworkOption = None,
+    reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None, strict: opt.StrictOption = False,
     format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,  # noqa: A002
 ) -> None:
     """Run samples through a bundle or a network file and write the spikes. No level runs on a chip."""
@@ -48,7 +49,8 @@ def run(
             _check_place(output, source, input)
         result = flow.run(
             source, input=input, level=level.value if level else None, probes=tuple(probe or ()), steps=steps, raw_time=raw_time, dt=dt,
-            reset=reset.value if reset else None, framework=framework, progress=progress,
+            reset=reset.value if reset else None, framework=framework, reset_interval=reset_interval, reset_offset=reset_offset,
+            progress=progress,
         )
         if output is not None:
             _save(output, result.arrays)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nmap.diagnostics import Findings
 from nmap.network import Network
-from nmap.readers.conventions import check_options
+from nmap.readers.conventions import Periodic, check_options
 from nmap.readers.memory import tree_of
 from nmap.readers.netx import read_netx
 from nmap.readers.nir import read_nir
@@ -17,7 +17,8 @@ __all__ = ["read"]
 
 
 def read(
-    network: str | os.PathLike[str] | object, *, dt: float | None = None, reset: str | None = None, source: str | None = None
+    network: str | os.PathLike[str] | object, *, dt: float | None = None, reset: str | None = None, source: str | None = None,
+    reset_interval: int | None = None, reset_offset: int | None = None,
 ) -> Network:
     """Read a network from a NIR or netx file, or from a NIR graph in memory.
 
@@ -29,6 +30,9 @@ def read(
         reset: `zero`, `subtract` or `delayed`, over anything the file says.
         source: the framework that wrote the file, whose conventions then stand in for what the file does not say
             (`nmap.readers.conventions.PRESETS`).
+        reset_interval: steps after which the neurons' state is cleared again and again, see `nmap.network.Conventions`; 0 for never;
+            over anything the file says.
+        reset_offset: the input's step at which that begins; needs an interval.
 
     Raises:
         NmapError: NM004 for options without meaning, NM101 to NM112 for everything that is wrong with the file; all problems of
@@ -36,12 +40,14 @@ def read(
     """
     findings = Findings()
     check_options(dt, reset, source, findings)
+    periodic = Periodic(reset_interval, reset_offset)
+    periodic.check(findings)
     findings.raise_errors()
     dt = None if dt is None else float(dt)
     if not isinstance(network, str | os.PathLike):
         graph = tree_of(network, findings)
-        return read_nir(graph, graph.sha256, dt=dt, reset=reset, source=source)
+        return read_nir(graph, graph.sha256, dt=dt, reset=reset, source=source, periodic=periodic)
     with open_tree(Path(network), findings) as tree:
         kind = identify(tree)
         reader = read_nir if kind == "nir" else read_netx
-        return reader(tree, tree.sha256, dt=dt, reset=reset, source=source)
+        return reader(tree, tree.sha256, dt=dt, reset=reset, source=source, periodic=periodic)

@@ -34,7 +34,7 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.network import Assumption, Conventions, Provenance
 
-__all__ = ["PRESETS", "RESETS", "NeuronFacts", "Preset", "Settled", "Stated", "check_options", "settle"]
+__all__ = ["MAX_INTERVAL", "PRESETS", "RESETS", "NeuronFacts", "Periodic", "Preset", "Settled", "Stated", "check_options", "settle"]
 
 RESETS = ("zero", "subtract", "delayed")
 DEFAULT_DT = 1e-4
@@ -42,6 +42,8 @@ _TOLERANCE = 1e-3
 _LONGEST = 0.02
 """Seconds; no network in use has a longer time step."""
 _FOREVER = 1e9
+MAX_INTERVAL = 1 << 30
+"""Steps; a count of steps that fits into 32 bits wherever it is stored."""
 _NOISE = 3e-7
 """Relative error that single precision leaves in a ratio of two parameters."""
 
@@ -167,6 +169,48 @@ def check_options(dt: float | None, reset: str | None, source: str | None, findi
 
 
 @dataclass(frozen=True, slots=True)
+class Clearing:
+    """The settled periodic reset, see `Conventions.reset_interval`; interval 0 for none, else 0 <= offset < interval."""
+
+    interval: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """The command line's periodic reset: `Conventions.reset_interval` and `reset_offset`, None where not given."""
+
+    interval: int | None = None
+    offset: int | None = None
+
+    def check(self, findings: Findings) -> None:
+        """Record NM004 for a number that has no meaning."""
+        for name, value in (("--reset-interval", self.interval), ("--reset-offset", self.offset)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTERVAL):
+                findings.error("NM004", f"{name} is a number of steps from 0 to {MAX_INTERVAL}, not {str(value)[:40]}")
+
+    def settle(self, stated: Stated, findings: Findings) -> tuple[Clearing, tuple[Assumption, ...]]:
+        """Return the two fields of `Conventions`, and the assumption that tells of them where there is a periodic reset."""
+        said = {key: stated.get(key, findings) for key in ("reset_interval", "reset_offset")}
+        file, place = said["reset_interval"] or (0, "")
+        interval = int(file) if self.interval is None else self.interval
+        begins = said["reset_offset"]
+        offset = self.offset if self.offset is not None else int(begins[0]) if begins is not None and self.interval is None else 0
+        if self.offset is not None and not interval:
+            findings.error(
+                "NM004", "--reset-offset says when a periodic reset begins, and there is none", help=("give --reset-interval N as well",)
+            )
+        if not interval:
+            return Clearing(0, 0), ()
+        value = f"every {interval} step{'' if interval == 1 else 's'}" + (f", from step {offset % interval}" if offset % interval else "")
+        assumption = Assumption("periodic reset", value, "file", _metadata(place))
+        if self.interval is not None or self.offset is not None:
+            told = "--reset-interval" if self.interval is not None else "--reset-offset"
+            assumption = Assumption("periodic reset", value, "command line", told)
+        return Clearing(interval, offset % interval), (assumption,)
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """What `settle` found.
 
@@ -244,7 +288,7 @@ class Settled:
 
 def settle(
     nodes: Sequence[NeuronFacts], stated: Stated, findings: Findings, *, dt: float | None, reset: str | None, source: str | None, file: str,
-    seconds: bool = False,
+    seconds: bool = False, periodic: Periodic = Periodic(),
 ) -> Settled:
     """Settle the conventions of a NIR file.
 
@@ -255,6 +299,7 @@ def settle(
         dt, reset, source: the command line's choices, valid, or None.
         file: the file's name, for diagnostics.
         seconds: whether something else in the file (a delay of a fraction) cannot count steps.
+        periodic: the command line's periodic reset.
 
     Returns:
         The conventions, one assumption for each, notes, and the exporter.
@@ -289,9 +334,12 @@ def settle(
         findings.extend(complaint)
     own = framework.own(nodes, notes) if framework is not None else {}
     chosen, found = _choose(stated, own, framework, reset, findings)
+    clearing, cleared = periodic.settle(stated, findings)
     # A step of 1 means that the file counts in steps; how long one lasts is not known.
     return Settled(
-        Conventions(None if step == 1 else step, in_steps=in_steps and step != 1, **chosen), (assumption, *unit, *found), tuple(notes),
+        Conventions(None if step == 1 else step, in_steps=in_steps and step != 1, **chosen, reset_interval=clearing.interval,
+                    reset_offset=clearing.offset),
+        (assumption, *unit, *found, *cleared), tuple(notes),
         None if framework is None else next(key for key, preset in PRESETS.items() if preset is framework.preset),
     )
 

@@ -24,6 +24,7 @@ from nmap.diagnostics import Findings
 from nmap.network import Assumption, Conventions, Network, Neuron, Population, Projection, Provenance, SigmaDelta
 from nmap.readers import netx_connections as connections
 from nmap.readers import netx_neurons as neurons
+from nmap.readers.conventions import Periodic, Stated
 from nmap.readers.hdf5 import Tree
 from nmap.readers.netx_connections import Built
 from nmap.readers.netx_entries import Layer, spread
@@ -44,18 +45,21 @@ _MAX_DELAY = 62
 _MAX_PARTS = 256
 
 
-def read_netx(tree: Tree, sha256: str, *, dt: float | None, reset: str | None, source: str | None) -> Network:
+def read_netx(
+    tree: Tree, sha256: str, *, dt: float | None, reset: str | None, source: str | None, periodic: Periodic | None = None,
+) -> Network:
     """Read an open netx file.
 
     Args:
         tree: the file.
         sha256: its hash.
         dt, reset, source: the command line's conventions; a netx file leaves none of them open.
+        periodic: the command line's periodic reset, of which a file says nothing.
 
     Raises:
         NmapError: with everything that is wrong with the file.
     """
-    return _Reader(tree, sha256).read(dt, reset, source)
+    return _Reader(tree, sha256).read(dt, reset, source, periodic or Periodic())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +105,7 @@ class _Reader:
         # What each layer passes on; None where a fault of the file leaves it open.
         self.streams: list[_Stream | None] = []
 
-    def read(self, dt: float | None, reset: str | None, source: str | None) -> Network:
+    def read(self, dt: float | None, reset: str | None, source: str | None, periodic: Periodic) -> Network:
         if reset not in (None, "zero"):
             self.findings.error(
                 "NM111",
@@ -118,6 +122,7 @@ class _Reader:
             )
         if dt is not None:
             self.notes.append(f"dt of {dt:.6g} s says how long a step lasts; the parameters of a netx file count steps already")
+        clearing, cleared = periodic.settle(Stated(), self.findings)
         layers = list_layers(self.tree, self.changed, self.notes)
         refused = refuse_unsupported(layers)
         if [layer.number for layer in layers] != list(range(len(layers))):
@@ -132,8 +137,10 @@ class _Reader:
         network = Network(
             file=self.tree.name, format="netx", sha256=self.sha256,
             populations=tuple(self.populations), projections=tuple(self.projections),
-            inputs=("input",), outputs=outputs, conventions=Conventions(dt, "zero", "steps", ">", in_steps=dt is not None),
-            assumptions=self._assumptions(dt),
+            inputs=("input",), outputs=outputs, conventions=Conventions(
+                dt, "zero", "steps", ">", in_steps=dt is not None, reset_interval=clearing.interval, reset_offset=clearing.offset
+            ),
+            assumptions=(*self._assumptions(dt), *cleared),
             notes=tuple(self.notes), diagnostics=tuple(self.changed),
         )  # fmt: skip
         network.check()
@@ -212,9 +219,12 @@ class _Reader:
         read = neurons.read_model(layer, model_of(layer), shape, None) if claimed else None
         if read is None:
             return _Stream((_Part(port),), shape)
-        population = Population("layer0", shape, read.model, layer.group.where)
+        population = Population("layer0", shape, read.model, layer.group.where, 1)
         self.populations.append(population)
-        one_to_one = Sparse.diagonal(np.ones(port.size))
+        one_to_one: Connectivity = Sparse.diagonal(np.ones(port.size))
+        if len(shape) == 3:
+            # A kernel per channel instead of a list of synapses: images have hundreds of thousands of pixels.
+            one_to_one = Conv2d(np.ones((shape[0], 1, 1, 1)), (shape[0], shape[1], shape[2]), groups=shape[0])
         self.projections.append(Projection("input", "input", population.name, one_to_one, None, 1, layer.group.where))
         self.notes.append(
             f"the input block scales by weight {affine[0]} and bias {affine[1]}, which netx leaves to the caller: feed integers scaled so"
@@ -285,7 +295,7 @@ class _Reader:
             if mean is not None:
                 part = before.parts[0]
                 delays = None if part.late is None else part.late[mean.indices]
-                passed = replace(passed, neuron=neurons.mean(size))
+                passed = replace(passed, neuron=neurons.mean(size), hops=before.hops)
                 self.populations.append(passed)
                 name = f"average{layer.number}"
                 self.projections.append(Projection(name, part.population.name, passed.name, mean, None, 0, layer.group.where, delays))
@@ -353,7 +363,7 @@ class _Reader:
         elif biased and np.any(delays):
             self.notes.append(f"the delays of layer {layer.number} act on its input, as in netx; lava-dl itself delays its output")
         self.biased |= biased and read.bias is None
-        population = Population(f"layer{layer.number}", out, read.model, layer.group.where)
+        population = Population(f"layer{layer.number}", out, read.model, layer.group.where, stream.hops + 1)
         self.populations.append(population)
         for receptor, parts in links.items():
             for k, (part, connectivity) in enumerate(zip(stream.parts, parts, strict=True)):

@@ -18,7 +18,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.network import Assumption, Conventions, Network, Neuron, Population, Projection, Provenance
-from nmap.readers.conventions import RESETS, NeuronFacts, settle
+from nmap.readers.conventions import MAX_INTERVAL, RESETS, NeuronFacts, Periodic, settle
 from nmap.readers.graph import (
     CONVS,
     FIELDS,
@@ -53,28 +53,33 @@ _MAX_DEPTH = 32
 _MAX_GUESSES = 2**14
 _MAX_DELAY = 2**20
 _MAX_NAME = 2**8
-_KINDS = {"floor": "a number", "lag": "a number of steps"}
+_KINDS = {
+    "floor": "a number", "lag": "a number of steps", "reset_interval": "a number of steps", "reset_offset": "a number of steps",
+}
 
 
-def read_nir(tree: Tree, sha256: str, *, dt: float | None, reset: str | None, source: str | None) -> Network:
+def read_nir(
+    tree: Tree, sha256: str, *, dt: float | None, reset: str | None, source: str | None, periodic: Periodic | None = None,
+) -> Network:
     """Read an open NIR file.
 
     Args:
         tree: the file.
         sha256: its hash.
         dt, reset, source: the command line's conventions, valid, or None.
+        periodic: the command line's periodic reset.
 
     Raises:
         NmapError: with everything that is wrong with the stage that failed (entries and edges, then shapes, then values in their
             conventions).
     """
-    return _Reader(tree, sha256, dt, reset, source).read()
+    return _Reader(tree, sha256, dt, reset, source, periodic or Periodic()).read()
 
 
 class _Reader:
-    def __init__(self, tree: Tree, sha256: str, dt: float | None, reset: str | None, source: str | None) -> None:
+    def __init__(self, tree: Tree, sha256: str, dt: float | None, reset: str | None, source: str | None, periodic: Periodic) -> None:
         self.tree, self.findings, self.sha256 = tree, tree.findings, sha256
-        self.dt, self.reset, self.source = dt, reset, source
+        self.dt, self.reset, self.source, self.periodic = dt, reset, source, periodic
         self.graph = Graph()
         self.gains: dict[str, Callable[[Array, float], Array]] = {}
         self.late_zero: str | None = None
@@ -426,11 +431,12 @@ class _Reader:
         for entry in ("multiple", "early_reset", "late_bias", "in_steps"):
             if entry in present:
                 stated.add(entry, self._flag(group, entry), group.place(entry))
-        for entry, least in (("floor", -np.inf), ("lag", 0.0)):
+        for entry, least in (("floor", -np.inf), ("lag", 0.0), ("reset_interval", 0.0), ("reset_offset", 0.0)):
             if entry not in present:
                 continue
             value = self._number(group, entry)
-            whole = entry == "floor" or (value is not None and value == int(value) and value <= _MAX_DELAY)
+            most = _MAX_DELAY if entry == "lag" else MAX_INTERVAL
+            whole = entry == "floor" or (value is not None and value == int(value) and value <= most)
             if value is None or value < least or not whole:
                 self.findings.error("NM107", f"`{entry}` in the metadata is not {_KINDS[entry]}", where=group.place(entry))
             else:
@@ -507,7 +513,8 @@ class _Reader:
         facts = [_facts(n) for n in neurons if n.type != "Threshold"]
         fractions = any(np.any(n.fields["delay"] % 1) for n in nodes.values() if n.type == "Delay")
         settled = settle(
-            facts, graph.stated, findings, dt=self.dt, reset=self.reset, source=self.source, file=self.tree.name, seconds=fractions
+            facts, graph.stated, findings, dt=self.dt, reset=self.reset, source=self.source, file=self.tree.name, seconds=fractions,
+            periodic=self.periodic,
         )
         findings.raise_errors()
         conventions = settled.conventions

@@ -300,10 +300,13 @@ class _Plan:
                 for p in self.into[name]
                 if p.source in inside
             ]
-            rows.append((states[name], own, arriving, loops, stores.get(f"{name}:v"), stores.get(f"{name}:u")))
+            resets = self._resets(population, start, stop)
+            rows.append((states[name], own, arriving, loops, stores.get(f"{name}:v"), stores.get(f"{name}:u"), resets))
         for t in range(start, stop):
-            for state, own, arriving, loops, v, u in rows:
+            for state, own, arriving, loops, v, u, resets in rows:
                 k = t - start
+                if t in resets and isinstance(state, _Integrator):
+                    state.clear()
                 for projection, total, source in loops:
                     projection.add(total[:, k : k + 1], source, t)
                 own.put(t, state.step(*[total[:, k] for total in arriving]))
@@ -313,6 +316,13 @@ class _Plan:
                     u[:, t] = state.u
         for population in neurons:
             self._store(population, sent[population.name].span(start, stop), stores, start)
+
+    def _resets(self, population: Population, start: int, stop: int) -> range:
+        """Return the steps from `start` to `stop` before which the conventions' periodic reset clears the neurons' state."""
+        c, neuron = self.network.conventions, population.neuron
+        if not c.reset_interval or not isinstance(neuron, Neuron) or neuron.adaptation is not None:
+            return range(0)
+        return range(start + (c.reset_offset + population.hops - start) % c.reset_interval, stop, c.reset_interval)
 
     def _store(self, population: Population, sent: Array, stores: Mapping[str, Array], start: int) -> None:
         """Keep what a population sent from step `start` on: v of a silent one (its spikes are none), spikes or integers of others."""
@@ -418,9 +428,13 @@ class _Integrator:
     """`Neuron`s that never fire: current and membrane; they send v."""
 
     def __init__(self, neuron: Neuron, samples: int) -> None:
-        self.neuron = neuron
+        self.neuron, self.samples = neuron, samples
         self.memoryless = not neuron.alpha.any()
-        self.v: Array = np.zeros((samples, neuron.threshold.size))
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the state becomes that of the start."""
+        self.v: Array = np.zeros((self.samples, self.neuron.threshold.size))
         self.u: Array = np.zeros_like(self.v)
 
     def step(self, *x: Array) -> Array:
@@ -498,8 +512,9 @@ class _EarlySubtract(_Firing):
 class _DelayedSubtract(_Firing):
     """Reset `delayed`: each spike takes one threshold off in the next step."""
 
-    def __init__(self, neuron: Neuron, conventions: Conventions, samples: int) -> None:
-        super().__init__(neuron, conventions, samples)
+    def clear(self) -> None:
+        """See `_Integrator.clear`."""
+        super().clear()
         self.fired: Array = np.zeros(self.v.shape, bool)
 
     def step(self, *x: Array) -> Array:

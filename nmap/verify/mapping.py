@@ -246,7 +246,9 @@ def _check_neurons(program: Program, group: NeuronGroup, target: Target, problem
         if values.shape != (group.size,):
             problems.add("kernel", f"{name} has {values.size} values of `{key}` for {group.size} neurons")
             continue
-        limit = target.spec.limits.get(key)
+        # A model's own range (`delta_vth`) comes before the one that all models with such a parameter share.
+        limits, model = target.spec.limits, group.kernel.rpartition(".")[2]
+        limit = limits.get(f"{model}_{key}", limits.get(key))
         if limit is not None and limit.enforced:
             problems.within("parameter", f"`{key}` of {name}", int(values.min()), int(values.max()), (limit.min, limit.max))
 

@@ -83,7 +83,7 @@ def reset(network: Network, spec: ChipSpec, options: Options, findings: Findings
 
 
 def conventions(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
-    """A neuron sends one spike in a step, its membrane has no floor, and its bias acts from the first step on."""
+    """A neuron sends one spike in a step, its membrane has no floor, no clock resets it, and its bias acts from the first step on."""
     spiking = [population for population, neuron in _neurons(network) if neuron.spiking]
     several = spiking if network.conventions.multiple else []
     for feature, asking, what, remedy in (
@@ -101,6 +101,13 @@ def conventions(network: Network, spec: ChipSpec, options: Options, findings: Fi
                 "NM202", f"the neurons of {_names(asking)} {what}", where=_where(asking), why=spec.features[feature].note,
                 help=(remedy, _FLOAT), data={"feature": feature},
             )
+    interval, cleared = network.conventions.reset_interval, [population for population, _ in _neurons(network)]
+    if interval and cleared:
+        findings.error(
+            "NM202", f"the neurons of {_names(cleared)} are reset every {interval} steps; nothing but its spike resets the toy chip's",
+            where=_where(cleared), why=spec.features["periodic_reset"].note,
+            help=("leave `--reset-interval` out, and give each sample a run of its own", _FLOAT), data={"feature": "periodic_reset"},
+        )
     late = [p for p in network.projections if p.bias_from and p.bias is not None and p.bias.any()]
     if late:
         begins = ", ".join(f"step {first}" for first in sorted({p.bias_from for p in late}))

@@ -227,7 +227,7 @@ def test_every_option_reaches_the_pipeline(pretend: Any, nmap: Runner) -> None:
         "deploy", "n.h5", "--target", "tiny:v", "-o", "d", "--input", "s.npz", "--dt", "2ms", "--reset", "delayed", "--source", "norse",
         "--bits", 5, "--partitioner", "greedy", "--effort", 2, "--seed", 9, "--chips", 3, "--dead-cores", "1:2", "--steps", 7,
         "--approximate", "a,b", "--stop-after", "route", "--no-verify", "--locked", "--strict", "--slack", 0.5,
-        "--from", "b", "--keep-best", "--dead-links", "c3-c4",
+        "--from", "b", "--keep-best", "--dead-links", "c3-c4", "--reset-interval", 16, "--reset-offset", 3,
     )
     (call,) = calls
     options = call.pop("options")
@@ -236,7 +236,7 @@ def test_every_option_reaches_the_pipeline(pretend: Any, nmap: Runner) -> None:
     assert call == {
         "path": Path("n.h5"), "target": "tiny:v", "dt": 0.002, "reset": "delayed", "source": "norse", "input": Path("s.npz"),
         "output": Path("d"), "verify": False, "stop_after": "route", "locked": True,
-        "from_bundle": Path("b"),
+        "from_bundle": Path("b"), "reset_interval": 16, "reset_offset": 3,
     }
     assert (options.bits, options.partitioner, options.effort, options.seed, options.chips, options.dead, options.steps) == (
         5, "greedy", 2, 9, 3, ((1, 2),), 7,

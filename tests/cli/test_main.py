@@ -15,7 +15,7 @@ import pytest
 from nmap.cli import main
 from tests.cli.runner import ROOT, Runner, spawn
 
-COMMANDS = ("deploy", "check", "run", "verify", "report", "inspect", "targets", "doctor")
+COMMANDS = ("deploy", "check", "run", "verify", "export", "report", "inspect", "targets", "doctor")
 
 
 def test_help_lists_every_command_and_the_exit_statuses(nmap: Runner) -> None:

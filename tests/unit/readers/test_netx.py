@@ -63,7 +63,8 @@ def test_an_input_block_is_a_population_behind_a_port(tmp_path: Path) -> None:
     network = read(write_netx(tmp_path / "a.net", [block, conv]))
     assert [(p.name, p.shape) for p in network.populations] == [("input", (2, 4, 5)), ("layer0", (2, 4, 5)), ("layer1", (3, 2, 2))]
     first, second = network.projections
-    assert isinstance(first.connectivity, Sparse)
+    assert isinstance(first.connectivity, Conv2d)
+    assert first.connectivity.weights.size == 2
     np.testing.assert_array_equal(first.connectivity.apply(np.arange(40.0)), np.arange(40.0))
     assert isinstance(second.connectivity, Conv2d)
     assert (second.connectivity.stride, second.connectivity.kernel_size, first.delay, second.delay) == ((1, 3), (3, 2), 1, 1)
