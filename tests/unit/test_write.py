@@ -127,7 +127,8 @@ def test_a_small_network_in_full(tmp_path: Path) -> None:
         assert file["node/type"][()] == b"NIRGraph"
         stated = {k: v[()] for k, v in file["node/metadata/nmap"].items()}
         assert file["node/metadata/dt"][()] == 1e-3
-    assert {k: v for k, v in stated.items() if k not in ("lag", "late_bias", "early_reset", "gain", "in_steps")} == {
+    unsaid = ("lag", "late_bias", "early_reset", "gain", "in_steps", "reset_interval", "reset_offset")
+    assert {k: v for k, v in stated.items() if k not in unsaid} == {
         "dt": 1e-3, "reset": b"subtract", "decay": b"euler", "compare": b">=", "multiple": True, "floor": -1.0
     }
     nodes = nodes_of(path)
@@ -643,6 +644,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "name": _renamed,
         "shape": lambda made: _with(made, "a", shape=(2, 2)),
         "neuron": _model(neurons(4, "IF")),
+        "hops": ("unsayable", lambda made: _with(made, "a", hops=1)),
     },
     Projection: {
         "name": None, "where": None,
@@ -682,7 +684,8 @@ CHANGES: dict[type, dict[str, Any]] = {
         "early_reset": _stated(reset="subtract", early_reset=True),
         "lag": _stated(lag=1),
         "late_bias": lambda made: replace(made, conventions=replace(made.conventions, late_bias=True)),
-        "gain": _stated(gain="exact"), "in_steps": _stated(in_steps=True),
+        "gain": _stated(gain="exact"), "in_steps": _stated(in_steps=True), "reset_interval": _stated(reset_interval=7),
+        "reset_offset": _stated(reset_interval=7, reset_offset=3),
     },
 }  # fmt: skip
 
