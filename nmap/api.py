@@ -202,8 +202,9 @@ def export(
         verify=verify, strict=bool(options.get("strict", False)),
     )
     deployment = _deployment(made.outcome)
-    if made.content is not None:
-        write_file(place, made.content)
+    content = made.content
+    if content is not None:
+        write_file(place, lambda stream: stream.write(content))
     return deployment
 
 

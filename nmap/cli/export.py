@@ -49,9 +49,10 @@ def export(
             reset_interval=reset_interval, reset_offset=reset_offset, input=input, verify=verify, strict=strict, progress=progress,
             command=screen.command,
         )
-        if made.content is None:
+        content = made.content
+        if content is None:
             return replace(outcome_reply(made.outcome), written=False)
-        write_file(output, made.content)
+        write_file(output, lambda stream: stream.write(content))
         # The bundle is where the network came from, not what was written.
         reply = outcome_reply(replace(made.outcome, written=(str(output),), bundle=None))
         return replace(reply, text=f"{reply.text}\nWrote {output}\n")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from nmap.diagnostics import Diagnostic, NmapError
 
@@ -63,22 +65,28 @@ def _folder_obstacle(folder: Path) -> str | None:
     return None if os.access(folder, os.W_OK | os.X_OK) else f"You may not write into `{folder}`."
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file, whole or not at all; links are followed, pipes and character devices are written through.
+
+    Args:
+        path: of the file.
+        write: called once with a stream that takes bytes and can seek.
 
     Raises:
         NmapError: NM601, it cannot be written.
     """
     try:
         if path.exists() and not path.is_file():
-            path.write_bytes(content)
+            content = BytesIO()
+            write(content)
+            path.write_bytes(content.getbuffer())
             return
         place = Path(os.path.realpath(path))
         scratch = place.with_name(f".nmap-{secrets.token_hex(8)}.new")
         stream = scratch.open("xb")
         try:
             with stream:
-                stream.write(content)
+                write(stream)
             scratch.replace(place)
         except BaseException:
             with suppress(OSError):

@@ -62,9 +62,9 @@ def test_types_and_order() -> None:
 
 def test_files_are_replaced_whole(tmp_path: Path) -> None:
     place = tmp_path / "x.net"
-    write_file(place, b"one")
+    write_file(place, lambda stream: stream.write(b"one"))
     (tmp_path / "link.net").symlink_to(place)
-    write_file(tmp_path / "link.net", b"two")
+    write_file(tmp_path / "link.net", lambda stream: stream.write(b"two"))
     assert place.read_bytes() == b"two"
     assert (tmp_path / "link.net").is_symlink()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link.net", "x.net"]
@@ -79,7 +79,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(NmapError, match="NM601"):
-        write_file(place, b"new")
+        write_file(place, lambda stream: stream.write(b"new"))
     assert place.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.net"]
 
@@ -103,7 +103,7 @@ def test_pipes_are_written_through(tmp_path: Path) -> None:
     check_place(pipe, [])
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        write_file(pipe, b"content")
+        write_file(pipe, lambda stream: stream.write(b"content"))
         assert os.read(reader, 100) == b"content"
     finally:
         os.close(reader)
