@@ -95,7 +95,9 @@ def _level(spec: ChipSpec, feature: str) -> int:
 
 def _with_other_targets(found: Iterable[Diagnostic], target: Target) -> list[Diagnostic]:
     found = list(found)
-    asked = {d.data["feature"] for d in found if d.severity == "error" and "feature" in d.data}
+    asked = {
+        feature: _level(target.spec, feature) for feature in (d.data.get("feature") for d in found if d.severity == "error") if feature
+    }
     if not asked:
         return found
     from nmap.target.registry import find_target, target_names
@@ -109,9 +111,9 @@ def _with_other_targets(found: Iterable[Diagnostic], target: Target) -> list[Dia
         except NmapError:
             # A plug-in that cannot be loaded takes nothing; `nmap doctor` says why.
             continue
-        for feature in asked:
+        for feature, own in asked.items():
             level = _level(spec, feature)
-            if level > _level(target.spec, feature):
+            if level > own:
                 able[feature].append(f"`{name}`" + (" (approximately)" if level == 1 else ""))
     return [
         replace(d, help=(*d.help[:2], f"installed targets that take it: {', '.join(able[d.data['feature']])}"))

@@ -396,13 +396,14 @@ def _utilization(outcome: Outcome) -> dict[str, Any] | None:
     used = [] if mapping is None else mapping.used()
     for name, resource in machine.spec.resources.items():
         # What routes take is not known before there are routes.
-        amounts = [core.get(name, 0) for core in ((outcome.measured or ()) if resource.routed else used)]
+        cores_use = outcome.measured if resource.routed else used
+        amounts = [core.get(name, 0) for core in cores_use or ()]
         fullest = None
         if mapping is not None and amounts:
             top = max(range(len(amounts)), key=lambda k: amounts[k])
             fullest = {"core": core_label(mapping.cores[top], machine.chips), "used": amounts[top], "capacity": resource.max}
         table[name] = {
-            "title": resource.title, "unit": resource.unit, "used": sum(amounts) if fullest or (mapping is not None and not resource.routed) else None,
+            "title": resource.title, "unit": resource.unit, "used": None if mapping is None or cores_use is None else sum(amounts),
             "available": resource.max * cores, "fullest": fullest, "limiting": False,
         }
     filled = {

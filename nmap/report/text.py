@@ -71,6 +71,9 @@ def _each_step(report: Report, width: int) -> list[str]:
     parts = [decay[c["decay"]] if leaky else "no decay"]
     if leaky and c.get("gain") == "exact":
         parts.append("gains 1 - exp(-dt/tau)")
+    if c.get("reset_interval") and any("threshold_step" not in layer["parameters"] for layer in plain):
+        begin = c["reset_offset"] % c["reset_interval"]
+        parts.append(f"i and v become 0 every {_plural(c['reset_interval'], 'step')}" + (f", from step {begin} on" if begin else ""))
     if not followers:
         return _flow("  in a step", parts, width=width)
     parts += [f"spike where v {c['compare']} threshold", f"then {reset[c['reset']]}"]

@@ -163,7 +163,7 @@ def quantize_lif(job: Job, neuron: Neuron, taken: set[str]) -> Made:
     )
     tally = made.tally
     loss = LayerLoss(
-        job.name, job.bits, scale, exponent, tally.sqnr_db, tally.clipped, tally.zeroed, threshold_error, decay_error, bias_error,
+        job.name, made.bits, scale, exponent, tally.sqnr_db, tally.clipped, tally.zeroed, threshold_error, decay_error, bias_error,
     )
     populations.append(QuantizedPopulation(
         job.name, population.shape, kernel, params, population.where, {"v": initial} if initial.any() else {}, 64 * state_unit,

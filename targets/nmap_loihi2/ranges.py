@@ -19,7 +19,8 @@ from nmap.target.spec import ChipSpec
 __all__ = ["accumulator_bits", "prove_ranges"]
 
 _ACCUMULATOR = 32
-"""Bits of Lava's dense and sparse sums (`PyDenseModelBitAcc`, `PySparseModelBitAcc`: int32), before and after the weight exponent."""
+"""Bits of Lava's dense and sparse sums, before and after the weight exponent."""
+_SUMMED_IN = "Lava 0.10.0, PyDenseModelBitAcc and PySparseModelBitAcc: int32"
 _CONV_ACCUMULATOR = 24
 """Bits of Lava's convolution sums (`PyConvModelFixed.clamp_precision`)."""
 _UNDEFINED = " Lava leaves open what a convolution's sum of 2^31 and more becomes."
@@ -129,7 +130,8 @@ def _current(population: QuantizedPopulation, low: Array, high: Array, spec: Chi
 
 def _tell(unproved: list[tuple[QuantizedProjection, float, int]], spec: ChipSpec, findings: Findings) -> None:
     graded = [item for item in unproved if item[0].format.message_bits]
-    for bits, limit in ((_CONV_ACCUMULATOR, "conv_accumulator"), (_ACCUMULATOR, "accumulator")):
+    sources = ((_CONV_ACCUMULATOR, spec.limits["conv_accumulator"].source), (_ACCUMULATOR, _SUMMED_IN))
+    for bits, source in sources:
         found = [item for item in graded if (item[2] == _ACCUMULATOR) == (bits == _ACCUMULATOR)]
         if not found:
             continue
@@ -138,7 +140,7 @@ def _tell(unproved: list[tuple[QuantizedProjection, float, int]], spec: ChipSpec
         findings.note(
             "NM304", f"sums of {names} are not proved to stay within {bits} bits", where=str(found[0][0].where),
             why=f"The largest payloads could make one of them {worst:.3g} large; beyond {bits} bits it wraps, on the emulator as in Lava"
-            f" ({spec.limits[limit].source}).{_UNDEFINED if bits == _CONV_ACCUMULATOR and worst >= 1 << 31 else ''}",
+            f" ({source}).{_UNDEFINED if bits == _CONV_ACCUMULATOR and worst >= 1 << 31 else ''}",
         )
     for p, over, bits in unproved:
         if not p.format.message_bits:

@@ -48,7 +48,7 @@ def quantize_resonator(job: Job, model: Resonator, taken: set[str]) -> Made:
     error = np.abs(vth - exact) / np.where(exact != 0, np.abs(exact), 1)
     tally = made.tally
     loss = LayerLoss(
-        job.name, job.bits, scale, 0, tally.sqnr_db, tally.clipped, tally.zeroed, float(error.max(initial=0)), decay_error, 0.0,
+        job.name, made.bits, scale, 0, tally.sqnr_db, tally.clipped, tally.zeroed, float(error.max(initial=0)), decay_error, 0.0,
     )
     params = {
         "cos": cos, "sin": sin, "vth": vth, "state_exp": np.array(_STATE_EXP), "decay_bits": np.array(_DECAY_BITS),

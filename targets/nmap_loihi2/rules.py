@@ -52,7 +52,7 @@ def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Fi
     del network
     limit = spec.limits["weight_bits"]
     if options.bits is not None and not limit.min <= options.bits <= limit.max:
-        findings.error("NM004", f"--bits {options.bits}: Loihi 2 stores {limit.min} to {limit.max} bits per weight", why=limit.source)
+        findings.error("NM004", f"--bits {options.bits}: {spec.title} stores {limit.min} to {limit.max} bits per weight", why=limit.source)
 
 
 _FLOAT: Final = "nmap run NET --level float --input SAMPLES runs the network as it is, without a chip"
@@ -64,7 +64,7 @@ def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: 
     turning = [p for p in network.populations if isinstance(p.neuron, Resonator) and p.neuron.adaptation is not None]
     if turning:
         findings.error(
-            "NM201", f"loihi2 has no resonate-and-fire neuron with an adaptive threshold ({_count(turning, 'population')})",
+            "NM201", f"{spec.name} has no resonate-and-fire neuron with an adaptive threshold ({_count(turning, 'population')})",
             where=_where(turning), why=spec.features["adaptive_resonator"].note,
             help=("train with a fixed threshold (lava-dl: `rf` or `rf_iz` instead of `adrf` or `adrf_iz`)", _FLOAT),
             data={"feature": "adaptive_resonator"},
@@ -76,7 +76,7 @@ def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: 
             reasons.setdefault(reason, []).append(p)
     for reason, found in reasons.items():
         findings.error(
-            "NM201", f"loihi2 cannot compute the adaptive threshold of {_count(found, 'population')} exactly", where=_where(found),
+            "NM201", f"{spec.name} cannot compute the adaptive threshold of {_count(found, 'population')} exactly", where=_where(found),
             why=f"{spec.features['adaptive_threshold'].note} Lava's model does not repeat this one: {reason}.",
             help=("train with a fixed threshold, or with lava-dl's `alif`, and export netx", _FLOAT),
             data={"feature": "adaptive_threshold"},
@@ -96,7 +96,7 @@ def constant_inputs(network: Network, spec: ChipSpec, options: Options, findings
     found = list(dict.fromkeys([*driven, *biased]))
     if found:
         findings.error(
-            "NM203", f"loihi2's sigma-delta and resonate-and-fire neurons take no constant input in every step"
+            "NM203", f"{spec.name}'s sigma-delta and resonate-and-fire neurons take no constant input in every step"
             f" ({_count(found, 'population')})", where=_where(found), why=spec.features["constant_input"].note,
             help=("train these layers without a bias", _FLOAT), data={"feature": "constant_input"},
         )
@@ -162,15 +162,15 @@ def spiking_neurons(network: Network, spec: ChipSpec, options: Options, findings
     relays = [p for p, neuron in silent if _is_relay(neuron)]
     if readouts:
         findings.error(
-            "NM201", f"loihi2 has no non-spiking neuron whose state can be sent ({_count(readouts, 'population')})",
+            "NM201", f"{spec.name} has no non-spiking neuron whose state can be sent ({_count(readouts, 'population')})",
             where=_where(readouts), why=spec.features["li"].note,
             help=_spiking_instead(network, readouts, "put a spiking population (`LIF`, `CubaLIF`, `IF`) in the place of {}"),
             data={"feature": "li"},
         )
     if relays:
         findings.error(
-            "NM201", f"loihi2 has no stage that passes sums on without a neuron ({_count(relays, 'population')})", where=_where(relays),
-            why=spec.features["relay"].note,
+            "NM201", f"{spec.name} has no stage that passes sums on without a neuron ({_count(relays, 'population')})",
+            where=_where(relays), why=spec.features["relay"].note,
             help=_spiking_instead(network, relays, "fold {} into the weights behind, or put a spiking population there"),
             data={"feature": "relay"},
         )
@@ -214,7 +214,7 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
     if found:
         findings.error(
             "NM305",
-            f"loihi2's neurons have no threshold {'below' if conventions.compare == '>' else 'at or below'} the value they reset to"
+            f"{spec.name}'s neurons have no threshold {'below' if conventions.compare == '>' else 'at or below'} the value they reset to"
             f" ({_count(found, 'population')})", where=_where(found),
             why=f"{spec.features['negative_threshold'].note} The lowest here is {min(lowest):.4g} above the reset value, compared with"
             f" `{conventions.compare}`.",
@@ -239,7 +239,7 @@ def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: 
         how = "subtraction" if reset == "subtract" else "delayed subtraction"
         early = f" {spec.features['early_reset'].note}" if network.conventions.early_reset else ""
         findings.error(
-            "NM202", f"loihi2's neurons reset to zero, the network's reset by {how}"
+            "NM202", f"{spec.name}'s neurons reset to zero, the network's reset by {how}"
             f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features[feature].note + early,
             help=(
                 f"--approximate reset maps it to a reset to zero {_MEASURED}",
@@ -273,7 +273,7 @@ def one_spike(network: Network, spec: ChipSpec, options: Options, findings: Find
         )
     else:
         findings.error(
-            "NM202", f"loihi2's neurons send at most one spike in a step, the network's one for every threshold in the membrane"
+            "NM202", f"{spec.name}'s neurons send at most one spike in a step, the network's one for every threshold in the membrane"
             f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features["multiple_spikes"].note,
             help=(
                 f"--approximate multiple sends one {_MEASURED}",
@@ -295,7 +295,7 @@ def no_floor(network: Network, spec: ChipSpec, options: Options, findings: Findi
         )
     else:
         findings.error(
-            "NM202", f"loihi2's membranes have no lower bound, the network's stop at {floor:g} times the threshold"
+            "NM202", f"{spec.name}'s membranes have no lower bound, the network's stop at {floor:g} times the threshold"
             f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features["voltage_floor"].note,
             help=(
                 f"--approximate floor leaves the bound out {_MEASURED}",
@@ -343,11 +343,13 @@ def shared_kernels(network: Network, spec: ChipSpec, options: Options, findings:
 
 def delayed_convolutions(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Convolution synapses carry no delay."""
-    del spec, options
+    del options
     for p in network.projections:
         if isinstance(p.connectivity, Conv2d) and p.delays is not None:
-            findings.error("NM203", f"convolution `{p.name}` has synaptic delays, which loihi2 offers for dense and sparse synapses only",
-                           where=str(p.where))
+            findings.error(
+                "NM203", f"convolution `{p.name}` has synaptic delays, which {spec.name} offers for dense and sparse synapses only",
+                where=str(p.where),
+            )
 
 
 RULES: tuple[Rule, ...] = (

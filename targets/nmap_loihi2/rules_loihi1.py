@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from nmap.diagnostics import Findings
@@ -46,7 +45,7 @@ def compartments(network: Network, spec: ChipSpec, options: Options, findings: F
         found = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
         if found:
             findings.error(
-                "NM201", f"loihi1 has no {what} ({_named(found)})", where=_where(found), why=spec.features[feature].note,
+                "NM201", f"{spec.name} has no {what} ({_named(found)})", where=_where(found), why=spec.features[feature].note,
                 help=(remedy, _FLOAT), data={"feature": feature},
             )
 
@@ -55,7 +54,7 @@ def binary_spikes(network: Network, spec: ChipSpec, options: Options, findings: 
     """Spikes carry no payload."""
     if options.message_bits:
         findings.error(
-            "NM203", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; loihi1's spikes are binary",
+            "NM203", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; {spec.name}'s spikes are binary",
             where=_where([network[name] for name in network.inputs]), why=spec.features["graded"].note,
             help=("encode the values as spikes over time", "events that add up: store `binary` = True beside them"),
             data={"feature": "graded"},
@@ -69,25 +68,13 @@ def no_periodic_reset(network: Network, spec: ChipSpec, options: Options, findin
     spiking = [p for p in network.populations if isinstance(p.neuron, Neuron)]
     if interval and spiking:
         findings.error(
-            "NM202", f"loihi1's neurons are not reset every {interval} steps ({_named(spiking)})", where=_where(spiking),
+            "NM202", f"{spec.name}'s neurons are not reset every {interval} steps ({_named(spiking)})", where=_where(spiking),
             why=spec.features["periodic_reset"].note,
             help=("give each sample a run of its own: states are reset before it", _FLOAT), data={"feature": "periodic_reset"},
         )
 
 
-def _also_here(rule: Rule) -> Rule:
-    """Return a rule of Loihi 2 for this chip, whose name its findings then have."""
-
-    def checked(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
-        found = Findings()
-        rule(network, spec, options, found)
-        findings.extend(replace(d, message=d.message.replace("loihi2", spec.name).replace("Loihi 2", spec.title)) for d in found)
-
-    checked.__doc__ = rule.__doc__
-    return checked
-
-
 _REPLACED: Final = (rules.neuron_models, rules.constant_inputs, rules.periodic_reset, rules.payloads)
 RULES: tuple[Rule, ...] = (
-    compartments, binary_spikes, no_periodic_reset, *(_also_here(rule) for rule in rules.RULES if rule not in _REPLACED),
+    compartments, binary_spikes, no_periodic_reset, *(rule for rule in rules.RULES if rule not in _REPLACED),
 )

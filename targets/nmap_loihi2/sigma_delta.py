@@ -50,7 +50,7 @@ def quantize_sigma_delta(job: Job, model: SigmaDelta, taken: set[str]) -> Made:
     shifted = np.abs(np.rint(model.bias) - model.bias) / np.maximum(np.abs(model.bias), 1)
     tally = made.tally
     loss = LayerLoss(
-        job.name, job.bits, 1.0, 0, tally.sqnr_db, tally.clipped, tally.zeroed, float(rounded.max(initial=0)), 0.0,
+        job.name, made.bits, 1.0, 0, tally.sqnr_db, tally.clipped, tally.zeroed, float(rounded.max(initial=0)), 0.0,
         float(shifted.max(initial=0)),
     )
     out = QuantizedPopulation(

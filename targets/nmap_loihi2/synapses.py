@@ -227,11 +227,13 @@ class Connected:
         projections: by name.
         relays: populations that delay what a convolution reads.
         tally: what was lost.
+        bits: of the widest weights.
     """
 
     projections: dict[str, QuantizedProjection] = field(default_factory=dict)
     relays: list[QuantizedPopulation] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
+    bits: int = 0
 
 
 def connect(
@@ -248,13 +250,14 @@ def connect(
         integer: the network's weights are integers that the chip should hold as they are.
         taken: names of populations and projections; receives new ones.
     """
-    made = Connected()
+    made = Connected(bits=0 if job.afferents else job.bits)
     for p in job.afferents:
         cells = grids[p.name]
         stored, e = _store(real[p.name], cells, scale, exponent, integer)
         shift = 2.0 ** (e - exponent)
         made.tally.add(real[p.name] * scale, stored * shift, cells, shift)
         width = _width(stored, cells, job.bits) if integer else job.bits
+        made.bits = max(made.bits, width)
         bits, connectivity = job.message_bits(p.source), _encode(p, stored)
         source, delay = p.source, job.timing.delay[p.name]
         if isinstance(connectivity, Conv2d) and delay:

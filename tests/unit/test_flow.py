@@ -7,6 +7,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,10 @@ from nmap import flow
 from nmap.diagnostics import Exit, NmapError
 from nmap.options import Options
 from nmap.program import Program, read_program, write_program
+from nmap.report.json import to_json
+from nmap.report.text import to_text
+from nmap.target.registry import find_target
+from nmap.target.spec import load_spec
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
 NET, SAMPLES = EXAMPLE / "net.h5", EXAMPLE / "samples.npz"
@@ -240,8 +245,9 @@ def test_python_interface(few, tmp_path):
     assert nmap.verify(tmp_path / "out", input=few).status == "ok"
     assert [d.status for d in nmap.check(NET, ["loihi2"], input=few)] == ["ok"]
     assert nmap.read(NET).neurons == 106
-    assert "loihi2" in nmap.targets()
-    assert [d.status for d in nmap.check(NET, target="all", input=few)] == ["ok", "does_not_fit"]
+    assert {"loihi1", "loihi2", "toy"} <= set(nmap.targets())
+    everywhere = {d.report["target"]["name"]: d.status for d in nmap.check(NET, target="all", input=few)}
+    assert everywhere == {"loihi1": "ok", "loihi2": "ok", "toy": "does_not_fit"}
     assert nmap.__version__
     with pytest.raises(NmapError):
         nmap.deploy(tmp_path / "missing.h5", "loihi2")
@@ -288,6 +294,27 @@ def test_a_bundle_of_other_chip_data_says_so(copy, few):
     outcome = flow.verify(copy, input=few, against="fixed")
     assert outcome.status == "ok"
     assert [d.code for d in outcome.diagnostics] == ["NM603"]
+
+
+def test_the_chip_data_of_a_bundle_are_those_of_its_own_target():
+    """Both Loihi targets are in one package; what counts is the content, in whatever file."""
+    one, two = (find_target(name) for name in ("loihi1", "loihi2"))
+    assert flow._chip_sha256(one) != flow._chip_sha256(two)
+    assert flow._chip_sha256(one) == flow._chip_sha256(SimpleNamespace(spec=load_spec("nmap_loihi2", "loihi1.toml")))
+    tighter = one.spec.resources["neurons"].model_copy(update={"max": 512})
+    changed = one.spec.model_copy(update={"resources": {**one.spec.resources, "neurons": tighter}})
+    assert flow._chip_sha256(SimpleNamespace(spec=changed)) != flow._chip_sha256(one)
+
+
+def test_output_axons_are_reported_once_there_are_routes(few):
+    """Digits on Loihi 1: each of 64 inputs and 96 hidden neurons reaches one list per core of its targets; outputs reach none."""
+    planned = flow.deploy(NET, target="loihi1", options=Options(effort=0), input=few, stop_after="place")
+    assert to_json(planned)["utilization"]["output_axons"]["used"] is None
+    routed = flow.deploy(NET, target="loihi1", options=Options(effort=0), input=few, stop_after="route")
+    cores = {shard.cluster for shard in routed.mapping.shards if shard.population == "lif2"}
+    use = to_json(routed)["utilization"]["output_axons"]
+    assert use["used"] == 96 * len(cores)
+    assert "output axons" in to_text(to_json(routed))
 
 
 @pytest.mark.parametrize(("entry", "value"), [

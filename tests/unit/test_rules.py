@@ -24,8 +24,11 @@ def asks(code: str, *helps: str, severity: str = "error", **data: Any) -> Any:
     return rule
 
 
-def judge(*rules: Any, approximate: tuple[str, ...] = (), name: str = "made-up") -> tuple[Diagnostic, ...]:
-    target: Any = SimpleNamespace(rules=rules, spec=None, name=name)
+def judge(
+    *rules: Any, approximate: tuple[str, ...] = (), name: str = "made-up", levels: dict[str, str] | None = None
+) -> tuple[Diagnostic, ...]:
+    features = {feature: SimpleNamespace(level=level) for feature, level in (levels or {}).items()}
+    target: Any = SimpleNamespace(rules=rules, spec=SimpleNamespace(features=features), name=name)
     findings = Findings()
     with pytest.raises(NmapError) as caught:
         run_rules(dense(0), target, Options(approximate=frozenset(approximate)), findings)
@@ -60,16 +63,26 @@ def test_warnings_need_no_command() -> None:
 
 def test_other_installed_targets_that_have_the_feature_are_named() -> None:
     (found,) = judge(asks("NM201", "one", "two", "three", feature="cubalif"))
-    assert found.help == ("one", "two", "installed targets that take it: `loihi2`")
+    assert found.help == ("one", "two", "installed targets that take it: `loihi1`, `loihi2`")
     (found,) = judge(asks("NM202", feature="reset_subtract"))
-    assert found.help == ("installed targets that take it: `loihi2` (approximately)",)
+    assert found.help == ("installed targets that take it: `loihi1` (approximately), `loihi2` (approximately)",)
     (found,) = judge(asks("NM201", "one", feature="resonator"))
+    assert found.help == ("one", "installed targets that take it: `loihi2`")
+    (found,) = judge(asks("NM201", "one", feature="learning"))
     assert found.help == ("one",)
+
+
+def test_targets_that_do_no_better_are_not_recommended() -> None:
+    """Loihi 1 and 2 approximate a reset by subtraction, as this target does; all have the reset to zero, which it approximates."""
+    levels = {"reset_subtract": "approximate", "reset_zero": "approximate", "cubalif": "exact", "li": "refused"}
+    subtract, zero, cubalif, li = judge(*(asks("NM202", "one", feature=feature) for feature in levels), levels=levels)
+    assert [found.help for found in (subtract, cubalif, li)] == [("one",)] * 3
+    assert zero.help == ("one", "installed targets that take it: `loihi1`, `loihi2`, `toy`")
 
 
 def test_a_target_does_not_recommend_itself() -> None:
     (found,) = judge(asks("NM202", feature="reset_subtract"), name="loihi2")
-    assert found.help == ()
+    assert found.help == ("installed targets that take it: `loihi1` (approximately)",)
 
 
 def floored(weights: list[list[float]], *, source: Model | None = None, **changes: Any) -> Network:

@@ -17,6 +17,7 @@ from nmap.target.machine import Machine
 
 W = Provenance("net.h5", "/")
 PARAMS = {"du": 0, "dv": 0, "vth": 1, "bias_mant": 0, "bias_exp": 0}
+PARAMS_OF_ONE = {name: np.array(value) for name, value in PARAMS.items()}
 
 
 def network(shape, *afferents, kernel="loihi2.lif", params=None):

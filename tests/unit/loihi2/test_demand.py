@@ -189,6 +189,63 @@ def test_delayed_convolutions_are_lists_and_states_take_words(data):
     assert TARGET.measure(program) == tuple(demands)
 
 
+READERS = {
+    # (reads neuron by neuron, connection, delay) of n neurons of a shape
+    "conv": lambda shape: (False, Conv2d(np.ones((2, shape[0], 1, 2), np.int32), shape, (2, 1), (1, 1)), 0),
+    "relay": lambda shape: (True, Conv2d(np.ones((shape[0], 1, 1, 1), np.int32), shape, groups=shape[0]), 2),
+    "dense": lambda shape: (True, Dense(np.ones((2, int(np.prod(shape))), np.int32)), 0),
+    "sparse": lambda shape: (True, Sparse.from_dense(np.eye(2, int(np.prod(shape)), dtype=np.int32)), 0),
+    "nothing": lambda shape: (False, Sparse.from_dense(np.zeros((2, int(np.prod(shape))), np.int32)), 0),
+}
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_axon_map_has_a_word_per_position_for_convolutions_and_one_per_neuron_for_lists(data):
+    shape = (data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5)), data.draw(st.integers(2, 5)))
+    fed = data.draw(st.booleans())
+    afferent = Dense(np.ones((int(np.prod(shape)), 3), np.int32))
+    if fed:
+        afferent = Conv2d(np.ones((shape[0], 1, 1, 1), np.int32), (1, *shape[1:]))
+    names = data.draw(st.lists(st.sampled_from(sorted(READERS)), max_size=3))
+    net = counting.network(shape, (afferent, 8, 0, None))
+    readers = [READERS[name](shape) for name in names]
+    ends = tuple(
+        QuantizedPopulation(f"r{k}", reads.out_shape if isinstance(reads, Conv2d) else (2,), "loihi2.lif", dict(counting.PARAMS_OF_ONE), W)
+        for k, (_, reads, _) in enumerate(readers)
+    )
+    projections = tuple(
+        QuantizedProjection(f"q{k}", "a", f"r{k}", reads, SynapseFormat(8), delay, W) for k, (_, reads, delay) in enumerate(readers)
+    )
+    outputs = ("a",) if data.draw(st.booleans()) or not ends else tuple(end.name for end in ends)
+    net = replace(net, populations=net.populations + ends, projections=net.projections + projections, outputs=outputs)
+    boxes = data.draw(counting.cuts(shape))
+    demands = [TARGET.demand(net, "a", box) for box in boxes]
+    single = not fed or outputs == ("a",) or any(reads_neurons for reads_neurons, _, _ in readers)
+    for box, need in zip(boxes, demands, strict=True):
+        neurons = np.unravel_index(slice_indices(box, shape), shape)
+        assert need["axon_map"] == (len(neurons[0]) if single else len(set(zip(*neurons[1:], strict=True))))
+        assert need["memory_words"] == need["axon_map"] + need["synapse_memory"] + need["input_axons"] + need["neurons"]
+        extent = tuple(b - a for a, b in box)
+        most = TARGET.demand_at_most(net, "a", extent)
+        assert all(need[r] <= most[r] for r in need)
+        for axis, size in enumerate(extent):
+            if size < shape[axis]:
+                larger = TARGET.demand_at_most(net, "a", (*extent[:axis], size + 1, *extent[axis + 1 :]))
+                assert all(larger[r] >= most[r] for r in most)
+    floor = TARGET.demand_floor(net, "a")
+    assert all(floor[r] <= sum(d[r] for d in demands) + 1e-9 for r in TARGET.spec.resources)
+    assert floor["axon_map"] == (np.prod(shape) if single else shape[1] * shape[2])
+    pieces = [("a", box, need) for box, need in zip(boxes, demands, strict=True)]
+    for end in ends:
+        whole = tuple((0, size) for size in end.shape)
+        pieces.append((end.name, whole, TARGET.demand(net, end.name, whole)))
+    cores = tuple(Core(0, 0, 0, k) for k in range(len(pieces)))
+    shards = tuple(Shard(name, box, k, need) for k, (name, box, need) in enumerate(pieces))
+    mapping = Mapping(Machine(TARGET.spec, "oheo-gulch", 1, ()), shards, cores, None, None, False)
+    assert TARGET.measure(build_program(net, "loihi2", mapping)) == tuple(need for _, _, need in pieces)
+
+
 def test_a_relay_is_a_list_of_one_synapse_per_source():
     """2 x 4 x 3 source neurons, one axon and ceil((12 + 8 + 10) / 64) = 1 word each, and two words per neuron."""
     feed = Conv2d(np.ones((2, 1, 1, 1), np.int32), (2, 4, 3), groups=2)

@@ -10,6 +10,7 @@ from nmap.connectivity import Dense, Sparse
 from nmap.program import ConvTile, Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
 from nmap_loihi2 import TARGET
 from nmap_loihi2.measure import axon_list_words, block_words, kernel_words, measure, stored_bits, total_words
+from tests.golden.published import yolo_kp
 from tests.support import shared_data
 
 # network, AxonIn, Neurons, SynMem, AxonMap, AxonMem, Total: percent of each cap per core, as printed.
@@ -40,6 +41,30 @@ def test_total_reproduces_the_printed_column(row):
     )
     # Each printed part is rounded to 0.005 points, of four caps of 16000 words.
     assert 100 * words / caps["memory_words"] == pytest.approx(printed, abs=0.02)
+
+
+# Layer of YOLO-KP, tile that gives the row's neurons and cores: 3584 or 2688 neurons, the channels x height x width of ROWS in turn.
+TILES = [
+    (9, (48, 4, 14)), (8, (64, 4, 14)), (7, (256, 1, 14)), (6, (64, 4, 14)), (5, (64, 4, 14)), (4, (128, 1, 28)), (3, (128, 1, 28)),
+    (2, (64, 1, 56)), (1, (32, 1, 112)), (0, (16, 1, 224)),
+]
+
+
+@pytest.mark.parametrize(("row", "tile"), list(zip(ROWS[3:], TILES, strict=True)), ids=[f"layer{layer}" for layer, _ in TILES])
+def test_rows_of_yolo_are_reproduced(row, tile):
+    """The axon map has a word per position where convolutions read a layer, and one per neuron of the output."""
+    (_, axon_in, neurons, syn_mem, axon_map, axon_mem, total), (layer, extent) = row, tile
+    need = TARGET.demand(yolo_kp(), f"layer{layer}", tuple((0, size) for size in extent))
+    assert need == TARGET.demand_at_most(yolo_kp(), f"layer{layer}", extent)
+    share = {name: 100 * amount / TARGET.spec.resources[name].max for name, amount in need.items()}
+    assert share["neurons"] == pytest.approx(neurons, abs=0.0051)
+    assert share["axon_map"] == pytest.approx(axon_map, abs=0.0051)
+    assert share["input_axons"] == pytest.approx(axon_in, abs=0.0051)
+    if layer < 9:
+        # The output's rows of 48 channels take 6 words, as with 7 bits per weight: neither the 6 of this network nor the 8 of nmap's 7.
+        assert share["synapse_memory"] == pytest.approx(syn_mem, abs=0.0051)
+    # 16 000 words are 80 % of the pool. Of the axon memory nmap counts nothing.
+    assert share["memory_words"] - 0.8 * share["synapse_memory"] == pytest.approx(total - 0.8 * (syn_mem + axon_mem), abs=0.02)
 
 
 @pytest.mark.parametrize(("targets", "words"), [(10, 4), (64, 21), (50, 16), (256, 81), (200, 63)])
@@ -151,8 +176,9 @@ def test_states_and_delayed_convolutions():
         ),
         tuple(Routes([0] * 13, [], []) for _ in range(2)),
     )
-    # 12 sources of ceil((12 + 8 + 10) / 64) words and axons; 2 rows and 2 axons; 24 words of the axon map, 12 + 24 of state.
+    # 12 sources of ceil((12 + 8 + 10) / 64) words and axons; 2 rows and 2 axons; 12 + 24 words of state. The axon map has one for each of
+    # the 2 x 3 positions of a, which no list reads, and of each of b's 12 neurons, an output.
     assert measure(program) == ({
-        "neurons": 24, "neuron_groups": 2, "synapse_memory": 12 + 2, "input_axons": 12 + 2, "axon_map": 24, "axon_words": 0,
-        "memory_words": 14 + 14 + 24 + 12 + 24,
+        "neurons": 24, "neuron_groups": 2, "synapse_memory": 12 + 2, "input_axons": 12 + 2, "axon_map": 6 + 12, "axon_words": 0,
+        "memory_words": 14 + 14 + 18 + 12 + 24,
     },)

@@ -25,7 +25,7 @@ from nmap.report.json import (
 from nmap.report.model import BusiestCore, Estimate, Outcome, Published, RunResult, Samples, VendorCheck, Verification
 from nmap.report.text import inspection_text, run_text
 from nmap.target.machine import build_machine
-from nmap.target.spec import Constant
+from nmap.target.spec import Constant, Resource
 from nmap.testing.networks import FOREIGN_NETWORKS
 from tests.unit.report.outcomes import conv_network, mapping, misfit, network, neuron, outcome, spec
 from tests.unit.report.schema_check import problems
@@ -165,6 +165,26 @@ def test_nothing_limits_a_network_on_one_core() -> None:
     assert not any(row["limiting"] for row in to_json(outcome(mapping=small))["utilization"].values())
 
 
+def test_what_routes_take_is_counted_in_the_program_and_unknown_before() -> None:
+    resources = dict(spec().resources)
+    resources["axons"] = Resource(max=6, unit="slots", source="made up", title="output axons", routed=True)
+    chip = spec().model_copy(update={"resources": resources})
+    machine = build_machine(chip)
+    before = to_json(outcome(spec=chip, machine=machine, mapping=mapping(machine)))["utilization"]
+    assert before["axons"] | {"title": 0, "unit": 0} == {
+        "title": 0, "unit": 0, "used": None, "available": 24, "fullest": None, "limiting": False,
+    }
+    measured = ({"neurons": 9, "words": 9, "axons": 2}, {"neurons": 9, "words": 9, "axons": 5})
+    report = to_json(outcome(spec=chip, machine=machine, mapping=mapping(machine), measured=measured))
+    assert problems(report, schema(), closed=True) == []
+    use = report["utilization"]
+    # 7 of 4 x 6 slots, 5 of 6 on the second core, which is scarcer than 15 of 20 words.
+    assert use["axons"] | {"title": 0, "unit": 0} == {
+        "title": 0, "unit": 0, "used": 7, "available": 24, "fullest": {"core": "c2", "used": 5, "capacity": 6}, "limiting": True,
+    }
+    assert (use["neurons"]["used"], use["words"]["used"], use["words"]["limiting"]) == (5, 28, False)
+
+
 def test_unknown_numbers_are_null() -> None:
     machine = build_machine(spec())
     placed = replace(mapping(machine), placement=PlacementSolution(np.array([1, 2]), 12.0, 0.0, "feasible", 5))
@@ -246,15 +266,16 @@ def test_conventions_are_told_in_full() -> None:
     plain = to_json(outcome())["network"]["conventions"]
     assert plain == {
         "reset": "zero", "decay": "euler", "compare": ">", "multiple": False, "floor": None, "early_reset": False, "lag": 0,
-        "late_bias": False, "gain": "euler", "in_steps": False,
+        "late_bias": False, "gain": "euler", "in_steps": False, "reset_interval": 0, "reset_offset": 0,
     }
     odd = Conventions(
-        None, "subtract", "exact", ">=", multiple=True, floor=-1.0, early_reset=True, lag=2, late_bias=True, gain="exact", in_steps=True
+        None, "subtract", "exact", ">=", multiple=True, floor=-1.0, early_reset=True, lag=2, late_bias=True, gain="exact", in_steps=True,
+        reset_interval=16, reset_offset=3,
     )
     told = to_json(outcome(network=replace(network(), conventions=odd)))
     assert told["network"]["conventions"] == {
         "reset": "subtract", "decay": "exact", "compare": ">=", "multiple": True, "floor": -1.0, "early_reset": True, "lag": 2,
-        "late_bias": True, "gain": "exact", "in_steps": True,
+        "late_bias": True, "gain": "exact", "in_steps": True, "reset_interval": 16, "reset_offset": 3,
     }
     assert problems(told, schema(), closed=True) == []
 

@@ -287,6 +287,8 @@ def test_places_in_one_folder_name_it_once() -> None:
     (Conventions(1e-3, "subtract", lag=1), "spikes leave 1 step after the crossing"),
     (Conventions(1e-3, lag=2), "spikes leave 2 steps after the crossing"),
     (Conventions(1e-3, late_bias=True), "recurrent biases begin with the first possible spike"),
+    (Conventions(1e-3, reset_interval=16), "i and v become 0 every 16 steps · spike where v > threshold"),
+    (Conventions(1e-3, reset_interval=16, reset_offset=19), "i and v become 0 every 16 steps, from step 3 on"),
 ])
 def test_a_step_is_told_in_words(conventions: Conventions, words: str) -> None:
     told = squeezed("\n".join(inspected(replace(network(), conventions=conventions))))
