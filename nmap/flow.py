@@ -634,6 +634,20 @@ class _Comparison:
         if real:
             theirs, ours = (None, None) if self.samples.labels is None or not done else (float(k) / done for k in right)
             self.chip_vs_float = ChipVsFloat(agreeing / places if places else None, theirs, ours, done)
+            if agreeing < places:
+                self._tell_wraps(1 - agreeing / places)
+
+    def _tell_wraps(self, differing: float) -> None:
+        """Warn where outputs differ from the network's and sums may have wrapped, which real numbers never do."""
+        unproved = [p for p in self.quantized.projections if p.format.accumulator]
+        if unproved:
+            names = ", ".join(f"`{p.name}`" for p in unproved[:6]) + (f" and {len(unproved) - 6} more" if len(unproved) > 6 else "")
+            self.journal.findings.warning(
+                "NM304", f"{100 * differing:.3g} % of the outputs differ from the network's, and sums of {names} may have wrapped",
+                where=str(unproved[0].where),
+                why="These sums are not proved to fit the chip's accumulators on all inputs. The network in real numbers has no such limit.",
+                help=("send smaller graded payloads",),
+            )
 
     def _chunk_vs_fixed(self, part: dict[str, Array], chip: dict[str, Array], done: int, *, tell: bool) -> tuple[int, int]:
         """Return the places that differ and the spikes the reference sent."""

@@ -76,3 +76,19 @@ def test_states_of_large_networks_are_compared_in_their_first_steps(chain: Path,
     monkeypatch.setattr(flow, "_PROBED_ELEMENTS", 2 * (2 * 4 + 2 * 2) * 3)
     deployed(chain, 50)
     assert seen == [6, 3]
+
+
+def test_outputs_that_differ_where_sums_may_wrap_are_a_warning(tmp_path: Path) -> None:
+    """A convolution of Lava sums in 24 bits: 254 x 64 x 1000 is beyond 2^23, 254 x 64 x 500 is not."""
+    kernel = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    path = write_netx(tmp_path / "net.net", [
+        {"type": "input", "shape": (1, 1, 2), "neuron": sigma_delta()},
+        {"type": "conv", "weight": np.array([[[[254.0]]], [[[-2.0]]]]), "neuron": sigma_delta(), **kernel},
+    ])
+    for largest, wraps in ((500, False), (1000, True)):
+        out = deployed(path, largest)
+        assert out.verification.chip_vs_fixed.mismatches == 0
+        told = [d for d in out.diagnostics if d.code == "NM304" and d.severity == "warning" and "may have wrapped" in d.message]
+        assert bool(told) is wraps
+        assert (out.verification.chip_vs_float.spike_agreement == 1) is not wraps
+        assert all("`conv1`" in d.message for d in told)
