@@ -33,12 +33,14 @@ class Activity:
         samples: number of samples run.
         steps: chip steps of one sample, those that the last output runs behind included.
         counts: spikes of each neuron over all samples and steps, (n,) int64 by population, input ports included. A graded spike is one.
+        behind: how many of the steps the network itself does not have: those that the last output runs behind.
     """
 
     level: Literal["chip", "float"]
     samples: int
     steps: int
     counts: dict[str, Array]
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,7 @@ class Load:
         updates: (cores,) int64 neurons updated in one step: all that lie on the core.
         spikes: (cores,) int64 spikes that the core's neurons send.
         activity: what it was counted from.
-        packets, hops: per step, from the mapping's traffic: packets to other cores, and the links that they pass; None when not known.
+        packets, hops: per chip step, from the mapping's traffic: packets to other cores, and the links that they pass; None when not known.
     """
 
     cores: tuple[Core, ...]
@@ -89,7 +91,7 @@ def activity_of_rates(rates: Mapping[str, Array], samples: int, steps: int, netw
         p.name: np.rint(rates[p.name].ravel() * runs).astype(np.int64) if p.name in rates else np.full(p.size, runs, np.int64)
         for p in network.populations
     }
-    return Activity("float", samples, steps + network.latency, counts)
+    return Activity("float", samples, steps + network.latency, counts, network.latency)
 
 
 def operations(connectivity: Connectivity, part: Slice, shape: tuple[int, ...], counts: Array) -> int:
@@ -153,7 +155,7 @@ def load_of(
         shards: all neurons; clusters are indices of `cores`.
         cores: the used cores.
         activity: counted spikes.
-        traffic: packets and hops of the placement, under the rates that it was made for.
+        traffic: packets and hops of the placement in a step of the network, under the rates that it was made for.
     """
     shapes = {p.name: p.shape for p in network.populations}
     done, sent, updates = ([0] * len(cores) for _ in range(3))
@@ -169,7 +171,7 @@ def load_of(
             if projection.target == shard.population:
                 done[k] += operations(projection.connectivity, shard.slice, shape, activity.counts[projection.source])
     hops = None if traffic is None else traffic.multicast_hops if traffic.kind == "multicast" else traffic.unicast_hops
-    return Load(
-        tuple(cores), np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity,
-        None if traffic is None else traffic.packets, hops,
-    )
+    # The same packets, spread over the chip's steps.
+    share = (activity.steps - activity.behind) / activity.steps
+    packets, passed = (None if amount is None else amount * share for amount in (None if traffic is None else traffic.packets, hops))
+    return Load(tuple(cores), np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity, packets, passed)

@@ -497,10 +497,13 @@ def map_network(
 def _no_answer(
     machine: Machine, problem: PackingProblem, packing: PackingSolution, partitioner: str, options: Options,
 ) -> Diagnostic:
-    remedies = list(more_cores(machine, problem, packing))
+    remedies, default = list(more_cores(machine, problem, packing)), Options().partitioner
+    if partitioner != default:
+        remedies.append(f"take the default algorithm: --partitioner {default}")
     if options.effort < 2:
         remedies.append(f"search longer: `--effort {options.effort + 1}`")
-    remedies.append(f"try another algorithm than `{partitioner}`: --partitioner NAME")
+    if partitioner == default:
+        remedies.append(f"try another algorithm than `{partitioner}`: --partitioner NAME")
     return Diagnostic(
         "NM501", "error", f"the partitioner `{partitioner}` found no way onto {problem.cores} cores, and no proof that there is none",
         why=f"At least {packing.lower_bound} cores are needed (proved); the best answer found needs {packing.clusters}.",

@@ -211,17 +211,24 @@ def comparison_text(reports: Sequence[Report]) -> str:
     return "\n\n".join("\n".join(part) for part in (header, lines, reasons) if part) + "\n"
 
 
-def run_text(report: Report) -> str:
-    """Return what `nmap run` computed and which level computed it."""
+def run_text(report: Report, brief: bool = False) -> str:
+    """Return what `nmap run` computed and which level computed it.
+
+    Args:
+        report: of `nmap run`.
+        brief: only the level and the summary of the spikes; not what was assumed, the probes and the files.
+    """
     run = report["run"]
     first = " on ".join(part for part in (report["bundle"] or run["network"], run["target"]) if part)
-    lines = [*_flow(first, [f"level {LEVELS[run['level']]}"]), *_assumptions(report)]
+    lines = [*_flow(first, [f"level {LEVELS[run['level']]}"]), *(() if brief else _assumptions(report))]
     facts = [f"{count(run['samples'])} samples × {count(run['steps'])} steps", f"{count(run['output_spikes'])} output spikes"]
     if run["accuracy"] is not None:
         facts.append(f"accuracy {percent(run['accuracy'])}{_scored(report)}")
     if run["raw_time"]:
         facts.append("raw chip time")
     lines += _flow("  run     ", facts)
+    if brief:
+        return "\n".join(lines) + "\n"
     for name, shape in run["probes"].items():
         lines.append(f"  probe     {name}  {_shape(shape)}")
     return "\n".join(lines) + "\n" + "".join(f"\nWrote {path}\n" for path in report["written"])
@@ -617,13 +624,15 @@ def _estimate(report: Report) -> list[str]:
     if not facts:
         return []
     lines = _flow("  estimate ", facts)
-    for details in (_energy_parts(estimate), _work(estimate), _trust(estimate)):
+    for details in (_energy_parts(estimate, (report["target"] or {}).get("chips")), _work(estimate), _trust(estimate)):
         lines += _flow(" " * 11, details) if details else []
     return lines
 
 
-def _energy_parts(estimate: Report) -> list[str]:
-    names = {"synaptic_operations": "synaptic operations", "neuron_updates": "neuron updates", "spikes": "spikes", "static": "static"}
+def _energy_parts(estimate: Report, chips: int | None) -> list[str]:
+    # Chips that hold nothing need power too.
+    static = f"static of {count(chips)} chips" if chips is not None and chips > 1 else "static"
+    names = {"synaptic_operations": "synaptic operations", "neuron_updates": "neuron updates", "spikes": "spikes", "static": static}
     parts = estimate.get("energy_j") or {}
     known = [f"{name} {'not known' if parts[key] is None else _three(parts[key], 'J')}" for key, name in names.items() if key in parts]
     return [f"energy: {known[0]}", *known[1:]] if known else []

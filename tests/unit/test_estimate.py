@@ -101,6 +101,15 @@ def test_cores_do_what_their_neurons_receive():
     assert (load.packets, load.hops, load.runs) == (6.5, 20.0, 10)
 
 
+def test_packets_are_spread_over_the_steps_of_the_chip():
+    """Traffic is counted in the network's steps; 2 of the chip's 5 are those that the output runs behind."""
+    load, counts, _, _ = two_cores()
+    rest = (load.cores, Activity("chip", 2, 5, counts, 2), Traffic("unicast", 6.5, 20.0, 17.0))
+    network = build("net", {"input": ((2, 5, 5), None), "b": ((2,), lif(2))}, [("input", "b", Dense(np.ones((2, 50))), None, 0)])
+    again = load_of(network, (Shard("b", ((0, 2),), 0, {}),), *rest)
+    assert (again.packets, again.hops) == (pytest.approx(6.5 * 3 / 5), pytest.approx(12))
+
+
 def test_hops_are_those_that_the_chip_routes():
     load, counts, *_ = two_cores()
     network = build("net", {"input": ((3,), None), "b": ((2,), lif(2))}, [("input", "b", Dense(np.ones((2, 3))), None, 0)])
