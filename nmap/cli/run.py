@@ -49,7 +49,7 @@ def run(
         if output is not None:
             _save(output, result.arrays)
         report = run_to_json(result, screen.command, None if output is None else str(output))
-        return Reply(run_text(report), report, result.diagnostics, 0)
+        return Reply(run_text(report), report, result.diagnostics, 0, run_text(report, brief=True).rstrip("\n"))
 
     serve(context, work, format=format, quiet=quiet, verbose=verbose, strict=strict)
 

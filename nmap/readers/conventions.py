@@ -185,9 +185,10 @@ class Periodic:
 
     def check(self, findings: Findings) -> None:
         """Record NM004 for a number that has no meaning."""
-        for name, value in (("--reset-interval", self.interval), ("--reset-offset", self.offset)):
+        # An interval of 0 is only for callers from Python, who clear a file's own with it.
+        for name, value, least in (("--reset-interval", self.interval, 1), ("--reset-offset", self.offset, 0)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTERVAL):
-                findings.error("NM004", f"{name} is a number of steps from 0 to {MAX_INTERVAL}, not {str(value)[:40]}")
+                findings.error("NM004", f"{name} is a number of steps from {least} to {MAX_INTERVAL}, not {str(value)[:40]}")
 
     def settle(self, stated: Stated, findings: Findings) -> tuple[Clearing, tuple[Assumption, ...]]:
         """Return the two fields of `Conventions`, and the assumption that tells of them where there is a periodic reset."""

@@ -507,7 +507,7 @@ class _Reader:
             if low == high == 0 or (low >= 0 and high > 255) or (high < 0 and low < -256):
                 self.notes.append(f"netx fails on the weights of layer {layer.number}, which lie from {low:g} to {high:g}; read as stored")
             elif low < 0 <= high and (high > 254 or low < -256):
-                self.notes.append(f"netx would clip the weights of layer {layer.number} to -256 to 254; they are kept")
+                self.notes.append(f"netx would clip the weights of layer {layer.number} to -256 to 254; they are read as stored")
             elif high < 0 and int(-low) & (int(-low) - 1) == 0:
                 self.notes.append(
                     f"netx would change the weights of layer {layer.number}, all negative down to {low:g}, a power of two; they are kept"

@@ -221,7 +221,7 @@ def run_text(report: Report, brief: bool = False) -> str:
     run = report["run"]
     first = " on ".join(part for part in (report["bundle"] or run["network"], run["target"]) if part)
     lines = [*_flow(first, [f"level {LEVELS[run['level']]}"]), *(() if brief else _assumptions(report))]
-    facts = [f"{count(run['samples'])} samples × {count(run['steps'])} steps", f"{count(run['output_spikes'])} output spikes"]
+    facts = [f"{_plural(run['samples'], 'sample')} × {_plural(run['steps'], 'step')}", _plural(run["output_spikes"], "output spike")]
     if run["accuracy"] is not None:
         facts.append(f"accuracy {percent(run['accuracy'])}{_scored(report)}")
     if run["raw_time"]:
@@ -527,7 +527,7 @@ def _verify(report: Report) -> list[str]:
         same = fixed["mismatches"] == 0
         parts.append(
             f"chip emulator {'=' if same else '≠'} fixed-point reference"
-            f" ({count(fixed['samples'])} samples × {count(fixed['steps'])} steps, {count(fixed['spikes'])} spikes, "
+            f" ({_plural(fixed['samples'], 'sample')} × {_plural(fixed['steps'], 'step')}, {_plural(fixed['spikes'], 'spike')}, "
             f"{count(fixed['mismatches'])} differ)"
         )
     real = verification["chip_vs_float"]
@@ -666,7 +666,7 @@ def _trust(estimate: Report) -> list[str]:
         close = f"calibrated on {estimate['within']}, and within a factor of {estimate['factor']:g} of it"
         facts.append(f"{close}; how far off elsewhere is not known")
     if estimate.get("excludes"):
-        facts.append(f"without {' and '.join(estimate['excludes'])}")
+        facts.append(f"without {', nor '.join(estimate['excludes'])}")
     return facts
 
 

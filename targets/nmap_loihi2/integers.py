@@ -15,13 +15,16 @@ time). Parameters are those of Lava's processes of the same names, defaults in b
     ATRLIF      delta_i delta_v delta_theta delta_r (times 4096) theta_0 theta_step bias_mant (0) bias_exp (0)
 
 The network computes what Lava computes from the file, also where Lava takes without a word what a chip's field does not hold: clipped
-weights, parameters that wrap. Each such value is a warning.
+weights, parameters that wrap. Each such value is a warning. So is an array that is not read and nearly has the name of one that would be;
+`s{k}` and `a{k}`, recordings of a layer's spikes and input sums, may lie beside the network.
 """
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -31,6 +34,7 @@ from nmap.connectivity import Array, Dense, Sparse, frozen_array
 from nmap.diagnostics import Findings
 from nmap.network import Provenance
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
+from nmap.samples.archive import listed
 from nmap.target.spec import ChipSpec, Limit, load_spec
 from nmap_loihi2.ranges import prove_ranges
 
@@ -84,6 +88,18 @@ _EFFECTS = {
     "bias_mant": "Lava keeps 16 bits and computes with them.",
     "bias_exp": "Lava shifts by it in 32 bits.",
 }
+_ALIKE = ("du", "dv", "vth", "delta_i", "delta_v", "delta_theta", "delta_r", "theta_0")
+"""Parameters that Lava's processes document as one number for the layer and its CPU models take as an array."""
+_ROWS = ("data", "indices", "indptr", "shape")
+_FORM = ("delays", "weight_exp", "num_weight_bits", "num_message_bits", "sign_mode", "neuron")
+_SPIKE_MAX = (1 << 31) - 1
+_OF_LAYER = re.compile(
+    rf"(?:{'|'.join(dict.fromkeys((*_FORM, *(name for model in _NEURONS.values() for name in model.defaults), 'w', 'w_imag')))})"
+    rf"(0|[1-9]\d{{0,8}})|w(?:_imag)?(0|[1-9]\d{{0,8}})_(?:{'|'.join(_ROWS)})"
+)
+"""Names of a layer's arrays, of any neuron; a group holds the number of the layer."""
+_MOST_COMPARED = 32
+"""Names of unread arrays that are compared with the known ones, and the most letters of one: each comparison costs time."""
 _GRADED = {"loihi2.ternary_lif": "-1 and 1", **dict.fromkeys(("loihi2.delta", "loihi2.sigma_delta", "loihi2.sigma"), "integers")}
 """What neurons send that send more than ones."""
 
@@ -112,7 +128,7 @@ def prepare_weights(weights: Array, sign: Sign, bits: int) -> Array:
     w = np.asarray(weights, np.int64)
     if sign == "inhibitory":
         drop = 8 - bits
-        prepared = -((np.clip(-w, 0, 255) >> drop) << drop)
+        prepared = -((-np.clip(w, -255, 0) >> drop) << drop)
     elif sign == "excitatory":
         drop = 8 - bits
         prepared = (np.clip(w, 0, 255) >> drop) << drop
@@ -143,23 +159,31 @@ class _Layers:
         if values.dtype.kind not in "biu":
             self.findings.error("NM107", f"`{key}` is {values.dtype}, not integers", where=str(self.where(key)))
             return np.zeros(values.shape, np.int64)
-        return values
+        if values.dtype.kind == "u" and int(values.max(initial=0)) >= 1 << 63:
+            self.findings.error(
+                "NM107", f"{int(values.max())} in `{key}` is beyond {(1 << 63) - 1}, the largest number of 64 bits with a sign",
+                where=str(self.where(key)),
+            )
+            return np.zeros(values.shape, np.int64)
+        return values.astype(np.int64)
 
     def scalar(self, key: str, default: int, low: int, high: int) -> int:
         """Return one integer within its range."""
         values = self.integers(key, default)
         if values.size != 1 or not low <= int(values.reshape(-1)[0]) <= high:
-            self.findings.error("NM305", f"`{key}` is not one integer in {low}..{high}", where=str(self.where(key)))
+            held = str(values.item()) if values.size == 1 else f"{values.size} values"
+            self.findings.error("NM305", f"`{key}` is not one integer in {low}..{high}: {held}", where=str(self.where(key)))
             return default
         return int(values.reshape(-1)[0])
 
     def beyond(self, key: str, owner: str, values: Array, limit: Limit, effect: str, code: str = "NM305") -> None:
         """Warn of values outside a field that Lava takes nevertheless, naming the one that is farthest out."""
         values = values.reshape(-1)
-        outside = np.maximum(limit.min - values, values - limit.max)
-        count = int(np.count_nonzero(outside > 0))
+        count = int(np.count_nonzero((values < limit.min) | (values > limit.max)))
         if count:
-            worst = int(values[np.argmax(outside)])
+            # Python's integers, since a difference may leave 64 bits.
+            least, most = int(values.min()), int(values.max())
+            worst = least if limit.min - least > most - limit.max else most
             many = f" and {count - 1} more of its {values.size} values are" if count > 1 else " is"
             self.findings.warning(
                 code, f"{worst} in `{key}` of `{owner}`{many} outside {limit.min}..{limit.max}", where=str(self.where(key)),
@@ -175,10 +199,10 @@ def _prepared(layers: _Layers, key: str, owner: str, weights: Array, sign: Sign,
     if rounded.any():
         first = int(np.argmax(rounded))
         layers.findings.warning(
-            "NM302", f"{np.count_nonzero(rounded)} of the {weights.size} weights in `{key}` of `{owner}` lose their low bits",
+            "NM302", f"{np.count_nonzero(rounded)} of the {weights.size} weights in `{key}` of `{owner}` lose their low bits:"
+            f" {weights.flat[first]} acts as {prepared.flat[first]}",
             where=str(layers.where(key)),
-            why=f"{bits} bits of {sign} weights keep multiples of {1 << (8 - bits + (sign == 'mixed'))}: {weights.flat[first]} acts as"
-            f" {prepared.flat[first]} ({limit.source}).",
+            why=f"{bits} bits of {sign} weights keep multiples of {1 << (8 - bits + (sign == 'mixed'))} ({limit.source}).",
         )
     return prepared
 
@@ -301,6 +325,23 @@ def _beyond_fields(layers: _Layers, model: _Model, k: int, params: dict[str, Arr
         layers.beyond(key, f"layer{k}", values, limit, effect)
 
 
+def _undocumented(layers: _Layers, k: int, params: dict[str, Array]) -> None:
+    """Tell of what Lava computes and the hardware is not documented to do (NM206), as for netx files."""
+    for name, values in params.items():
+        key = f"{name}{k}"
+        if name in _ALIKE and (values != values[0]).any():
+            layers.findings.note(
+                "NM206", f"`layer{k}` has one `{name}` per neuron, which Lava documents as a scalar and its CPU models take as an array",
+                where=str(layers.where(key)),
+            )
+        if name == "reset_interval" and int(values[0]) & (int(values[0]) - 1):
+            limit = layers.spec.limits[name]
+            layers.findings.warning(
+                "NM206", f"a reset of `layer{k}` every {values[0]} steps: Lava computes it, the hardware wants a power of two",
+                where=str(layers.where(key)), why=f"{limit.note} ({limit.source})", data={"value": int(values[0])},
+            )
+
+
 def _neurons(layers: _Layers, k: int, n: int) -> QuantizedPopulation | None:
     """Return layer k's neurons, or None after recording why there are none."""
     named = str(layers.arrays.get(f"neuron{k}", "LIF"))
@@ -323,6 +364,7 @@ def _neurons(layers: _Layers, k: int, n: int) -> QuantizedPopulation | None:
             exponent = np.minimum(params["state_exp"] + params.get("spike_exp", 0), 32)
             params.update({name: params[name] << exponent for name in ("vth", "bias") if name in params})
         _beyond_fields(layers, model, k, params)
+        _undocumented(layers, k, params)
         if "act_mode" in params:
             params["rectify"] = params.pop("act_mode")
     return QuantizedPopulation(f"layer{k}", (n,), model.kernel, params, layers.where(f"neuron{k}"), latency=k + 1)
@@ -352,6 +394,75 @@ def _check_payloads(layers: _Layers, k: int, source: QuantizedPopulation, bits: 
         )
 
 
+def _count_layers(layers: _Layers) -> int:
+    """Return the number of layers in a row; weights of a later one, after a gap, are an error."""
+    arrays, count = layers.arrays, 0
+    while f"w{count}" in arrays or f"w{count}_data" in arrays:
+        count += 1
+    found = (re.fullmatch(r"w([1-9]\d{0,8})(_data)?", key) for key in arrays)
+    later = min(((int(match[1]), match[0]) for match in found if match is not None and int(match[1]) > count), default=None)
+    if later is not None:
+        layers.findings.error(
+            "NM103", f"`w{count}` is missing, while layer {later[0]} has weights, `{later[1]}`", where=str(layers.path),
+            why="layers are numbered from 0 without a gap",
+        )
+    elif count == 0:
+        layers.findings.error("NM103", "there is no layer: `w0` is missing", where=str(layers.path))
+    return count
+
+
+def _names(arrays: dict[str, Array], k: int) -> list[str]:
+    """Return the names of arrays that are read of layer k as the file describes it; its weights under the one name that is taken."""
+    model = _NEURONS.get(str(arrays.get(f"neuron{k}", "LIF")))
+    models = _NEURONS.values() if model is None else (model,)
+    weights = [f"w{k}"]
+    if any(m.kernel in ("loihi2.rf", "loihi2.rf_iz") for m in models) or f"w_imag{k}" in arrays or f"w_imag{k}_data" in arrays:
+        weights.append(f"w_imag{k}")
+    stored = [key for w in weights for key in ((w,) if w in arrays or f"{w}_data" not in arrays else (f"{w}_{part}" for part in _ROWS))]
+    return [*stored, *(f"{name}{k}" for name in dict.fromkeys((*_FORM, *(name for m in models for name in m.defaults))))]
+
+
+def _tell_unread(layers: _Layers, count: int) -> None:
+    """Record arrays that nothing reads: a warning where one names something of a layer, or nearly does, else a note (NM112)."""
+    arrays, findings, where = layers.arrays, layers.findings, str(layers.path)
+    read = {"input", *(f"{kind}{k}" for k in range(count) for kind in "sa"), *(name for k in range(count) for name in _names(arrays, k))}
+    unread: dict[int, list[str]] = {}
+    others = []
+    for key in arrays:
+        match = _OF_LAYER.fullmatch(key)
+        if key not in read and match is not None:
+            unread.setdefault(int(match[1] or match[2]), []).append(key)
+        elif key not in read:
+            others.append(key)
+    for k, keys in sorted(unread.items()):
+        told = f"{listed(keys)} {'is' if len(keys) == 1 else 'are'} not read"
+        if k >= count:
+            findings.warning("NM112", f"{told}: there is no layer {k}, since `w{k}` is missing", where=where)
+        else:
+            stated = str(arrays.get(f"neuron{k}", f"LIF`, since there is no `neuron{k}"))
+            findings.warning(
+                "NM112", f"{told}: layer {k} reads {listed(name for name in _names(arrays, k) if name in arrays)}", where=where,
+                why=f"The layer's neurons are `{stated}`.",
+            )
+    near = {key: _nearest(key, arrays) for key in others[:_MOST_COMPARED]}
+    for key, name in near.items():
+        if name is not None:
+            findings.warning("NM112", f"{listed([key])} is not read; did you mean `{name}`?", where=where)
+    plain = [key for key in others if near.get(key) is None]
+    if plain:
+        findings.note("NM112", f"{listed(plain)} {'is' if len(plain) == 1 else 'are'} not read", where=where)
+
+
+def _nearest(key: str, arrays: dict[str, Array]) -> str | None:
+    """Return the name that would be read and is spelt nearly as this one, or None."""
+    if len(key) > _MOST_COMPARED:
+        return None
+    digits = re.search(r"\d{1,9}$", key)
+    names = ["input", *_names(arrays, int(digits[0]) if digits is not None else 0)]
+    close = get_close_matches(key.casefold(), names, 1, 0.75)
+    return close[0] if close else None
+
+
 def read_integer_network(path: Path, findings: Findings | None = None) -> tuple[QuantizedNetwork, Array]:
     """Read an integer network.
 
@@ -362,14 +473,16 @@ def read_integer_network(path: Path, findings: Findings | None = None) -> tuple[
         path: the file.
         findings: gets a warning for every value that Lava takes in silence and a chip's field does not hold: NM301 clipped weights,
             NM302 weights that lose low bits, NM304 sums that may wrap, NM305 parameters and payloads beyond their fields; and a note,
-            NM206, for du = -1 and dv = 4096.
+            NM206, for du = -1, dv = 4096 and parameters that Lava documents as one number and takes per neuron. A reset interval that is
+            no power of two is a warning NM206; so is, NM112, an array that is not read and could have been meant, any other is a note.
 
     Returns:
         The network, and its input as (1, time, input neurons) int32.
 
     Raises:
         NmapError: NM101 not an .npz file, NM103 an entry is missing, NM106 shapes, NM107 not whole numbers, NM201 another neuron,
-            NM203 imaginary weights without a resonator, NM305 what Lava refuses; all problems of the file together.
+            NM203 imaginary weights without a resonator, NM305 what Lava refuses, NM802 an input beyond 32 bits; all problems of the file
+            together.
     """
     findings = Findings() if findings is None else findings
     try:
@@ -385,11 +498,18 @@ def read_integer_network(path: Path, findings: Findings | None = None) -> tuple[
     if columns.ndim != 2 or 0 in columns.shape:
         findings.error("NM106", f"`input` has shape {columns.shape}, not (input neurons, time)", where=str(layers.where("input")))
         findings.raise_errors()
-    count = 0
-    while f"w{count}" in arrays or f"w{count}_data" in arrays:
-        count += 1
-    if count == 0:
-        findings.error("NM103", "there is no layer: `w0` is missing", where=str(path))
+    low, high = int(columns.min()), int(columns.max())
+    if low < ~_SPIKE_MAX or high > _SPIKE_MAX:
+        worst = high if high > _SPIKE_MAX else low
+        findings.error(
+            "NM802", f"{worst} in `input` is outside {~_SPIKE_MAX}..{_SPIKE_MAX}; spikes are 32-bit integers",
+            where=str(layers.where("input")), data={"value": worst, "min": ~_SPIKE_MAX, "max": _SPIKE_MAX},
+        )
+        # Nothing more is to be told of such an input.
+        columns = np.zeros_like(columns)
+    count = _count_layers(layers)
+    if count and not findings.errors:
+        _tell_unread(layers, count)
     populations = [QuantizedPopulation("input", (columns.shape[0],), None, {}, layers.where("input"))]
     projections: list[QuantizedProjection] = []
     for k in range(count):

@@ -237,18 +237,27 @@ def _bias_neuron(
                     SynapseFormat(8, exponent, cells.sign), 0, population.where,
                 ))
             rest = rest - stored * 2.0**exponent
-    lost = int(np.count_nonzero((np.abs(rest) >= np.abs(current)) & (current != 0)))
+    gone = (np.abs(rest) >= np.abs(current)) & (current != 0)
+    lost = int(np.count_nonzero(gone))
     if lost:
-        findings.warning("NM302", f"the bias of {counted(lost, 'neuron')} of `{population.name}` rounds to 0", where=str(population.where))
+        findings.warning(
+            "NM302", f"the bias of {counted(lost, 'neuron')} of `{population.name}` rounds to 0:"
+            f" {_farthest(current[gone]):.4g} weight units per step", where=str(population.where),
+        )
     beyond = int(np.count_nonzero(np.abs(rest) > 2))
     if beyond:
         findings.error(
-            "NM305", f"the bias of {counted(beyond, 'neuron')} of `{population.name}` is beyond what synapses can feed into a current",
-            where=str(population.where),
-            why=f"The largest is {float(np.abs(current).max()):.4g} units per step, a synapse gives 255 x 2^7.",
+            "NM305",
+            f"{_farthest(current):.4g} units per step, the bias of `{population.name}`, are beyond what synapses can feed into a current",
+            where=str(population.where), why=f"A synapse gives 255 x 2^7. So it is with {counted(beyond, 'neuron')}.",
         )
     error = np.abs(rest) / np.where(current != 0, np.abs(current), 1)
     return clock, carriers, float(error.max(initial=0))
+
+
+def _farthest(values: Array) -> float:
+    """Return the value farthest from 0."""
+    return float(values[np.abs(values).argmax()])
 
 
 def _row_peaks(
@@ -318,16 +327,20 @@ def _threshold(
         # meets the threshold exactly must fire.
         vth = (np.ceil(exact - nudge) - 1).astype(np.int64)
     limit = spec.limits["vth"]
-    if (vth < limit.min).any() or (vth > limit.max).any():
-        bad = int(np.count_nonzero((vth < limit.min) | (vth > limit.max)))
+    outside = np.maximum(limit.min - vth, vth - limit.max)
+    if (outside > 0).any():
+        bad = counted(int(np.count_nonzero(outside > 0)), "neuron")
         findings.error(
-            "NM305", f"the threshold of {counted(bad, 'neuron')} of `{name}` is outside {limit.min}..{limit.max} weight units", where=where,
-            why=f"Smallest {int(vth.min())}, largest {int(vth.max())} at {unit.min():.4g} units per unit of the file's v ({limit.source}).",
+            "NM305", f"the threshold of {bad} of `{name}` is outside {limit.min}..{limit.max}: {int(vth[outside.argmax()])} weight units",
+            where=where, why=f"The file's v counts {unit.min():.4g} weight units per unit ({limit.source}).",
         )
         vth = np.clip(vth, limit.min, limit.max)
-    lost = int(np.count_nonzero((vth == 0) & (exact > 1) & ~whole))
-    if lost:
-        findings.warning("NM302", f"the threshold of {counted(lost, 'neuron')} of `{name}` rounds to 0", where=where)
+    gone = (vth == 0) & (exact > 1) & ~whole
+    if gone.any():
+        lost = counted(int(np.count_nonzero(gone)), "neuron")
+        findings.warning(
+            "NM302", f"the threshold of {lost} of `{name}` rounds to 0: {_farthest(exact[gone]):.4g} weight units", where=where
+        )
     error = np.abs(np.where(whole, 0, vth - exact)) / np.where(exact != 0, np.abs(exact), 1)
     return vth, float(error.max(initial=0))
 
@@ -338,7 +351,6 @@ def _bias(
 ) -> tuple[Array, int, float]:
     exact = membrane.bias * unit * 64
     mantissa, exps = spec.limits["bias_mant"], spec.limits["bias_exp"]
-    peak = float(np.abs(exact).max(initial=0))
     candidates = [
         e for e in ((_PLAIN_BIAS_EXP,) if plain else range(exps.min, exps.max + 1))
         if (np.rint(exact / (1 << e)) <= mantissa.max).all() and (np.rint(exact / (1 << e)) >= mantissa.min).all()
@@ -348,21 +360,26 @@ def _bias(
     if exponent is None:
         over = int(np.count_nonzero(np.abs(exact) > mantissa.max << exps.max))
         findings.error(
-            "NM305", f"the bias of {counted(over, 'neuron')} of `{name}` is beyond {mantissa.max} x 2^{exps.max} state units", where=where,
-            why=f"Largest {peak:.6g} units, {float(np.abs(membrane.bias).max()):.6g} in the file's v per step ({mantissa.source}).",
+            "NM305", f"the bias of {counted(over, 'neuron')} of `{name}` is beyond {mantissa.max} x 2^{exps.max} state units:"
+            f" {_farthest(exact):.6g}", where=where,
+            why=f"It is {_farthest(membrane.bias):.6g} in the file's v per step ({mantissa.source}).",
         )
         return np.zeros(exact.shape, np.int64), 0, 1.0
     stored = np.rint(exact / (1 << exponent)).astype(np.int64)
-    lost = int(np.count_nonzero((stored == 0) & (exact != 0)))
-    if lost:
-        findings.note("NM302", f"the bias of {counted(lost, 'neuron')} of `{name}` rounds to 0", where=where)
-    changed = int(np.count_nonzero((stored << exponent) != exact))
-    if integer and changed:
+    gone = (stored == 0) & (exact != 0)
+    if gone.any():
+        lost = counted(int(np.count_nonzero(gone)), "neuron")
+        findings.note("NM302", f"the bias of {lost} of `{name}` rounds to 0: {_farthest(exact[gone]):.4g} state units", where=where)
+    off = np.abs((stored << exponent) - exact)
+    if integer and off.any():
+        worst = int(off.argmax())
         findings.warning(
-            "NM302", f"beside the largest bias of `{name}`, {counted(changed, 'integer one')} cannot be held; rounded", where=where,
-            why=f"They share the exponent {exponent}, so they are multiples of {2.0**(exponent - 6):g}.",
+            "NM302", f"a bias of {exact[worst] / 64:.10g} of `{name}` becomes {(int(stored[worst]) << exponent) / 64:.10g}"
+            f" beside the largest, {_farthest(exact) / 64:.10g}", where=where,
+            why=f"They share the exponent {exponent}, so they are multiples of {2.0**(exponent - 6):g}; it is the farthest of"
+            f" {counted(int(np.count_nonzero(off)), 'rounded one')}.",
         )
-    error = np.abs((stored << exponent) - exact) / np.where(exact != 0, np.abs(exact), 1)
+    error = off / np.where(exact != 0, np.abs(exact), 1)
     return stored, exponent, float(error.max(initial=0))
 
 

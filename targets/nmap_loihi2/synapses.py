@@ -83,11 +83,11 @@ class Job:
         bound, rounded = self.spec.limits[limit], np.rint(values)
         outside = (rounded < bound.min) | (rounded > bound.max)
         if outside.any():
-            worst = float(rounded[np.abs(rounded).argmax()])
+            worst = float(rounded[np.maximum(bound.min - rounded, rounded - bound.max).argmax()])
             number = counted(int(np.count_nonzero(outside)), "neuron")
             self.findings.error(
-                "NM305", f"{what} of {number} of `{self.name}` is outside {bound.min}..{bound.max}",
-                where=self.where, why=f"The farthest is {worst:.10g} ({bound.source}).",
+                "NM305", f"{what} of {number} of `{self.name}` is outside {bound.min}..{bound.max}: {worst:.10g}",
+                where=self.where, why=bound.source,
             )
         kept: Array = np.where(outside, 0, rounded).astype(np.int64)
         return kept
@@ -146,6 +146,7 @@ class Tally:
         clipped: beyond the grid; the farthest of them is `farthest`, in units of the wanted weights, and `held` is what its grid holds.
         zeroed: wanted other than 0 and stored as 0; nonzero: wanted other than 0; inexact: stored as another value.
         broken: wanted with a fraction, which the shift of a sum drops.
+        moved: of the weights on the grid, the one stored with the largest error: as wanted and as stored, in units of the wanted ones.
         signal, noise: sums of squares.
     """
 
@@ -158,6 +159,7 @@ class Tally:
     noise: float = 0.0
     farthest: float = 0.0
     held: tuple[float, float] = (0.0, 0.0)
+    moved: tuple[float, float] = (0.0, 0.0)
 
     @property
     def sqnr_db(self) -> float | None:
@@ -174,6 +176,10 @@ class Tally:
             farthest = float(lost[np.abs(lost).argmax()])
             if abs(farthest) > abs(self.farthest):
                 self.farthest, self.held = farthest, (cells.low * shift, cells.high * shift)
+        near = np.where(beyond, 0, error)
+        if near.max(initial=0) > abs(self.moved[0] - self.moved[1]):
+            worst = int(near.argmax())
+            self.moved = (float(wanted.flat[worst]), float(realised.flat[worst]))
         self.zeroed += int(np.count_nonzero((wanted != 0) & (realised == 0)))
         self.nonzero += int(np.count_nonzero(wanted))
         self.inexact += int(np.count_nonzero(error))
@@ -317,10 +323,10 @@ def _report(job: Job, tally: Tally, step: float, scale: float, integer: bool) ->
     bits, name, where, findings = job.bits, job.name, job.where, job.findings
     if tally.clipped:
         low, high = (end / scale for end in tally.held)
+        more = f" and {counted(tally.clipped - 1, 'other weight')} are" if tally.clipped > 1 else " is"
         findings.warning(
-            "NM301", f"{bits} bits do not hold {counted(tally.clipped, 'weight')} into `{name}`; clipped", where=where,
-            why=f"The farthest is {tally.farthest / scale:.6g}; its matrix holds {low:.6g} to {high:.6g}"
-            f" ({job.spec.limits['weight_mixed'].source}).",
+            "NM301", f"{tally.farthest / scale:.6g} into `{name}`{more} clipped: {bits} bits hold {low:.6g} to {high:.6g}", where=where,
+            why=f"The range is that of the matrix with the farthest weight ({job.spec.limits['weight_mixed'].source}).",
         )
     if tally.zeroed > _MANY_ZEROED * tally.nonzero:
         findings.warning(
@@ -331,7 +337,8 @@ def _report(job: Job, tally: Tally, step: float, scale: float, integer: bool) ->
     if integer and tally.inexact > tally.clipped:
         findings.warning(
             "NM302",
-            f"the chip's grid lacks {counted(tally.inexact - tally.clipped, 'integer weight')} into `{name}`; rounded",
+            f"the chip's grid lacks {counted(tally.inexact - tally.clipped, 'integer weight')} into `{name}`: {tally.moved[0] / scale:.6g}"
+            f" becomes {tally.moved[1] / scale:.6g}",
             where=where, why=f"{bits} bits of a matrix with both signs hold even integers from -256 to 254, or half of them, and so on.",
         )
     if integer and tally.broken:

@@ -108,6 +108,20 @@ def test_levels_of_an_exact_network_agree_and_say_which_ran(bundle: Path, sample
     assert outputs["chip"].any()
 
 
+def test_a_quiet_run_prints_the_level_and_the_summary(net: Path, samples: Path, nmap: Runner) -> None:
+    full, quiet = nmap("run", net, "--input", samples), nmap("run", net, "--input", samples, "-o", "o.npz", "-q")
+    assert quiet.status == 0
+    assert Path("o.npz").exists()
+    assert "  assumed   " in full.out
+    kept = quiet.out.splitlines()
+    assert kept == [line for line in full.out.splitlines() if line in kept]
+    assert "level float" in quiet.out
+    assert kept[-1].startswith("  run       5 samples × 12 steps · ")
+    assert len(kept) <= 3
+    assert "assumed" not in quiet.out
+    assert quiet.err == ""
+
+
 def test_run_records_probes_and_prints_accuracy(bundle: Path, samples: Path, nmap: Runner) -> None:
     result = nmap("run", bundle, "--input", samples, "--probe", "n1:v", "--probe", "n2:spikes", "-o", "o.npz", "--format", "json")
     assert result.status == 0
@@ -360,3 +374,16 @@ def test_target_that_is_not_installed_has_its_row_and_its_name(net: Path, nmap: 
     assert [part["target"]["name"] for part in report["reports"]] == ["nope", "toy"]
     assert [d["code"] for d in report["diagnostics"]] == ["NM003"]
     assert [problem for part in report["reports"] for problem in problems(part, schema(), closed=True)] == []
+
+
+@pytest.mark.parametrize("place", ["out/program.h5", "out/new.npz", "out/lava/new.npz", "link.npz", "out/../out/new.npz"])
+def test_nothing_is_written_into_a_bundle(place: str, net: Path, samples: Path, nmap: Runner) -> None:
+    assert nmap("deploy", net, "--target", "toy", "-o", "out").status == 0
+    Path("out/lava").mkdir()
+    Path("link.npz").symlink_to("out/linked.npz")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    result = run_to(place, net, samples, nmap)
+    assert result.status == 2
+    assert "NM601" in result.err
+    assert "It would lie in the bundle" in " ".join(result.err.split())
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before

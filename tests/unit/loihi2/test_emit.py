@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import sys
 import zipfile
 from dataclasses import replace
@@ -198,7 +199,34 @@ def test_core_map_lists_neurons_that_are_no_box():
 
 
 def test_readme_names_the_command(artefact):
-    assert "python network.py --input S.npz" in artefact["README.txt"].decode()
+    text = artefact["README.txt"].decode()
+    assert "python network.py --input S.npz" in text
+    assert re.search(r"\((1 core|\d{2,} cores|[02-9] cores)\)", text)
+    assert re.search(r"runs (1 step|\d{2,} steps|[02-9] steps) behind", text)
+
+
+def test_payloads_beyond_a_ports_width_are_refused(artefact):
+    ends = []
+
+    def fail(status, message):
+        ends.append((status, message))
+        raise SystemExit(status)
+
+    given = np.zeros((1, 2, 5), np.int32)
+    check = function(artefact, "check_payloads", fail=fail, INPUTS=[("a", 2), ("b", 3)], MESSAGE_BITS={"a": 0, "b": 4})
+    given[0, 1] = [1, 0, 15, -8, 0]
+    check(given)
+    assert ends == []
+    for place, value, words in (
+        (0, 2, "'a', which takes binary spikes"), (1, -1, "'a'"), (2, 16, "to 16 for 'b', which takes payloads of 4 bits"),
+        (4, -9, "from -9 to 15 for 'b'"),
+    ):
+        wrong = given.copy()
+        wrong[0, 0, place] = value
+        with pytest.raises(SystemExit):
+            check(wrong)
+        assert ends[-1][0] == 2
+        assert words in ends[-1][1]
 
 
 def made(kernel, receptor=0, initial=None, form=None, connectivity=None, delay=0, delays=None, **params):

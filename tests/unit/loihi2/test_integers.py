@@ -79,7 +79,12 @@ def test_sparse_ternary_and_formats(tmp_path):
 @pytest.mark.parametrize(("changes", "code", "text"), [
     ({"input": None}, "NM103", "`input` is missing"),
     ({"input": np.zeros(3, int)}, "NM106", "`input` has shape (3,)"),
+    ({"input": np.full((2, 3), 1 << 40)}, "NM802", "1099511627776 in `input` is outside -2147483648..2147483647"),
+    ({"input": np.full((2, 3), -(1 << 31) - 1), "num_message_bits0": 32}, "NM802", "-2147483649 in `input`"),
     ({"w0": None}, "NM103", "`w0` is missing"),
+    ({"w2": np.eye(2, dtype=int)}, "NM103", "`w1` is missing, while layer 2 has weights, `w2`"),
+    ({"w0": None, "w3_data": [1]}, "NM103", "`w0` is missing, while layer 3 has weights, `w3_data`"),
+    ({"vth0": np.uint64((1 << 64) - 1)}, "NM107", "18446744073709551615 in `vth0`"),
     ({"w0": np.zeros((2, 3), int)}, "NM106", "`w0` has shape (2, 3)"),
     ({"w0": np.full((2, 2), 0.5)}, "NM107", "`w0` is float64"),
     ({"w0": np.full((2, 2), np.nan)}, "NM107", "`w0` is float64"),
@@ -150,7 +155,7 @@ LARGE = [
     ({"w0": np.array([[1000, -4], [2000, 2]])}, "NM301", "2000 in `w0` of `layer0` and 1 more of its 4 values are outside -256..254"),
     ({"w0": np.array([[1000, 4], [3, 2]])}, "NM301", "1000 in `w0` of `layer0` is outside 0..255"),
     ({"w0": np.array([[-1000, -4], [-3, -2]])}, "NM301", "-1000 in `w0` of `layer0` is outside -255..0"),
-    ({"w0": np.array([[3, -4], [6, 8]])}, "NM302", "1 of the 4 weights in `w0` of `layer0` lose their low bits"),
+    ({"w0": np.array([[3, -4], [6, 8]])}, "NM302", "1 of the 4 weights in `w0` of `layer0` lose their low bits: 3 acts as 2"),
     ({"vth0": 200000}, "NM305", "200000 in `vth0` of `layer0` is outside 0..131071"),
     ({"du0": [5000, 7]}, "NM305", "5000 in `du0` of `layer0` is outside 0..4095"),
     ({"dv0": -1}, "NM305", "-1 in `dv0` of `layer0` is outside 0..4095"),
@@ -191,8 +196,57 @@ def test_the_numbers_stay_those_of_lava(tmp_path):
 
 
 def test_values_beyond_the_field_with_a_meaning_are_a_note(tmp_path):
-    found, _ = told(tmp_path, du0=-1, dv0=[4096, 5])
+    found, _ = told(tmp_path, du0=-1, dv0=[4096, 4096])
     assert [d.severity for d in found if d.code == "NM206"] == ["note"] * 2
+
+
+@pytest.mark.parametrize(("changes", "severity", "text"), [
+    ({"du0": [4095, 4094]}, "note", "`layer0` has one `du` per neuron"),
+    ({"vth0": [1, 2]}, "note", "`layer0` has one `vth` per neuron"),
+    ({"neuron0": "LIFReset", "reset_interval0": 3}, "warning", "a reset of `layer0` every 3 steps"),
+])
+def test_what_only_lava_s_models_take_is_told_as_of_netx_files(tmp_path, changes, severity, text):
+    (found,), _ = told(tmp_path, **changes)
+    assert (found.code, found.severity, text in found.message) == ("NM206", severity, True)
+    assert told(tmp_path, neuron0="LIFReset", reset_interval0=4, dv0=[7, 7], bias_mant0=[1, 2])[0] == []
+
+
+@pytest.mark.parametrize(("changes", "severity", "text"), [
+    ({"bias_mantt0": 9}, "warning", "`bias_mantt0` is not read; did you mean `bias_mant0`?"),
+    ({"delay0": np.ones((2, 2), int)}, "warning", "did you mean `delays0`?"),
+    ({"vht0": 3}, "warning", "did you mean `vth0`?"),
+    ({"W1": np.eye(2, dtype=int)}, "warning", "did you mean `w1`?"),
+    ({"inputs": 1}, "warning", "did you mean `input`?"),
+    ({"weight_exp1": 3, "du1": 3}, "warning", "`weight_exp1` and `du1` are not read: there is no layer 1, since `w1` is missing"),
+    ({"theta_05": 3}, "warning", "there is no layer 5"),
+    ({"vth_lo0": -4}, "warning", "`vth_lo0` is not read: layer 0 reads `w0`, `du0`, `dv0` and `vth0`"),
+    ({"w0_data": [1]}, "warning", "`w0_data` is not read: layer 0 reads `w0`"),
+    ({"foo": 1}, "note", "`foo` is not read"),
+    ({f"x{k}": 1 for k in range(300)}, "note", "and 292 more are not read"),
+])
+def test_arrays_that_are_not_read_are_told(tmp_path, changes, severity, text):
+    (found,), _ = told(tmp_path, **changes)
+    assert (found.code, found.severity, text in found.message) == ("NM112", severity, True), found
+
+
+def test_recordings_may_lie_beside_the_network(tmp_path):
+    assert told(tmp_path, s0=np.zeros((2, 3)), a0=np.zeros((2, 3)))[0] == []
+    assert told(tmp_path, s1=np.zeros((2, 3)))[0] != []
+
+
+def test_unsigned_numbers_are_read_as_what_they_are(tmp_path):
+    _, network = told(tmp_path, vth0=np.uint64(99), w0=np.array([[2, 4], [200, 3]], np.uint8))
+    assert network["layer0"].params["vth"].tolist() == [99, 99]
+    assert network.projections[0].connectivity.weights.tolist() == [[2, 4], [200, 3]]
+
+
+def test_the_smallest_integer_is_told_with_its_value(tmp_path):
+    least = -(1 << 63)
+    (found,), _ = told(tmp_path, vth0=least)
+    assert found.message.startswith(f"{least} in `vth0`")
+    (found,), network = told(tmp_path, w0=np.array([[least, -1], [-2, -3]]))
+    assert found.message.startswith(f"{least} in `w0`")
+    assert network.projections[0].connectivity.weights.tolist() == [[-255, -1], [-2, -3]]
 
 
 def test_whole_numbers_may_be_stored_as_floats(tmp_path):

@@ -163,3 +163,26 @@ def test_another_interpreter_is_used(tmp_path, monkeypatch):
     interpreter.chmod(0o755)
     monkeypatch.setenv(INTERPRETER_VARIABLE, str(interpreter))
     assert find_lava() == (str(interpreter), "0.10.0")
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_an_interpreter_that_never_answers_is_left_with_what_it_started(tmp_path, monkeypatch):
+    interpreter, pid = tmp_path / "python3.10", tmp_path / "pid"
+    # The child keeps the pipes open.
+    interpreter.write_text(f"#!/bin/sh\nsleep 300 &\necho $! > {pid}\nwait\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv(INTERPRETER_VARIABLE, str(interpreter))
+    assert vendor._ASK_TIMEOUT == 20
+    monkeypatch.setattr(vendor, "_ASK_TIMEOUT", 1.5)
+    start = time.monotonic()
+    assert find_lava() == f"{INTERPRETER_VARIABLE} is `{interpreter}`, which did not answer within 1.5 s"
+    assert time.monotonic() - start < 60
+    for _ in range(100):
+        try:
+            if _state(int(pid.read_text())) == "Z":
+                break
+        except FileNotFoundError:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("what the interpreter started still lives")

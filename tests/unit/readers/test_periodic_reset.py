@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import nmap
+from nmap.diagnostics import NmapError
 from nmap.network import Network
 from nmap.readers import read
 from tests.unit.readers.builders import chain, cuba, lif, linear, port, refused, sink, write_netx, write_nir
@@ -56,6 +57,13 @@ def test_numbers_without_a_meaning_are_refused(make: Any, given: dict[str, Any],
     path = make(tmp_path / "n.h5")
     with refused(*["NM004"] * count):
         read(path, **given)
+
+
+def test_the_range_that_is_told_is_the_one_that_is_taken(tmp_path: Path) -> None:
+    with pytest.raises(NmapError, match="--reset-interval is a number of steps from 1 to 1073741824, not 2147483648"):
+        read(_nir(tmp_path / "n.nir"), reset_interval=1 << 31)
+    with pytest.raises(NmapError, match="--reset-offset is a number of steps from 0 to 1073741824, not -1"):
+        read(_nir(tmp_path / "n.nir"), reset_interval=4, reset_offset=-1)
 
 
 def test_layers_of_a_netx_file_are_reset_one_after_the_other(tmp_path: Path) -> None:

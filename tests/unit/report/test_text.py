@@ -387,6 +387,10 @@ def test_run_says_which_level_ran(level: str, words: str) -> None:
     assert "2 samples × 3 steps · 24 output spikes · accuracy 50 %" in text
     assert "  probe     h.v  2×3×5" in text
     assert text.endswith("Wrote o.npz\n")
+    short = run_text(run_to_json(result, ["nmap", "run"], "o.npz"), brief=True)
+    assert words in " ".join(short.split())
+    assert short.endswith("2 samples × 3 steps · 24 output spikes · accuracy 50 %\n")
+    assert not any(word in short for word in ("probe", "Wrote", "assumed"))
 
 
 @pytest.mark.parametrize(("share", "text"), [
