@@ -59,11 +59,20 @@ _PROBED_ELEMENTS = 1 << 26
 """State values compared at most, so that networks of millions of neurons are compared in their first steps only."""
 _VENDOR_STEPS = 1000
 """Chip steps run with the vendor's simulator unless the user asked for that check alone; it takes milliseconds per step."""
-_VENDOR_TIMEOUT = 300.0
-_VENDOR_TIMEOUT_ALONE = 3600.0
+_VENDOR_START = 60.0
+"""Seconds that the vendor's simulator may take to start; to them come, generously, what each step may take."""
+_VENDOR_PER_PROCESS = 0.05
+"""Seconds per step and population or projection, which vendors' simulators run as processes of their own."""
+_VENDOR_PER_SYNAPSE = 2e-8
+"""Seconds per step and synapse."""
+_VENDOR_LIMIT = 300.0
+_VENDOR_LIMIT_ALONE = 900.0
+"""Seconds of one run of the vendor's simulator at most; more samples are run in several."""
 _COMPARE_ELEMENTS = 1 << 25
 """Recorded places per chunk of the comparison, which bounds its memory."""
 
+_FOREIGN_SHOWN = 5
+"""Parts of a program that are not the network's, told one by one."""
 _MAX_KEPT_BYTES = 1 << 33
 """Largest array of output spikes or of a probe that a run keeps."""
 
@@ -293,6 +302,33 @@ def _estimate(journal: _Journal, quantized: QuantizedNetwork, target: Target, ac
     journal.facts["estimate"] = estimate
 
 
+def _count_routed(journal: _Journal, target: Target, program: Program) -> None:
+    """Count what depends on where the routes lead, which no partitioner saw.
+
+    Raises:
+        NmapError: NM501, a core of this mapping has too little of it; another mapping might do.
+    """
+    limits = {name: resource for name, resource in target.spec.resources.items() if resource.routed}
+    if not limits:
+        return
+    measured = target.measure(program)
+    journal.facts["measured"] = measured
+    wrong = Findings()
+    for name, resource in limits.items():
+        used = [demand[name] for demand in measured]
+        over = sum(amount > resource.max for amount in used)
+        if over:
+            worst = max(range(len(used)), key=used.__getitem__)
+            held = ", ".join(sorted({f"`{program.populations[g.population].name}`" for g in program.groups if g.core == worst}))
+            wrong.error(
+                "NM501", f"{over} of {len(used)} cores would need more {resource.title} than a core has",
+                why=f"The fullest, with neurons of {held}, needs {used[worst]}, a core has {resource.max} ({resource.source}). They are"
+                " counted along the routes of this mapping; that no other one does with fewer is not proved.",
+                help=("make the layers behind it narrower: a neuron takes one for every core that holds targets of it",),
+            )
+    wrong.raise_errors(Exit.UNKNOWN)
+
+
 def _traffic(problem: PlacementProblem, placement: PlacementSolution) -> Traffic:
     pairs, trees = (
         None if multicast and problem.nets is None else placement_cost(replace(problem, multicast=multicast, home=None), placement.slot)
@@ -362,7 +398,12 @@ def check(
             _check_rules(journal, network, target, chosen)
             quantized = _quantize(journal, network, target, chosen)
             rates = _rates(journal, network, samples)
-            _map(journal, quantized, target, machine, chosen, rates, None)
+            mapping = _map(journal, quantized, target, machine, chosen, rates, None)
+            if any(resource.routed for resource in target.spec.resources.values()):
+                with journal.stage("route"):
+                    from nmap.compile import build_program
+
+                    _count_routed(journal, target, build_program(quantized, target.name, mapping, chosen.seed))
             _estimate(journal, quantized, target, _activity(quantized, samples, rates))
 
         outcomes.append(_guarded(journal, options.strict, body))
@@ -427,8 +468,7 @@ def deploy(
             from nmap.compile import build_program
 
             program = build_program(quantized, chip.name, mapping, chosen.seed)
-            if any(resource.routed for resource in chip.spec.resources.values()):
-                journal.facts["measured"] = chip.measure(program)
+            _count_routed(journal, chip, program)
         _estimate(journal, quantized, chip, _activity(quantized, samples, rates))
         _stop(stop_after, "route")
         with _scratch() as scratch:
@@ -630,7 +670,7 @@ class _Comparison:
         self._tell_wide_payloads(largest)
         if fixed:
             self.chip_vs_fixed = ChipVsFixed(done, self.steps, spikes, mismatches)
-            self.activity = Activity("chip", done, self.steps, counts) if done and self.steps else None
+            self.activity = Activity("chip", done, self.steps, counts, self.quantized.latency) if done and self.steps else None
         if real:
             theirs, ours = (None, None) if self.samples.labels is None or not done else (float(k) / done for k in right)
             self.chip_vs_float = ChipVsFloat(agreeing / places if places else None, theirs, ours, done)
@@ -643,9 +683,10 @@ class _Comparison:
         if unproved:
             names = ", ".join(f"`{p.name}`" for p in unproved[:6]) + (f" and {len(unproved) - 6} more" if len(unproved) > 6 else "")
             self.journal.findings.warning(
-                "NM304", f"{100 * differing:.3g} % of the outputs differ from the network's, and sums of {names} may have wrapped",
+                "NM304",
+                f"{100 * differing:.3g} % of the outputs differ from the network's, and sums of {names} may have wrapped",
                 where=str(unproved[0].where),
-                why="These sums are not proved to fit the chip's accumulators on all inputs. The network in real numbers has no such limit.",
+                why="They are not proved to fit the chip's accumulators on all inputs. The network in real numbers has no such limit.",
                 help=("send smaller graded payloads",),
             )
 
@@ -706,20 +747,34 @@ class _Comparison:
         return places, alike, np.array([np.count_nonzero(score.argmax(1) == wanted) for score in scores])
 
 
+def _vendor_step(quantized: QuantizedNetwork) -> float:
+    """Return the seconds that one step of the vendor's simulator may take."""
+    processes = len(quantized.populations) + len(quantized.projections)
+    synapses = sum(projection.connectivity.synapses for projection in quantized.projections)
+    return _VENDOR_PER_PROCESS * processes + _VENDOR_PER_SYNAPSE * synapses
+
+
 def _vendor(
     journal: _Journal, target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, samples: InputSamples, *, alone: bool
 ) -> VendorCheck:
     from nmap.emulate.engine import emulate
 
     steps = samples.steps + quantized.latency
-    most = samples.samples if alone else max(1, _VENDOR_STEPS // max(1, steps))
+    most = samples.samples if alone else min(samples.samples, max(1, _VENDOR_STEPS // max(1, steps)))
+    longest = _VENDOR_LIMIT_ALONE if alone else _VENDOR_LIMIT
+    sample = max(1, steps) * _vendor_step(quantized)
+    at_once = max(1, min(most, _at_once(quantized, steps), int((longest - _VENDOR_START) / sample)))
     mismatches = done = 0
     answer: VendorRun | None = None
-    for chunk in samples.chunks(min(most, _at_once(quantized, steps))):
+    for chunk in samples.chunks(at_once):
         part = {name: values[: most - done] for name, values in chunk.items()}
         # The vendor's program takes the ports side by side, in the network's order.
         flat = np.concatenate([part[name].reshape(*part[name].shape[:2], -1) for name in quantized.inputs], axis=2)
-        answer = target.run_vendor(artefact, flat, steps, _VENDOR_TIMEOUT_ALONE if alone else _VENDOR_TIMEOUT)
+        limit = float(round(min(longest, _VENDOR_START + flat.shape[0] * sample)))
+        journal.say(
+            "verify", f"vendor  {target.artefact} runs samples {done + 1} to {done + flat.shape[0]} of {most}, stopped after {limit:g} s",
+        )
+        answer = target.run_vendor(artefact, flat, steps, limit)
         if answer.missing is not None:
             return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
         chip = emulate(program, target.kernels, part, steps, record=list(answer.spikes))
@@ -778,6 +833,48 @@ def _requantize(journal: _Journal, opened: _Opened) -> QuantizedNetwork:
     return quantized
 
 
+def _stored_program(opened: _Opened, quantized: QuantizedNetwork) -> Program:
+    """Return a bundle's program.
+
+    Raises:
+        NmapError: NM602, the program is damaged, or one of another network.
+    """
+    from nmap.verify.belonging import foreign_parts
+
+    place = opened.bundle.path("program.h5")
+    program = read_program(place)
+    foreign = foreign_parts(program, quantized)
+    if foreign:
+        raise NmapError(Diagnostic(
+            "NM602", "error", f"`{place.name}` is not a program of the bundle's network", str(place), _first_few(foreign),
+            help=("deploy the network again",),
+        ))
+    return program
+
+
+def _refuse_changed(opened: _Opened, quantized: QuantizedNetwork, program: Program) -> None:
+    """Refuse a program that no neuron model can be trusted with, before it is run.
+
+    Raises:
+        NmapError: NM702, it breaks a limit of the chip; NM701, numbers in it are not the network's.
+    """
+    from nmap.verify.belonging import changed_values
+    from nmap.verify.mapping import verify_mapping
+
+    changed = changed_values(program, quantized)
+    if changed:
+        place = opened.bundle.path("program.h5")
+        raise NmapError((*verify_mapping(program, opened.target, opened.machine), Diagnostic(
+            "NM701", "error", f"`{place.name}` holds other neurons or synapses than the bundle's network", str(place), _first_few(changed),
+            help=("deploy the network again",),
+        )), Exit.DIFFERS)
+
+
+def _first_few(sentences: Sequence[str]) -> str:
+    more = len(sentences) - _FOREIGN_SHOWN
+    return "; ".join(sentences[:_FOREIGN_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
 def verify(
     bundle: Path, *, input: Path | None = None,  # noqa: A002 - the command line's name
     against: str | None = None, steps: int | None = None,
@@ -801,7 +898,8 @@ def verify(
         _check_payload(samples, opened.options)
         quantized = _requantize(journal, opened)
         with journal.stage("read", "program.h5"):
-            program = read_program(opened.bundle.path("program.h5"))
+            program = _stored_program(opened, quantized)
+        _refuse_changed(opened, quantized, program)
         artefact = opened.bundle.path(opened.target.artefact)
         kinds = (against,) if against else ("fixed", "float", "vendor")
         _verify(
@@ -870,6 +968,7 @@ def export(
                 ))
             opened = _open(journal, source)
             network, chip, chosen = opened.network, opened.target, opened.options
+            _check_format(chip, format, source)
             samples, _ = _load_samples(journal, input, network, chosen)
             _check_payload(samples, chosen)
         else:
@@ -878,15 +977,10 @@ def export(
                     "NM004", "error", "a network file is exported for a target", "--target", help=("name one: --target loihi2",),
                 ))
             chip, _ = _find(journal, target, options or Options())
+            _check_format(chip, format, source)
             network = _read(journal, source, _stated(dt, reset, framework, reset_interval, reset_offset))
             samples, chosen = _load_samples(journal, input, network, options or Options())
             _check_rules(journal, network, chip, chosen)
-        if not isinstance(chip, Exporter):
-            raise NmapError(Diagnostic(
-                "NM004", "error", f"the vendor of `{chip.name}` has no file format that nmap writes", "--format",
-                help=(f"nmap deploy {source.name} --target {chip.name} writes what its tools run",),
-            ))
-        _one_of("format", format, tuple(chip.formats))
         file, deployed = _vendor_file(journal, chip, network, chosen, format, source if source.is_dir() else None)
         result["plain"] = deployed is not None
         if verify:
@@ -897,6 +991,15 @@ def export(
 
     outcome = _guarded(journal, strict, body)
     return Exported(outcome, **result if outcome.exit_status == Exit.OK else {**result, "content": None})
+
+
+def _check_format(chip: Target, format: str, source: Path) -> None:  # noqa: A002
+    if not isinstance(chip, Exporter):
+        raise NmapError(Diagnostic(
+            "NM004", "error", f"the vendor of `{chip.name}` has no file format that nmap writes", "--format",
+            help=(f"nmap deploy {source.name} --target {chip.name} writes what its tools run",),
+        ))
+    _one_of("format", format, tuple(chip.formats))
 
 
 def _vendor_file(
@@ -956,11 +1059,11 @@ def _changed_loss(before: LayerLoss, after: LayerLoss) -> str:
     def share(value: float | None) -> str:
         return "0" if not value else f"{100 * value:.2g} %"
 
-    facts = [f"weight exponent {before.exponent} > {after.exponent}"] if before.exponent != after.exponent else []
+    facts = [f"weight exponent {before.exponent} becomes {after.exponent}"] if before.exponent != after.exponent else []
     for what, old, new in (
         ("threshold", before.threshold_error, after.threshold_error), ("bias", before.bias_error, after.bias_error),
     ):
-        facts += [f"{what} error {share(old)} > {share(new)}"] if share(old) != share(new) else []
+        facts += [f"{what} error {share(old)} becomes {share(new)}"] if share(old) != share(new) else []
     return f"`{after.name}`: {', '.join(facts)}" if facts else ""
 
 
@@ -1186,9 +1289,16 @@ class _ChipLevel:
 
     at_once: int | None = None
 
-    def __init__(self, journal: _Journal, opened: _Opened, samples: InputSamples, probes: Sequence[str]) -> None:  # noqa: ARG002
+    def __init__(self, journal: _Journal, opened: _Opened, samples: InputSamples, probes: Sequence[str]) -> None:
+        from nmap.verify.mapping import verify_mapping
+
         self.kernels = opened.target.kernels
-        self.program = read_program(opened.bundle.path("program.h5"))
+        self.quantized = _requantize(journal, opened)
+        self.program = _stored_program(opened, self.quantized)
+        _refuse_changed(opened, self.quantized, self.program)
+        broken = verify_mapping(self.program, opened.target, opened.machine)
+        if broken:
+            raise NmapError(broken, Exit.DIFFERS)
         kernel = {self.program.populations[g.population].name: g.kernel for g in self.program.groups}
         states = {p.name: self.kernels[kernel[p.name]].state if p.name in kernel else () for p in self.program.populations}
         self.wanted = parse_probes(probes, states)
@@ -1214,7 +1324,6 @@ class _FixedLevel(_ChipLevel):
 
     def __init__(self, journal: _Journal, opened: _Opened, samples: InputSamples, probes: Sequence[str]) -> None:
         super().__init__(journal, opened, samples, probes)
-        self.quantized = _requantize(journal, opened)
         self.at_once = _at_once(self.quantized, self.steps)
 
     def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -364,7 +364,7 @@ def _read_populations(file: h5py.File) -> tuple[ProgramPopulation, ...]:
     for row in rows if isinstance(rows, list) else [rows]:
         _typed("attribute `populations`", row, (str, list, int, bool, bool))
         name, shape, latency, is_input, is_output = row
-        if not all(_whole(size) and size > 0 for size in shape) or latency < 0:
+        if not all(_whole(size) and size > 0 for size in shape) or not 0 <= latency < _LATENCY:
             raise ValueError(f"population `{name}` has shape {shape} and latency {latency}")
         populations.append(ProgramPopulation(name, tuple(shape), latency, is_input, is_output))
     return tuple(populations)
@@ -441,6 +441,10 @@ _WEIGHT = (-(2**31), _INT32)
 _STEPS = (0, _INT32)
 _SHIFT = 62
 """The emulator's accumulators have 64 bits."""
+_WIDTH = 64
+"""The widest weights and payloads that the emulator's accumulators could take."""
+_LATENCY = 1 << 20
+"""Steps are run beyond the input's for it: bounds what a damaged file can ask for."""
 _RECEPTORS = 64
 """Dendritic inputs of a neuron: bounds what a damaged file can ask for."""
 
@@ -590,8 +594,10 @@ def _block_contradictions(program: Program, block: SynapseBlock, largest: int) -
         yield f"has {block.axons} input axons, and the largest population {largest} neurons"
     if block.delays is not None and (isinstance(synapses, ConvTile) or block.delays.shape != synapses.weights.shape):
         yield "does not have one delay per synapse"
-    if not 0 <= block.delay <= _INT32 or abs(block.exponent) > _SHIFT or min(block.bits, block.message_bits) < 0:
-        yield "has a delay, an exponent or a width that no chip has"
+    if not 0 <= block.delay <= _INT32 or abs(block.exponent) > _SHIFT:
+        yield "has a delay or an exponent that no chip has"
+    if not all(0 <= width <= _WIDTH for width in (block.bits, block.message_bits)):
+        yield f"has weights of {block.bits} bits and payloads of {block.message_bits}, which no chip has"
     if not 0 <= block.receptor < _RECEPTORS or not 0 <= block.accumulator <= _SHIFT:
         yield "has a receptor or an accumulator that no chip has"
     if block.sign not in ("mixed", "excitatory", "inhibitory"):
