@@ -119,7 +119,7 @@ def run_current(params, state, dendrite, spikes, probe, ternary, resets, first_s
                     probe[t, 1, k] = v
             if stop == steps:
                 break
-            start, stop = stop, min(stop + params[5, k], steps)
+            start, stop = stop, stop + min(params[5, k], steps - stop)
             u = v = 0
         state[0, k] = u
         state[1, k] = v
