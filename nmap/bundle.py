@@ -19,7 +19,7 @@ from typing import Any
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.digest import sha256_of
 
-__all__ = ["LOCK", "MANIFEST", "SCHEMA", "Bundle", "check_lock", "check_place", "is_part", "read_bundle", "write_bundle"]
+__all__ = ["LOCK", "MANIFEST", "SCHEMA", "Bundle", "bundle_around", "check_lock", "check_place", "is_part", "read_bundle", "write_bundle"]
 
 SCHEMA = "nmap.bundle/1"
 LOCK_SCHEMA = "nmap.lock/1"
@@ -147,10 +147,9 @@ def check_place(folder: Path) -> None:
         manifest = _load_object(place / MANIFEST, place)
     except NmapError as error:
         raise _unwritable(folder, f"`{folder}` is not empty and is not a bundle: nmap does not replace it", help=hint) from error
-    known = manifest.get("files")
-    if not str(manifest.get("schema")).startswith("nmap.bundle/") or not isinstance(known, dict):
+    if not _is_ours(manifest):
         raise _unwritable(folder, f"`{folder}` is not empty and is not a bundle: nmap does not replace it", help=hint)
-    foreign = [name for name in present if name not in known and name != MANIFEST and name not in _ADDED]
+    foreign = [name for name in present if name not in manifest["files"] and name != MANIFEST and name not in _ADDED]
     if foreign:
         some = ", ".join(f"`{name}`" for name in foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise _unwritable(
@@ -210,6 +209,24 @@ def is_part(folder: Path, path: Path) -> bool:
     except NmapError:
         known = None
     return name in (MANIFEST, LOCK) or (isinstance(known, dict) and name in known)
+
+
+def bundle_around(path: Path) -> Path | None:
+    """Return the innermost folder around a place, named by its real path, whose manifest is one of nmap's; None where there is none."""
+    for folder in path.parents:
+        if (folder / MANIFEST).is_file():
+            try:
+                manifest = _load_object(folder / MANIFEST, folder)
+            except NmapError:
+                continue
+            if _is_ours(manifest):
+                return folder
+    return None
+
+
+def _is_ours(manifest: dict[str, Any]) -> bool:
+    """Tell whether a manifest is that of a bundle, of this or another version of nmap."""
+    return str(manifest.get("schema")).startswith("nmap.bundle/") and isinstance(manifest.get("files"), dict)
 
 
 def check_lock(folder: Path, manifest: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from nmap.report.versions import PACKAGES, nmap_version, package_version
 __all__ = ["SCHEMA", "Check", "diagnose", "exit_status", "to_json", "to_text"]
 
 SCHEMA = "nmap.doctor/1"
-_ASK_TIMEOUT = 60.0
+_ASK_TIMEOUT = 20.0
 """Seconds another interpreter may take to say which packages it has; a cold start on a network disk takes tens of seconds."""
 
 
@@ -173,7 +173,9 @@ def _lava_elsewhere() -> Check:
         answer = subprocess.run(
             [interpreter, "-c", question], capture_output=True, text=True, timeout=_ASK_TIMEOUT, check=False, stdin=subprocess.DEVNULL
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return Check(name, "broken", f"{interpreter} did not answer within {_ASK_TIMEOUT:g} s", remedy)
+    except OSError as error:
         return Check(name, "broken", f"{interpreter} cannot be run: {error}", remedy)
     if answer.returncode:
         return Check(name, "broken", f"{interpreter} has no lava-nc", remedy)

@@ -259,8 +259,10 @@ class Case:
 
     @property
     def flat(self) -> np.ndarray:
-        """The ports side by side, as the emitted program takes them."""
-        return np.concatenate([values.reshape(*values.shape[:2], -1) for values in self.inputs.values()], axis=2)
+        """The ports side by side, as the emitted program takes them: 0 and 1 only where none of a port's synapses takes payloads."""
+        graded = {p.source for p in self.network.projections if p.format.message_bits}
+        parts = [values if name in graded else (values != 0).astype(values.dtype) for name, values in self.inputs.items()]
+        return np.concatenate([values.reshape(*values.shape[:2], -1) for values in parts], axis=2)
 
 
 class _Maker:

@@ -13,7 +13,7 @@ import typer
 from nmap.cli import check, conflicts, deploy, doctor, export, inspect, report, targets, verify
 from nmap.cli import run as run_command
 from nmap.cli.options import Format
-from nmap.cli.serve import INTERRUPTED, Screen, answer, print_failure
+from nmap.cli.serve import INTERRUPTED, TERMINATED, Screen, answer, print_failure, terminable
 from nmap.diagnostics import Diagnostic, Exit, NmapError
 
 __all__ = ["app", "run"]
@@ -22,7 +22,7 @@ app = typer.Typer(
     name="nmap", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 done, 1 does not fit, 2 wrong usage, 3 verification differs, 4 something is not installed, 5 could not tell, "
-    "70 a bug in nmap, 130 interrupted.",
+    "70 a bug in nmap, 130 interrupted, 143 terminated.",
 )
 
 
@@ -60,12 +60,20 @@ _SPEAK_FOR_THEMSELVES = frozenset({"-h", "--help", "--version", "doctor"})
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status of DESIGN's contract (`nmap.diagnostics.Exit`, or 130 after Ctrl-C).
+    """Run the command line and return the exit status of DESIGN's contract (`nmap.diagnostics.Exit`; 130 after Ctrl-C, 143 after SIGTERM).
 
     Args:
         argv: words after the program's name; None for the process's own.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with terminable() as terminated:
+            status = _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    return TERMINATED if terminated() else status
+
+
+def _run(words: list[str]) -> int:
     if not words:
         words = ["--help"]
     screen = Screen(("nmap", *words), Format.json if _wants_json(words) else Format.text)

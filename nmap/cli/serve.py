@@ -8,6 +8,7 @@ from __future__ import annotations
 import _thread
 import errno
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -17,17 +18,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from types import FrameType
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import typer
 
 from nmap.cli.options import Format
 from nmap.diagnostics import Diagnostic, Exit, NmapError
 
-__all__ = ["INTERRUPTED", "Reply", "Screen", "answer", "print_failure", "serve", "write_crash_file"]
+__all__ = ["INTERRUPTED", "TERMINATED", "Reply", "Screen", "answer", "print_failure", "serve", "terminable", "write_crash_file"]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells count it."""
+TERMINATED = 143
+"""Exit status after SIGTERM, as shells count it."""
 
 # One character for one wherever it occurs in tables, so that columns stay where they are.
 _ASCII = str.maketrans({
@@ -38,6 +42,38 @@ _ASCII = str.maketrans({
 _LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO})
 
 Progress = Callable[[str, str], None]
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a command as Ctrl-C does, whatever `--keep-best` says of that."""
+
+    swallowed: ClassVar[bool] = False
+
+
+@contextmanager
+def terminable() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM into an orderly end, in which `finally` blocks run: a vendor's processes and scratch folders must not stay behind.
+
+    Gives what says whether the signal came. A handler of someone else's is kept, and so is the signal outside of the main thread.
+    """
+    came = False
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
+        nonlocal came
+        # `timeout` sends it twice: tidying up is interrupted only where what interrupted the work was swallowed.
+        if not came or _Terminated.swallowed:
+            came, _Terminated.swallowed = True, False
+            raise _Terminated
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    _Terminated.swallowed = False
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield lambda: came
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _LostStream(Exception):  # noqa: N818 - an event
@@ -116,9 +152,10 @@ def answer(screen: Screen, work: Callable[[Screen, Progress], Reply]) -> int:
         except NmapError as error:
             return print_failure(screen, error)
         return _print_reply(screen, reply)
-    except KeyboardInterrupt:
-        _tell("nmap: interrupted")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        ended = isinstance(error, _Terminated)
+        _tell("nmap: terminated" if ended else "nmap: interrupted")
+        return TERMINATED if ended else INTERRUPTED
     except BrokenPipeError:
         _abandon()
         return 0
@@ -132,12 +169,13 @@ def answer(screen: Screen, work: Callable[[Screen, Progress], Reply]) -> int:
 
 
 def _after_swallowed(lost: sys.UnraisableHookArgs) -> None:
-    """Interrupt again after a Ctrl-C that came in a callback of compiled code, which cannot pass an exception on."""
+    """Interrupt again after a Ctrl-C or SIGTERM that came in a callback of compiled code, which cannot pass an exception on."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
         return
     # From another thread and a moment later: here, the exception would be lost again.
-    threading.Timer(0.05, _thread.interrupt_main).start()
+    _Terminated.swallowed = issubclass(lost.exc_type, _Terminated)
+    threading.Timer(0.05, _thread.interrupt_main, (signal.SIGTERM if _Terminated.swallowed else signal.SIGINT,)).start()
 
 
 def print_failure(screen: Screen, error: NmapError) -> int:

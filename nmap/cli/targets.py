@@ -113,8 +113,13 @@ def describe(spec: ChipSpec) -> str:
     if spec.constants:
         lines += ["", "published constants"]
     for name, constant in spec.constants.items():
-        lines += _entry(name, f"{constant.value:g} {constant.unit}, {constant.measured_on}", "", constant.source)
+        lines += _entry(name, f"{constant.value:g}{_unit(constant.unit)}, {constant.measured_on}", "", constant.source)
     return "\n".join(lines) + "\n"
+
+
+def _unit(unit: str) -> str:
+    """Return a unit behind a number; "1" is that of a plain number."""
+    return "" if unit == "1" else f" {unit}"
 
 
 def _arrangement(variant: Variant) -> str:

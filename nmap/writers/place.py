@@ -33,7 +33,7 @@ def check_place(path: Path, inputs: Sequence[Path]) -> None:
 
 def _obstacle(path: Path, inputs: Sequence[Path]) -> str | None:
     """Say why a file cannot or must not be written, or return None."""
-    from nmap.bundle import is_part
+    from nmap.bundle import bundle_around, is_part
 
     try:
         found = path.stat()
@@ -43,7 +43,7 @@ def _obstacle(path: Path, inputs: Sequence[Path]) -> str | None:
         return f"{error.strerror}."
     place = Path(os.path.realpath(path))
     if found is None:
-        return _folder_obstacle(place.parent)
+        return _bundle_obstacle(bundle_around(place)) or _folder_obstacle(place.parent)
     if stat.S_ISDIR(found.st_mode):
         return "It is a folder."
     if stat.S_ISBLK(found.st_mode) or stat.S_ISSOCK(found.st_mode):
@@ -54,9 +54,16 @@ def _obstacle(path: Path, inputs: Sequence[Path]) -> str | None:
                 return f"It is `{file}`, which this run reads."
             if file.is_dir() and is_part(file, place):
                 return f"It is a file of the bundle `{file}`, which this run reads."
+    around = _bundle_obstacle(bundle_around(place))
+    if around is not None:
+        return around
     if not os.access(path, os.W_OK):
         return "You may not write to it."
     return _folder_obstacle(place.parent) if stat.S_ISREG(found.st_mode) else None
+
+
+def _bundle_obstacle(bundle: Path | None) -> str | None:
+    return None if bundle is None else f"It would lie in the bundle `{bundle}`, which holds only what `nmap deploy` wrote."
 
 
 def _folder_obstacle(folder: Path) -> str | None:

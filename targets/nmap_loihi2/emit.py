@@ -82,7 +82,7 @@ _DENSE_BITS, _CONV_BITS = 32, 24
 """Widths of Lava's sums: of Dense and Sparse an int32, of Conv what `signed_clamp` leaves."""
 _SIGN = {"mixed": "SignMode.MIXED", "excitatory": "SignMode.EXCITATORY", "inhibitory": "SignMode.INHIBITORY"}
 _README = """\
-Lava program of a spiking network mapped by nmap to {target} ({cores} cores).
+Lava program of a spiking network mapped by nmap to {target} ({cores}).
 
   network.py      the network as Lava processes; needs only numpy and Lava: Python 3.10, pip install "lava-nc==0.10.0"
   weights.npz     its integer arrays
@@ -93,8 +93,12 @@ Lava program of a spiking network mapped by nmap to {target} ({cores} cores).
 
 S.npz holds {given}, integers.
 OUT.npz holds {sent} in the chip's own time:
-input column t is sent in step t, and a spike of step t acts in step t + 1. The output runs {latency} steps behind the input.
+input column t is sent in step t, and a spike of step t acts in step t + 1. The output runs {latency} behind the input.
 """
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _npz(arrays: dict[str, Array]) -> bytes:
@@ -370,7 +374,9 @@ def emit(network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
     sent = f"`spikes` (samples, steps, {n_out})"
     if len(network.outputs) > 1:
         sent = ", ".join(f"`spikes.{name}` (samples, steps, {network[name].size})" for name in network.outputs)
-    readme = _README.format(target=target, cores=len(program.cores), given=given, sent=sent, latency=network.latency)
+    readme = _README.format(
+        target=target, cores=_counted(len(program.cores), "core"), given=given, sent=sent, latency=_counted(network.latency, "step"),
+    )
     core_map = json.dumps(_core_map(network, program), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return {
         "network.py": text.encode(), "weights.npz": _npz(arrays), "core_map.json": core_map.encode(), "README.txt": readme.encode(),

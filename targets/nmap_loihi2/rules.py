@@ -19,7 +19,7 @@ from nmap_loihi2.adaptive import inexpressible
 from nmap_loihi2.quantize import realise_time
 from nmap_loihi2.synapses import counted
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "listed", "places"]
 
 _MEASURED = "and measures what that costs on --input"
 
@@ -29,11 +29,13 @@ def _names(things: list[Population] | list[Projection]) -> str:
     return shown if len(things) <= 6 else f"{shown} and {len(things) - 6} more"
 
 
-def _where(things: list[Population] | list[Projection]) -> str:
+def places(things: list[Population] | list[Projection]) -> str:
+    """Return where the first six come from: the file, and the place of each in it."""
     return ", ".join([str(things[0].where), *(p.where.path for p in things[1:6])])
 
 
-def _count(things: list[Population] | list[Projection], noun: str) -> str:
+def listed(things: list[Population] | list[Projection], noun: str) -> str:
+    """Return how many there are, and the names of the first six."""
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}: {_names(things)}"
 
 
@@ -64,8 +66,8 @@ def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: 
     turning = [p for p in network.populations if isinstance(p.neuron, Resonator) and p.neuron.adaptation is not None]
     if turning:
         findings.error(
-            "NM201", f"{spec.name} has no resonate-and-fire neuron with an adaptive threshold ({_count(turning, 'population')})",
-            where=_where(turning), why=spec.features["adaptive_resonator"].note,
+            "NM201", f"{spec.name} has no resonate-and-fire neuron with an adaptive threshold ({listed(turning, 'population')})",
+            where=places(turning), why=spec.features["adaptive_resonator"].note,
             help=("train with a fixed threshold (lava-dl: `rf` or `rf_iz` instead of `adrf` or `adrf_iz`)", _FLOAT),
             data={"feature": "adaptive_resonator"},
         )
@@ -76,7 +78,7 @@ def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: 
             reasons.setdefault(reason, []).append(p)
     for reason, found in reasons.items():
         findings.error(
-            "NM201", f"{spec.name} cannot compute the adaptive threshold of {_count(found, 'population')} exactly", where=_where(found),
+            "NM201", f"{spec.name} cannot compute the adaptive threshold of {listed(found, 'population')} exactly", where=places(found),
             why=f"{spec.features['adaptive_threshold'].note} Lava's model does not repeat this one: {reason}.",
             help=("train with a fixed threshold, or with lava-dl's `alif`, and export netx", _FLOAT),
             data={"feature": "adaptive_threshold"},
@@ -97,7 +99,7 @@ def constant_inputs(network: Network, spec: ChipSpec, options: Options, findings
     if found:
         findings.error(
             "NM203", f"{spec.name}'s sigma-delta and resonate-and-fire neurons take no constant input in every step"
-            f" ({_count(found, 'population')})", where=_where(found), why=spec.features["constant_input"].note,
+            f" ({listed(found, 'population')})", where=places(found), why=spec.features["constant_input"].note,
             help=("train these layers without a bias", _FLOAT), data={"feature": "constant_input"},
         )
 
@@ -116,8 +118,8 @@ def periodic_reset(network: Network, spec: ChipSpec, options: Options, findings:
     if others:
         findings.error(
             "NM202", f"a reset every {interval} steps reaches integrate-and-fire neurons only, which these are not"
-            f" ({_count(others, 'population')})",
-            where=_where(others), why=feature.note, help=("leave --reset-interval out, and give each sample a run of its own", _FLOAT),
+            f" ({listed(others, 'population')})",
+            where=places(others), why=feature.note, help=("leave --reset-interval out, and give each sample a run of its own", _FLOAT),
             data={"feature": "periodic_reset"},
         )
     elsewhere = [
@@ -128,7 +130,7 @@ def periodic_reset(network: Network, spec: ChipSpec, options: Options, findings:
         found = [p for p, _ in elsewhere]
         farthest = max((float(v) for _, neuron in elsewhere for v in neuron.v_reset), key=abs)
         findings.error(
-            "NM202", f"the periodic reset sets v to 0, a spike sets it elsewhere ({_count(found, 'population')})", where=_where(found),
+            "NM202", f"the periodic reset sets v to 0, a spike sets it elsewhere ({listed(found, 'population')})", where=places(found),
             why=f"{feature.note} Both of its resets lead to the same value, and here a spike sets v to {farthest:.4g}.",
             help=("train with a reset value of 0 (`v_reset`)", "leave --reset-interval out"), data={"feature": "periodic_reset"},
         )
@@ -162,15 +164,15 @@ def spiking_neurons(network: Network, spec: ChipSpec, options: Options, findings
     relays = [p for p, neuron in silent if _is_relay(neuron)]
     if readouts:
         findings.error(
-            "NM201", f"{spec.name} has no non-spiking neuron whose state can be sent ({_count(readouts, 'population')})",
-            where=_where(readouts), why=spec.features["li"].note,
+            "NM201", f"{spec.name} has no non-spiking neuron whose state can be sent ({listed(readouts, 'population')})",
+            where=places(readouts), why=spec.features["li"].note,
             help=_spiking_instead(network, readouts, "put a spiking population (`LIF`, `CubaLIF`, `IF`) in the place of {}"),
             data={"feature": "li"},
         )
     if relays:
         findings.error(
-            "NM201", f"{spec.name} has no stage that passes sums on without a neuron ({_count(relays, 'population')})",
-            where=_where(relays), why=spec.features["relay"].note,
+            "NM201", f"{spec.name} has no stage that passes sums on without a neuron ({listed(relays, 'population')})",
+            where=places(relays), why=spec.features["relay"].note,
             help=_spiking_instead(network, relays, "fold {} into the weights behind, or put a spiking population there"),
             data={"feature": "relay"},
         )
@@ -215,7 +217,7 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
         findings.error(
             "NM305",
             f"{spec.name}'s neurons have no threshold {'below' if conventions.compare == '>' else 'at or below'} the value they reset to"
-            f" ({_count(found, 'population')})", where=_where(found),
+            f" ({listed(found, 'population')})", where=places(found),
             why=f"{spec.features['negative_threshold'].note} The lowest here is {min(lowest):.4g} above the reset value, compared with"
             f" `{conventions.compare}`.",
             help=("train with thresholds above the reset value: such a neuron fires without any input", _FLOAT),
@@ -231,7 +233,7 @@ def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: 
     if "reset" in options.approximate:
         what = "reset by subtraction" if reset == "subtract" else "delayed reset by subtraction"
         findings.warning(
-            "NM205", f"{what} is approximated by a reset to zero ({_count(spiking, 'population')})", where=_where(spiking),
+            "NM205", f"{what} is approximated by a reset to zero ({listed(spiking, 'population')})", where=places(spiking),
             why="The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
@@ -240,7 +242,7 @@ def reset_to_zero(network: Network, spec: ChipSpec, options: Options, findings: 
         early = f" {spec.features['early_reset'].note}" if network.conventions.early_reset else ""
         findings.error(
             "NM202", f"{spec.name}'s neurons reset to zero, the network's reset by {how}"
-            f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features[feature].note + early,
+            f" ({listed(spiking, 'population')})", where=places(spiking), why=spec.features[feature].note + early,
             help=(
                 f"--approximate reset maps it to a reset to zero {_MEASURED}",
                 f"if the file was trained with a reset to zero, say so: --reset zero{_besides_reset(network, spec, options)}",
@@ -268,13 +270,13 @@ def one_spike(network: Network, spec: ChipSpec, options: Options, findings: Find
         return
     if "multiple" in options.approximate:
         findings.warning(
-            "NM205", f"neurons that may send several spikes in a step send one ({_count(spiking, 'population')})",
-            where=_where(spiking), why="The cost is what `chip_vs_float` measures on the given samples.",
+            "NM205", f"neurons that may send several spikes in a step send one ({listed(spiking, 'population')})",
+            where=places(spiking), why="The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
         findings.error(
             "NM202", f"{spec.name}'s neurons send at most one spike in a step, the network's one for every threshold in the membrane"
-            f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features["multiple_spikes"].note,
+            f" ({listed(spiking, 'population')})", where=places(spiking), why=spec.features["multiple_spikes"].note,
             help=(
                 f"--approximate multiple sends one {_MEASURED}",
                 "train with at most one spike per step (Sinabs: spike_fn=SingleSpike)",
@@ -289,14 +291,14 @@ def no_floor(network: Network, spec: ChipSpec, options: Options, findings: Findi
         return
     if "floor" in options.approximate:
         findings.warning(
-            "NM205", f"the membranes' lower bound is left out ({_count(spiking, 'population')})",
-            where=_where(spiking),
+            "NM205", f"the membranes' lower bound is left out ({listed(spiking, 'population')})",
+            where=places(spiking),
             why=f"The network stops them at {floor:g} times the threshold. The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
         findings.error(
             "NM202", f"{spec.name}'s membranes have no lower bound, the network's stop at {floor:g} times the threshold"
-            f" ({_count(spiking, 'population')})", where=_where(spiking), why=spec.features["voltage_floor"].note,
+            f" ({listed(spiking, 'population')})", where=places(spiking), why=spec.features["voltage_floor"].note,
             help=(
                 f"--approximate floor leaves the bound out {_MEASURED}",
                 "train without a lower bound (Sinabs: min_v_mem=None)",

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Final
 
 from nmap.diagnostics import Findings
-from nmap.network import Model, Network, Neuron, Population, Resonator, SigmaDelta
+from nmap.network import Model, Network, Neuron, Resonator, SigmaDelta
 from nmap.options import Options
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_loihi2 import rules
+from nmap_loihi2.rules import listed, places
 
 __all__ = ["RULES"]
 
@@ -28,16 +29,6 @@ _FOREIGN: Final[dict[str, tuple[str, str, Callable[[Model], bool]]]] = {
 """By feature: what the chip lacks, how to do without, and which neurons ask for it."""
 
 
-def _named(populations: list[Population]) -> str:
-    shown = ", ".join(f"`{p.name}`" for p in populations[:6])
-    rest = f" and {len(populations) - 6} more" if len(populations) > 6 else ""
-    return f"{len(populations)} population{'' if len(populations) == 1 else 's'}: {shown}{rest}"
-
-
-def _where(populations: list[Population]) -> str:
-    return ", ".join([str(populations[0].where), *(p.where.path for p in populations[1:6])])
-
-
 def compartments(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """Neurons are compartments of fixed function: a current and a membrane that leak, a fixed threshold, binary spikes."""
     del options
@@ -45,7 +36,7 @@ def compartments(network: Network, spec: ChipSpec, options: Options, findings: F
         found = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
         if found:
             findings.error(
-                "NM201", f"{spec.name} has no {what} ({_named(found)})", where=_where(found), why=spec.features[feature].note,
+                "NM201", f"{spec.name} has no {what} ({listed(found, 'population')})", where=places(found), why=spec.features[feature].note,
                 help=(remedy, _FLOAT), data={"feature": feature},
             )
 
@@ -55,7 +46,7 @@ def binary_spikes(network: Network, spec: ChipSpec, options: Options, findings: 
     if options.message_bits:
         findings.error(
             "NM203", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; {spec.name}'s spikes are binary",
-            where=_where([network[name] for name in network.inputs]), why=spec.features["graded"].note,
+            where=places([network[name] for name in network.inputs]), why=spec.features["graded"].note,
             help=("encode the values as spikes over time", "events that add up: store `binary` = True beside them"),
             data={"feature": "graded"},
         )
@@ -68,7 +59,7 @@ def no_periodic_reset(network: Network, spec: ChipSpec, options: Options, findin
     spiking = [p for p in network.populations if isinstance(p.neuron, Neuron)]
     if interval and spiking:
         findings.error(
-            "NM202", f"{spec.name}'s neurons are not reset every {interval} steps ({_named(spiking)})", where=_where(spiking),
+            "NM202", f"{spec.name}'s neurons are not reset every {interval} steps ({listed(spiking, 'population')})", where=places(spiking),
             why=spec.features["periodic_reset"].note,
             help=("give each sample a run of its own: states are reset before it", _FLOAT), data={"feature": "periodic_reset"},
         )

@@ -26,6 +26,8 @@ INTERPRETER_VARIABLE = "NMAP_LAVA_PYTHON"
 """Environment variable with the path of a Python 3.10 that has Lava, for use from another Python."""
 
 _PACKAGE = "lava-nc"
+_ASK_TIMEOUT = 20.0
+"""Seconds an interpreter has to say its version of Lava."""
 _GRACE = 3.0
 """Seconds a stopped run has to remove its shared memory."""
 _LOOK = 0.5
@@ -66,14 +68,26 @@ def find_lava() -> tuple[str, str] | str:
             f"or set {INTERPRETER_VARIABLE} to a Python 3.10 that has it"
         )
     question = f"from importlib.metadata import version; print(version({_PACKAGE!r}))"
+    what = f"{INTERPRETER_VARIABLE} is `{chosen}`, which"
     try:
-        answer = subprocess.run([chosen, "-c", question], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "stderr", None) or str(error)
-        return f"{INTERPRETER_VARIABLE} is `{chosen}`, which cannot say its version of {_PACKAGE}: {reason.strip().splitlines()[-1]}"
-    if not answer.stdout.strip():
-        return f"{INTERPRETER_VARIABLE} is `{chosen}`, which does not answer as a Python does"
-    return chosen, answer.stdout.strip()
+        process = subprocess.Popen(
+            [chosen, "-c", question], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace", start_new_session=True,
+        )
+    except OSError as error:
+        return f"{what} cannot be run: {error.strerror or error}"
+    try:
+        answer, errors = process.communicate(timeout=_ASK_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
+    finally:
+        # A script in the interpreter's place leaves what it started, which holds the pipes open.
+        _stop(process)
+    if process.returncode:
+        return f"{what} cannot say its version of {_PACKAGE}: {_last_words(errors)}"
+    if not answer.strip():
+        return f"{what} does not answer as a Python does"
+    return chosen, answer.strip()
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

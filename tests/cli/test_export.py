@@ -75,6 +75,8 @@ def test_another_form_is_told(biased: Path, nmap: Runner) -> None:
     assert set(found) == {"NM302", "NM306"}
     assert "quantized anew" in found["NM302"]["message"]
     assert "`n1`" in found["NM302"]["why"]
+    assert " becomes " in found["NM302"]["why"]
+    assert ">" not in found["NM302"]["why"]
     assert result.json["written"] == ["out.net"]
     assert [layer["exponent"] for layer in result.json["quantization"]["layers"]] == [0, 0]
     assert any("% of what the output sends" in d["message"] for d in result.json["diagnostics"])
@@ -213,3 +215,20 @@ def test_vendor_files_need_no_notes() -> None:
 
 def test_the_plain_form_is_no_choice_of_a_deployment() -> None:
     assert Options(plain=True).to_json() == Options().to_json()
+
+
+def test_a_target_without_a_format_is_told_before_its_rules(work: Path, nmap: Runner) -> None:
+    # The toy chip takes no decays of this kind, and a file is not even read.
+    result = nmap("export", "none.nir", "--target", "toy", "-o", "out.net")
+    assert result.status == 2
+    assert "has no file format that nmap writes" in " ".join(result.err.split())
+    assert result.err.count("error[") == 1
+    assert not list(work.iterdir())
+
+
+def test_nothing_is_exported_into_a_bundle(integers: Path, nmap: Runner) -> None:
+    assert nmap("deploy", integers, "--target", "loihi2", "--stop-after", "emit", "-o", "out", "--no-verify").status == 0
+    for place in ("out/new.net", "out/program.h5"):
+        result = nmap("export", integers, "--target", "loihi2", "-o", place)
+        assert (result.status, "NM601" in result.err) == (2, True)
+    assert not Path("out/new.net").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from nmap.cli.interrupt import FirstInterrupt
+from nmap.cli.serve import TERMINATED, Progress, Reply, Screen, answer, terminable
 from nmap.report.json import schema
 from tests.cli.runner import ROOT, Result, Runner
 from tests.unit.report.schema_check import problems
@@ -175,3 +177,109 @@ def test_a_handler_is_put_back_after_a_failure() -> None:
     with pytest.raises(ValueError, match="broken"), FirstInterrupt()(lambda: None):
         raise ValueError("broken")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("words", [(), ("--keep-best",)])
+def test_sigterm_ends_a_search_whatever_ctrl_c_means(words: tuple[str, ...], plugin: Path, net: Path) -> None:
+    with started(plugin, net, "place", *words) as process:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "")
+    assert "nmap: terminated" in err
+    assert not Path("out").exists()
+
+
+LAVA = """#!/bin/sh
+sleep 600 &
+echo $$ $! > "$HANGING.new"
+mv "$HANGING.new" "$HANGING"
+wait
+"""
+"""An interpreter that hangs, and so does a child of it; it says which processes these are."""
+
+
+def lives(process: int) -> bool:
+    """Whether a process runs; an orphan that was killed may stay a zombie where nothing reaps it."""
+    stat = Path(f"/proc/{process}/stat")
+    if stat.parent.parent.joinpath("self").exists():
+        return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_sigterm_leaves_nothing_of_the_vendors_run(net: Path, work: Path) -> None:
+    script, hanging, scratch = work / "python", work / "hanging", work / "scratch"
+    script.write_text(LAVA)
+    script.chmod(0o755)
+    scratch.mkdir()
+    words = ("deploy", "net.nir", "--target", "loihi2", "--partitioner", "greedy", "--effort", "0", "-o", "out", "-v")
+    folders = [str(ROOT / name) for name in ("", "targets", "partitioners")]
+    start = (
+        "import sys; from nmap.cli.main import run; from nmap_loihi2 import vendor; "
+        f"vendor.find_lava = lambda: ({str(script)!r}, '9.9'); sys.exit(run())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders), "HANGING": str(hanging), "TMPDIR": str(scratch)},
+    )
+    try:
+        wait_for(str(hanging), process)
+        assert all(lives(int(number)) for number in hanging.read_text().split())
+        assert any(path.name.startswith("nmap-lava-") for path in scratch.iterdir())
+        # As `timeout` does it: to the process, and to its group.
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 143, err
+    assert "nmap: terminated" in err
+    assert re.search(r"verify +vendor  lava runs samples 1 to \d+ of \d+, stopped after \d+ s", err), err
+    assert not Path("out").exists()
+    assert [path.name for path in scratch.iterdir() if path.name.startswith("nmap-")] == []
+    assert [lives(int(number)) for number in hanging.read_text().split()] == [False, False]
+
+
+def test_sigterm_is_handled_only_while_a_command_runs() -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with terminable() as came:
+        assert not came()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert came()
+        # The second one does not interrupt the tidying up.
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_handler_of_someone_else_stays() -> None:
+    seen = []
+    signal.signal(signal.SIGTERM, lambda _number, _frame: seen.append(1))
+    try:
+        with terminable() as came:
+            signal.raise_signal(signal.SIGTERM)
+            assert (seen, came()) == ([1], False)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_sigterm_that_compiled_code_swallows_comes_again() -> None:
+    class Swallowing:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def work(_screen: Screen, _progress: Progress) -> Reply:
+        thing = Swallowing()
+        del thing
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            time.sleep(0.005)
+        raise AssertionError("nobody ended the work")
+
+    with terminable() as came:
+        assert answer(Screen(), work) == TERMINATED == 143
+        assert came()

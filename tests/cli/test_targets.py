@@ -65,3 +65,13 @@ def test_numbers_of_a_chip_made_by_hand() -> None:
     assert "  weight                    -7 to 7\n" in text
     assert "  lif                       exact: as it is\n" in text
     assert "chips 1 (up to 3), 4 cores each" in " ".join(text.split())
+
+
+def test_plain_numbers_have_no_unit() -> None:
+    chip = find_target("loihi2").spec
+    plain = [name for name, constant in chip.constants.items() if constant.unit == "1"]
+    assert plain
+    told = " ".join(describe(chip).split())
+    for name, constant in chip.constants.items():
+        unit = "" if name in plain else f" {constant.unit}"
+        assert f"{name} {constant.value:g}{unit}, {constant.measured_on}" in told

@@ -221,6 +221,10 @@ def relay(tmp_path):
     np.savez(tmp_path / "S.npz", inputs=np.array([[[[1, 0]], [[1, 1]]], [[[0, 0]], [[0, 1]]]], np.uint8))
     np.savez(tmp_path / "float.npz", inputs=np.zeros((1, 2, 2)))
     np.savez(tmp_path / "wide.npz", inputs=np.zeros((1, 2, 3), int))
+    np.save(tmp_path / "array.npy", np.zeros((1, 2, 2), int))
+    for name, value in (("five", 5), ("minus", -1), ("huge", 2**40)):
+        np.savez(tmp_path / f"{name}.npz", inputs=np.array([[[0, 0], [value, 0]]]))
+    (tmp_path / "folder.npz").mkdir()
     return tmp_path
 
 
@@ -245,6 +249,14 @@ def test_the_program_prints_counts_of_the_first_samples(relay):
     (["--input", "float.npz"], 2, "must be integers"),
     (["--input", "wide.npz"], 2, "with 2 neurons"),
     (["--input", "S.npz", "--steps", "0"], 2, "must be positive"),
+    (["--input", "S.npz", "--samples", "0"], 2, "must be positive"),
+    (["--input", "S.npz", "--samples", "-1"], 2, "must be positive"),
+    (["--input", "array.npy"], 2, "array.npy is not an .npz file with an array `inputs`: it is no .npz archive"),
+    (["--input", "five.npz"], 2, "the samples hold values from 0 to 5 for 'in', which takes binary spikes, 0 or 1"),
+    (["--input", "minus.npz"], 2, "the samples hold values from -1 to 0 for 'in', which takes binary spikes, 0 or 1"),
+    (["--input", "huge.npz"], 2, "`inputs` holds values from 0 to 1099511627776; payloads are 32-bit integers"),
+    (["--input", "S.npz", "--output", "none/x.npz"], 2, "none/x.npz cannot be written: there is no folder none"),
+    (["--input", "S.npz", "--output", "folder.npz"], 2, "folder.npz cannot be written: it is a folder"),
     (["--input", "S.npz", "--hardware"], 4, "lava-loihi extension"),
 ])
 def test_wrong_use_is_a_message(relay, arguments, status, text):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nmap.bundle import LOCK, MANIFEST, check_lock, check_place, is_part, read_bundle, write_bundle
+from nmap.bundle import LOCK, MANIFEST, bundle_around, check_lock, check_place, is_part, read_bundle, write_bundle
 from nmap.diagnostics import Exit, NmapError
 
 FILES: dict[str, bytes | Path] = {"program.h5": b"program", "report.json": b'{"schema": "nmap.report/1"}', "lava/net.py": b"code"}
@@ -271,3 +271,17 @@ def test_lock_of_another_version(bundle: Path) -> None:
 def test_missing_lock(tmp_path: Path) -> None:
     with pytest.raises(NmapError, match="NM603"):
         check_lock(tmp_path, MADE_FROM)
+
+
+def test_the_bundle_around_a_place_is_found_by_its_manifest(bundle: Path, tmp_path: Path) -> None:
+    here = bundle.resolve()
+    assert bundle_around(here / "new.npz") == here
+    assert bundle_around(here / "deep" / "er" / "new.npz") == here
+    assert bundle_around(here) is None
+    assert bundle_around(tmp_path.resolve() / "new.npz") is None
+    for foreign in ("{}", "not JSON", '{"schema": "other/1", "files": {}}'):
+        (here / MANIFEST).write_text(foreign)
+        assert bundle_around(here / "new.npz") is None
+    # That of a later version, too.
+    (here / MANIFEST).write_text('{"schema": "nmap.bundle/9", "files": {}}')
+    assert bundle_around(here / "new.npz") == here
