@@ -9,14 +9,15 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.place.assign import polish, settle
+from nmap.place.bound import certify, lower_bound
 from nmap.place.congestion import relieve
 from nmap.place.hilbert import curve_order
 from nmap.place.metric import measure
 from nmap.place.moves import Annealer
 from nmap.place.multicast import TreeAnnealer, as_pairs, listed_routes, merged
-from nmap.place.problem import PlacementProblem, check_possible, largest_link, placement_cost, slot_classes
+from nmap.place.problem import PlacementProblem, PlacementSolution, check_possible, largest_link, placement_cost, slot_classes
 
-__all__ = ["search", "start_order"]
+__all__ = ["anneal", "search", "start_order"]
 
 _MOVES = (1_500, 15_000, 150_000)
 """Moves per cluster by effort, all restarts together."""
@@ -185,6 +186,15 @@ def _annealed(
             yield slot
             slot = trees.run(slot, moves, seed * 1_000_003 + restart, _TREES, over)
         yield slot
+
+
+def anneal(
+    problem: PlacementProblem, effort: int, seed: int, progress: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> PlacementSolution:
+    """Return what `search` finds, with the better of the packet and the Gilmore-Lawler bound; arguments and errors as there."""
+    bound = lower_bound(problem, effort)
+    return certify(problem, search(problem, effort, seed, progress, stopped, bound), bound, seed)
 
 
 def search(

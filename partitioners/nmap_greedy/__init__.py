@@ -9,8 +9,7 @@ from nmap.partition.neurons import Partition, PartitionProblem
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingProblem, PackingSolution, area_bound
 from nmap.partition.tiles import TilingProblem, TilingSolution, sweep
-from nmap.place.anneal import search
-from nmap.place.bound import certify, lower_bound
+from nmap.place.anneal import anneal
 from nmap.place.problem import PlacementProblem, PlacementSolution
 
 __all__ = ["PARTITIONER", "Greedy"]
@@ -42,9 +41,7 @@ class Greedy:
         Raises:
             ValueError: there are fewer slots than clusters (of a class), or a cluster is pinned to a slot that it cannot have.
         """
-        bound = lower_bound(problem, budget.effort)
-        slot = search(problem, budget.effort, budget.seed, budget.progress, budget.stopped, bound)
-        return certify(problem, slot, bound, budget.seed)
+        return anneal(problem, budget.effort, budget.seed, budget.progress, budget.stopped)
 
 
 PARTITIONER = Greedy()

@@ -14,8 +14,7 @@ from nmap.partition.neurons import Partition, PartitionProblem
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingProblem, PackingSolution
 from nmap.partition.tiles import TilingProblem, TilingSolution, sweep
-from nmap.place.anneal import search
-from nmap.place.bound import certify, lower_bound
+from nmap.place.anneal import anneal
 from nmap.place.problem import PlacementProblem, PlacementSolution
 from nmap_loihi_reference.cutting import Rule, cut_list, cut_map
 from nmap_loihi_reference.packing import pack
@@ -88,9 +87,7 @@ class LoihiReference:
         Raises:
             ValueError: there are fewer slots than clusters (of a class), or a cluster is pinned to a slot that it cannot have.
         """
-        bound = lower_bound(problem, budget.effort)
-        slot = search(problem, budget.effort, budget.seed, budget.progress, budget.stopped, bound)
-        return certify(problem, slot, bound, budget.seed)
+        return anneal(problem, budget.effort, budget.seed, budget.progress, budget.stopped)
 
 
 PARTITIONER = LoihiReference()
