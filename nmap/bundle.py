@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
+from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError, named
 from nmap.digest import sha256_of
 
 __all__ = ["LOCK", "MANIFEST", "SCHEMA", "Bundle", "bundle_around", "check_lock", "check_place", "is_part", "read_bundle", "write_bundle"]
@@ -151,7 +151,7 @@ def check_place(folder: Path) -> None:
         raise _unwritable(folder, f"`{folder}` is not empty and is not a bundle: nmap does not replace it", help=hint)
     foreign = [name for name in present if name not in manifest["files"] and name != MANIFEST and name not in _ADDED]
     if foreign:
-        some = ", ".join(f"`{name}`" for name in foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        some = named(foreign, 3)
         raise _unwritable(
             folder, f"the bundle `{folder}` holds files nmap did not write: {some}", "Replacing the bundle would delete them.",
             ("move them elsewhere", *hint),

@@ -234,22 +234,25 @@ class Conv2d:
             source = image[:, g * per_in : (g + 1) * per_in]
             target = slice(g * per_out, (g + 1) * per_out)
             for a in range(kernel.shape[2]):
-                rows, lines = self._overlap(0, a)
+                rows, lines = self.overlap(0, a)
                 for b in range(kernel.shape[3]):
-                    columns, places = self._overlap(1, b)
+                    columns, places = self.overlap(1, b)
                     tap = source[:, :, lines, places]
                     out[:, target, rows, columns] += np.tensordot(tap, kernel[target, :, a, b], axes=([1], [1])).transpose(0, 3, 1, 2)
         return out.reshape(*x.shape[:-1], self.out_size)
 
-    def _overlap(self, axis: int, tap: int) -> tuple[slice, slice]:
+    def overlap(self, axis: int, tap: int, span: tuple[int, int] | None = None) -> tuple[slice, slice]:
         """Return the targets along an axis for which a tap of the kernel lies on the image, and the places where it lies.
+
+        With a `span` only its targets, first and end, are asked for.
 
         Zeros are not added to the image instead: a file may state padding without bounds.
         """
         size, count, stride = self.in_shape[1 + axis], self.out_shape[1 + axis], self.stride[axis]
         start = tap * self.dilation[axis] - self.padding[axis]
-        first = max(0, -(start // stride))
-        stop = max(first, min(count, (size - 1 - start) // stride + 1))
+        low, high = (0, count) if span is None else span
+        first = max(low, -(start // stride))
+        stop = max(first, min(high, (size - 1 - start) // stride + 1))
         place = start + first * stride
         return slice(first, stop), slice(place, place + (stop - first - 1) * stride + 1 if stop > first else place, stride)
 

@@ -6,14 +6,20 @@ of the stage together. Codes are stable; `CATALOGUE` holds their one-line meanin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-__all__ = ["CATALOGUE", "Diagnostic", "Exit", "Findings", "NmapError", "Severity"]
+__all__ = ["CATALOGUE", "Diagnostic", "Exit", "Findings", "NmapError", "Severity", "named"]
 
 Severity = Literal["error", "warning", "note"]
+
+
+def named(names: Sequence[str], most: int = 6) -> str:
+    """Return the first names, quoted, and how many more there are."""
+    shown = ", ".join(f"`{name}`" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 class Exit(IntEnum):

@@ -129,20 +129,12 @@ def _conv_operations(conv: Conv2d, box: tuple[tuple[int, int], ...], counts: Arr
     heard = counts[first * per_in : last * per_in]
     total = 0
     for a in range(conv.kernel_size[0]):
-        lines = _heard(conv, 0, a, rows)
+        _, lines = conv.overlap(0, a, rows)
         for b in range(conv.kernel_size[1]):
-            spikes = heard[:, lines, _heard(conv, 1, b, columns)].sum((1, 2), dtype=np.int64)
+            _, places = conv.overlap(1, b, columns)
+            spikes = heard[:, lines, places].sum((1, 2), dtype=np.int64)
             total += int((spikes * reached[:, a, b]).sum())
     return total
-
-
-def _heard(conv: Conv2d, axis: int, tap: int, span: tuple[int, int]) -> slice:
-    """Return the places along an axis of the image that a tap of the kernel reads for a span of targets; padding is left out."""
-    size, stride = conv.in_shape[1 + axis], conv.stride[axis]
-    start = tap * conv.dilation[axis] - conv.padding[axis]
-    first = max(span[0], -(start // stride))
-    stop = min(span[1], (size - 1 - start) // stride + 1)
-    return slice(start + first * stride, start + (stop - 1) * stride + 1, stride) if stop > first else slice(0)
 
 
 def load_of(

@@ -21,7 +21,7 @@ import numpy as np
 
 from nmap.bundle import Bundle, check_lock, check_place, read_bundle, write_bundle
 from nmap.connectivity import Array
-from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
+from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError, named
 from nmap.estimate import Activity, activity_of_rates, load_of
 from nmap.manifest import read_manifest
 from nmap.mapping import Mapping
@@ -681,7 +681,7 @@ class _Comparison:
         """Warn where outputs differ from the network's and sums may have wrapped, which real numbers never do."""
         unproved = [p for p in self.quantized.projections if p.format.accumulator]
         if unproved:
-            names = ", ".join(f"`{p.name}`" for p in unproved[:6]) + (f" and {len(unproved) - 6} more" if len(unproved) > 6 else "")
+            names = named([p.name for p in unproved])
             self.journal.findings.warning(
                 "NM304",
                 f"{100 * differing:.3g} % of the outputs differ from the network's, and sums of {names} may have wrapped",

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
-from nmap.network import Network, Neuron, Population
+from nmap.network import Network, Neuron, Population, Projection
 from nmap.options import Options
 from nmap.target.backend import Target
 from nmap.target.spec import ChipSpec
 
-__all__ = ["meets_floor", "refusal", "run_rules"]
+__all__ = ["meets_floor", "places", "refusal", "run_rules"]
 
 
 def refusal(findings: Findings) -> Exit:
     """Return the exit status of recorded errors: wrong usage when an option is wrong, else a network that breaks a rule."""
     return Exit.USAGE if any(d.code == "NM004" for d in findings.errors) else Exit.DOES_NOT_FIT
+
+
+def places(things: Sequence[Population] | Sequence[Projection]) -> str:
+    """Return where the first six come from: the file, and the place of each in it."""
+    return ", ".join([str(things[0].where), *(p.where.path for p in things[1:6])])
 
 
 def run_rules(network: Network, target: Target, options: Options, findings: Findings) -> int:

@@ -17,7 +17,7 @@ from nmap.connectivity import Array
 from nmap.network import Adaptation, Model, Neuron, Resonator, SigmaDelta
 from nmap.readers.netx_entries import Layer, spread
 
-__all__ = ["CURRENT", "RESONATORS", "SUPPORTED", "Read", "mean", "read_model", "role"]
+__all__ = ["CURRENT", "RESONATORS", "SUPPORTED", "Read", "mean", "read_model", "recomputed", "role"]
 
 QUANTUM = 1 / 64
 CURRENT = ("CUBA", "LOIHI", "ALIF")
@@ -190,7 +190,7 @@ def _resonator(layer: Layer, name: str, fields: dict[str, Array], adaptation: Ad
         return None
     if adaptation is not None:
         layer.notes.append(f"the {name} neurons of layer {layer.number} adapt as in lava-dl; netx would drop the adaptation")
-    off = _recomputed(sin, cos)
+    off = int(np.count_nonzero((recomputed(sin, cos) != np.stack([sin, cos])).any(0)))
     if off:
         layer.notes.append(
             f"the rotation of {off} neurons of layer {layer.number} is taken as stored; netx computes it anew and is one unit off"
@@ -200,14 +200,14 @@ def _resonator(layer: Layer, name: str, fields: dict[str, Array], adaptation: Ad
     return Read(Resonator(name, cos / 4096, sin / 4096, fields["vThMant"], drive, firing, QUANTUM, adaptation, fields))
 
 
-def _recomputed(sin: Array, cos: Array) -> int:
-    """Return how many neurons change when their integers go through a period and a decay in floating point, as netx does it."""
+def recomputed(sin: Array, cos: Array) -> Array:
+    """Return the rotations, (2, n) float64, that netx and Lava make of stored ones by way of a period and a decay in floating point."""
     s, c = sin / 4096, cos / 4096
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # A neuron that does not turn has an endless period, which gives the angle 0 again.
+    with np.errstate(divide="ignore"):
         left = 1 - (1 - np.sqrt(s**2 + c**2))
         angle = np.pi * 2 * 1 / (1 / (np.arctan2(s, c) / 2 / np.pi))
-        again = np.nan_to_num(np.stack([np.trunc(left * np.sin(angle) * 4096), np.trunc(left * np.cos(angle) * 4096)]), nan=-1.0)
-    return int(np.count_nonzero((again[0] != sin) | (again[1] != cos)))
+        return np.stack([np.trunc(left * np.sin(angle) * 4096), np.trunc(left * np.cos(angle) * 4096)])
 
 
 def _sigma_delta(layer: Layer, shape: tuple[int, ...], bias: Array | None) -> Read | None:

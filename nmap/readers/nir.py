@@ -17,6 +17,7 @@ import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.diagnostics import named
 from nmap.network import Assumption, Conventions, Network, Neuron, Population, Projection, Provenance
 from nmap.readers.conventions import MAX_INTERVAL, RESETS, NeuronFacts, Periodic, settle
 from nmap.readers.graph import (
@@ -487,7 +488,7 @@ class _Reader:
         if lost:
             self.findings.error(
                 "NM108",
-                f"no input reaches {', '.join(f'`{n.name}`' for n in lost[:8])}{f' and {len(lost) - 8} more' if len(lost) > 8 else ''}",
+                f"no input reaches {named([n.name for n in lost], 8)}",
                 where=str(lost[0].where),
                 help=("connect it, or remove it from the graph",),
                 data={"nodes": [n.name for n in lost]},

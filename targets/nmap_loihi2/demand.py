@@ -76,6 +76,11 @@ def _by_group(conv: Conv2d, low: int, high: int) -> tuple[tuple[int, int], ...]:
     return ((first, 1), (per_out, whole), (left, 1 if left else 0))
 
 
+def _starts(conv: Conv2d, channels: int) -> range:
+    """Return where slices of so many output channels begin, one for every way they may take from groups: that alone matters."""
+    return range(min(conv.weights.shape[0] - channels + 1, conv.weights.shape[0] // conv.groups) if conv.groups > 1 else 1)
+
+
 def _conv_words(conv: Conv2d, bits: int, low: int, high: int, model: MemoryModel) -> int:
     """Words of the kernel rows of output channels low..high-1: one row per listening input channel and tap."""
     rows = sum(groups * _row_words(channels, bits, model) for channels, groups in _by_group(conv, low, high))
@@ -274,16 +279,13 @@ def _listed_at_most(conv: Conv2d, width: int, extent: tuple[int, ...], model: Me
     """Return the most (input axons, synapse words) of a listed convolution over all boxes of an extent."""
     if max(conv.padding) > _FAR:
         return _unclipped(conv, width, extent, model)
-    per_in, channels = int(conv.weights.shape[1]), conv.weights.shape[0]
-    # Only where in its group the slice starts matters.
-    starts = range(min(channels - extent[0] + 1, channels // conv.groups) if conv.groups > 1 else 1)
-    groups = list({tuple(g for g in _by_group(conv, low, low + extent[0]) if g[1]) for low in starts})
+    groups = list({tuple(g for g in _by_group(conv, low, low + extent[0]) if g[1]) for low in _starts(conv, extent[0])})
     tall, wide = (_positions(conv, axis, extent[axis + 1]) for axis in (0, 1))
     rows, columns = ([_reached(conv, axis, *place) for place in places] for axis, places in enumerate((tall, wide)))
     words = max(
         _listed_words(conv, width, group, row, column, model) for group in groups for row, column in product(rows, columns)
     )
-    channels_heard = max(sum(g[1] for g in group) for group in groups) * per_in
+    channels_heard = max(sum(g[1] for g in group) for group in groups) * int(conv.weights.shape[1])
     return channels_heard * max(_span(conv, 0, *place) for place in tall) * max(_span(conv, 1, *place) for place in wide), words
 
 
@@ -310,9 +312,7 @@ def demand_at_most(network: QuantizedNetwork, population: str, extent: tuple[int
     for projection in afferents:
         synapses, width = projection.connectivity, _width(projection, model)
         if isinstance(synapses, Conv2d) and _shared(projection, model):
-            channels = synapses.weights.shape[0]
-            # Only where in its group the slice starts matters.
-            starts = range(min(channels - extent[0] + 1, channels // synapses.groups) if synapses.groups > 1 else 1)
+            starts = _starts(synapses, extent[0])
             words = max(_conv_words(synapses, _stored(projection), low, low + extent[0], model) for low in starts)
             parts.append((_CONV_AXONS, words))
         elif isinstance(synapses, Conv2d):

@@ -26,7 +26,7 @@ import zipfile
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,10 +37,9 @@ from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProje
 from nmap.samples.archive import listed
 from nmap.target.spec import ChipSpec, Limit, load_spec
 from nmap_loihi2.ranges import prove_ranges
+from nmap_loihi2.synapses import Sign, infer_sign
 
-__all__ = ["infer_sign", "prepare_weights", "read_integer_network"]
-
-Sign = Literal["mixed", "excitatory", "inhibitory"]
+__all__ = ["prepare_weights", "read_integer_network"]
 
 _SIGNS: dict[int, Sign] = {1: "mixed", 2: "excitatory", 3: "inhibitory"}
 
@@ -102,13 +101,6 @@ _MOST_COMPARED = 32
 """Names of unread arrays that are compared with the known ones, and the most letters of one: each comparison costs time."""
 _GRADED = {"loihi2.ternary_lif": "-1 and 1", **dict.fromkeys(("loihi2.delta", "loihi2.sigma_delta", "loihi2.sigma"), "integers")}
 """What neurons send that send more than ones."""
-
-
-def infer_sign(weights: Array) -> Sign:
-    """Return the sign mode Lava infers from a whole matrix (`lava/utils/weightutils.py determine_sign_mode`); zeros are excitatory."""
-    if weights.size == 0 or weights.min() >= 0:
-        return "excitatory"
-    return "inhibitory" if weights.max() <= 0 else "mixed"
 
 
 def prepare_weights(weights: Array, sign: Sign, bits: int) -> Array:

@@ -19,12 +19,14 @@ from math import prod
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Sparse
-from nmap.diagnostics import Findings
+from nmap.diagnostics import Findings, named
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
+from nmap.readers.netx_neurons import recomputed
 from nmap.target.backend import VendorFile
 from nmap.target.spec import ChipSpec
 from nmap.writers.netx import Entry, NetxLayer, conv_entries, dense_entries, netx_bytes
-from nmap_loihi2.integers import infer_sign, prepare_weights
+from nmap_loihi2.integers import prepare_weights
+from nmap_loihi2.synapses import infer_sign
 
 __all__ = ["applied_weights", "netx_file", "stored_rotation"]
 
@@ -37,7 +39,6 @@ _MAX_SYNAPSES = 1 << 27
 _LIF = ("loihi2.lif", "loihi2.lif_reset")
 _RESONATORS = {"loihi2.rf": "RF_PHASE", "loihi2.rf_iz": "RF_IZHIKEVICH"}
 _SDNN = ("loihi2.delta", "loihi2.sigma_delta", "loihi2.sigma")
-_SHOWN = 6
 
 
 def applied_weights(matrices: tuple[Array, ...]) -> tuple[Array, ...] | None:
@@ -69,16 +70,6 @@ def applied_weights(matrices: tuple[Array, ...]) -> tuple[Array, ...] | None:
     return tuple(prepare_weights(m << shift, infer_sign(m), bits).astype(np.int64) >> shift for m in matrices)
 
 
-def _again(sin: Array, cos: Array) -> Array:
-    """Return the rotations, (2, n), that netx and Lava compute from stored ones."""
-    s, c = sin / 4096, cos / 4096
-    left = 1 - (1 - np.sqrt(s**2 + c**2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        angle = np.pi * 2 * 1 / (1 / (np.arctan2(s, c) / 2 / np.pi))
-    turned: Array = np.nan_to_num(np.trunc(np.stack([left * np.sin(angle), left * np.cos(angle)]) * 4096))
-    return turned
-
-
 def stored_rotation(sin: Array, cos: Array) -> tuple[Array, Array]:
     """Return what to store as `sinDecay` and `cosDecay` so that netx ends up with these rotations, (n,) integers of 1/4096 each.
 
@@ -86,7 +77,7 @@ def stored_rotation(sin: Array, cos: Array) -> tuple[Array, Array]:
     with half a unit more where one does not.
     """
     wanted = np.stack([sin, cos])
-    off = (_again(sin, cos) != wanted).any(0)
+    off = (recomputed(sin, cos) != wanted).any(0)
     if not off.any():
         return sin, cos
     stored = wanted + np.where(off, 0.5 * np.sign(wanted), 0)
@@ -111,9 +102,7 @@ class _Offences:
 
     def tell(self, findings: Findings) -> None:
         for reason, (why, remedy, names, places) in self.found.items():
-            shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
-            rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            findings.error("NM104", f"a netx file {reason}: {shown}{rest}", where=places[0], why=why,
+            findings.error("NM104", f"a netx file {reason}: {named(names)}", where=places[0], why=why,
                            help=() if remedy is None else (remedy,), data={"parts": names})
 
 
@@ -348,7 +337,7 @@ def _neuron(stage: _Stage, spec: ChipSpec, offences: _Offences) -> tuple[dict[st
         if (params["vth"] != params["vth"][0]).any():
             offences.add("has one threshold for a layer of resonators", name, where, "Lava's models take one number.")
         sin, cos = stored_rotation(params["sin"], params["cos"])
-        if (_again(sin, cos) != np.stack([params["sin"], params["cos"]])).any():
+        if (recomputed(sin, cos) != np.stack([params["sin"], params["cos"]])).any():
             offences.add("has no rotations that netx computes differently", name, where)
         entries = {
             "type": _RESONATORS[kernel], "sinDecay": value(sin, "sinDecay"), "cosDecay": value(cos, "cosDecay"),

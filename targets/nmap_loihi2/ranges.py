@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from nmap.connectivity import Array, Conv2d
-from nmap.diagnostics import Findings
+from nmap.diagnostics import Findings, named
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap.target.spec import ChipSpec
 
@@ -135,7 +135,7 @@ def _tell(unproved: list[tuple[QuantizedProjection, float, int]], spec: ChipSpec
         found = [item for item in graded if (item[2] == _ACCUMULATOR) == (bits == _ACCUMULATOR)]
         if not found:
             continue
-        names = ", ".join(f"`{p.name}`" for p, _, _ in found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
+        names = named([p.name for p, _, _ in found])
         worst = max(over for _, over, _ in found)
         findings.note(
             "NM304", f"sums of {names} are not proved to stay within {bits} bits", where=str(found[0][0].where),

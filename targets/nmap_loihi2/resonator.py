@@ -10,7 +10,7 @@ import numpy as np
 
 from nmap.network import Resonator
 from nmap.quantized import LayerLoss, QuantizedPopulation
-from nmap_loihi2.synapses import Job, Made, connect, scaled, shared_scale, split_signs
+from nmap_loihi2.synapses import Job, Made, connect, shared_scale, split_signs
 
 __all__ = ["quantize_resonator"]
 
@@ -28,8 +28,7 @@ def quantize_resonator(job: Job, model: Resonator, taken: set[str]) -> Made:
         model: its neurons.
         taken: names of populations and projections; receives new ones.
     """
-    population, ones = job.population, np.ones(job.population.size)
-    real = {p.name: scaled(p.connectivity, ones) for p in job.afferents}
+    population, real = job.population, job.weights
     grids = split_signs(job, real)
     integer = model.quantum is not None
     scale = 1.0

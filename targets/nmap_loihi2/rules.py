@@ -9,34 +9,24 @@ from typing import Final
 import numpy as np
 
 from nmap.connectivity import Array, Conv2d
-from nmap.diagnostics import Findings
+from nmap.diagnostics import Findings, named
 from nmap.network import Network, Neuron, Population, Projection, Resonator, SigmaDelta
 from nmap.options import Options
-from nmap.rules import meets_floor
+from nmap.rules import meets_floor, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_loihi2.adaptive import inexpressible
 from nmap_loihi2.quantize import realise_time
 from nmap_loihi2.synapses import counted
 
-__all__ = ["RULES", "listed", "places"]
+__all__ = ["FLOAT", "RULES", "listed"]
 
 _MEASURED = "and measures what that costs on --input"
 
 
-def _names(things: list[Population] | list[Projection]) -> str:
-    shown = ", ".join(f"`{p.name}`" for p in things[:6])
-    return shown if len(things) <= 6 else f"{shown} and {len(things) - 6} more"
-
-
-def places(things: list[Population] | list[Projection]) -> str:
-    """Return where the first six come from: the file, and the place of each in it."""
-    return ", ".join([str(things[0].where), *(p.where.path for p in things[1:6])])
-
-
 def listed(things: list[Population] | list[Projection], noun: str) -> str:
     """Return how many there are, and the names of the first six."""
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}: {_names(things)}"
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}: {named([p.name for p in things])}"
 
 
 def _integrators(network: Network) -> Iterator[tuple[Population, Neuron]]:
@@ -57,7 +47,8 @@ def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Fi
         findings.error("NM004", f"--bits {options.bits}: {spec.title} stores {limit.min} to {limit.max} bits per weight", why=limit.source)
 
 
-_FLOAT: Final = "nmap run NET --level float --input SAMPLES runs the network as it is, without a chip"
+FLOAT: Final = "nmap run NET --level float --input SAMPLES runs the network as it is, without a chip"
+"""What is left where a target refuses a network."""
 
 
 def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
@@ -68,7 +59,7 @@ def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: 
         findings.error(
             "NM201", f"{spec.name} has no resonate-and-fire neuron with an adaptive threshold ({listed(turning, 'population')})",
             where=places(turning), why=spec.features["adaptive_resonator"].note,
-            help=("train with a fixed threshold (lava-dl: `rf` or `rf_iz` instead of `adrf` or `adrf_iz`)", _FLOAT),
+            help=("train with a fixed threshold (lava-dl: `rf` or `rf_iz` instead of `adrf` or `adrf_iz`)", FLOAT),
             data={"feature": "adaptive_resonator"},
         )
     reasons: dict[str, list[Population]] = {}
@@ -80,7 +71,7 @@ def neuron_models(network: Network, spec: ChipSpec, options: Options, findings: 
         findings.error(
             "NM201", f"{spec.name} cannot compute the adaptive threshold of {listed(found, 'population')} exactly", where=places(found),
             why=f"{spec.features['adaptive_threshold'].note} Lava's model does not repeat this one: {reason}.",
-            help=("train with a fixed threshold, or with lava-dl's `alif`, and export netx", _FLOAT),
+            help=("train with a fixed threshold, or with lava-dl's `alif`, and export netx", FLOAT),
             data={"feature": "adaptive_threshold"},
         )
 
@@ -100,7 +91,7 @@ def constant_inputs(network: Network, spec: ChipSpec, options: Options, findings
         findings.error(
             "NM203", f"{spec.name}'s sigma-delta and resonate-and-fire neurons take no constant input in every step"
             f" ({listed(found, 'population')})", where=places(found), why=spec.features["constant_input"].note,
-            help=("train these layers without a bias", _FLOAT), data={"feature": "constant_input"},
+            help=("train these layers without a bias", FLOAT), data={"feature": "constant_input"},
         )
 
 
@@ -119,7 +110,7 @@ def periodic_reset(network: Network, spec: ChipSpec, options: Options, findings:
         findings.error(
             "NM202", f"a reset every {interval} steps reaches integrate-and-fire neurons only, which these are not"
             f" ({listed(others, 'population')})",
-            where=places(others), why=feature.note, help=("leave --reset-interval out, and give each sample a run of its own", _FLOAT),
+            where=places(others), why=feature.note, help=("leave --reset-interval out, and give each sample a run of its own", FLOAT),
             data={"feature": "periodic_reset"},
         )
     elsewhere = [
@@ -182,9 +173,9 @@ def _spiking_instead(network: Network, silent: list[Population], inside: str) ->
     """Return the remedies for populations that do not spike: `inside` for those that others follow, and the one for outputs."""
     inner = [p for p in silent if any(edge.source == p.name != edge.target for edge in network.projections)]
     return (
-        *((inside.format(_names(inner)),) if inner else ()),
+        *((inside.format(named([p.name for p in inner])),) if inner else ()),
         *(("end the network in a spiking population (`LIF`, `CubaLIF`, `IF`) and count its spikes",) if len(inner) < len(silent) else ()),
-        _FLOAT,
+        FLOAT,
     )
 
 
@@ -220,7 +211,7 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
             f" ({listed(found, 'population')})", where=places(found),
             why=f"{spec.features['negative_threshold'].note} The lowest here is {min(lowest):.4g} above the reset value, compared with"
             f" `{conventions.compare}`.",
-            help=("train with thresholds above the reset value: such a neuron fires without any input", _FLOAT),
+            help=("train with thresholds above the reset value: such a neuron fires without any input", FLOAT),
             data={"feature": "negative_threshold"},
         )
 

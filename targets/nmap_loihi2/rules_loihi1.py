@@ -8,14 +8,14 @@ from typing import Final
 from nmap.diagnostics import Findings
 from nmap.network import Model, Network, Neuron, Resonator, SigmaDelta
 from nmap.options import Options
+from nmap.rules import places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_loihi2 import rules
-from nmap_loihi2.rules import listed, places
+from nmap_loihi2.rules import FLOAT, listed
 
 __all__ = ["RULES"]
 
-_FLOAT: Final = "nmap run NET --level float --input SAMPLES runs the network as it is, without a chip"
 _LIF: Final = "train with leaky integrate-and-fire neurons (lava-dl: `cuba`)"
 
 _FOREIGN: Final[dict[str, tuple[str, str, Callable[[Model], bool]]]] = {
@@ -37,7 +37,7 @@ def compartments(network: Network, spec: ChipSpec, options: Options, findings: F
         if found:
             findings.error(
                 "NM201", f"{spec.name} has no {what} ({listed(found, 'population')})", where=places(found), why=spec.features[feature].note,
-                help=(remedy, _FLOAT), data={"feature": feature},
+                help=(remedy, FLOAT), data={"feature": feature},
             )
 
 
@@ -61,7 +61,7 @@ def no_periodic_reset(network: Network, spec: ChipSpec, options: Options, findin
         findings.error(
             "NM202", f"{spec.name}'s neurons are not reset every {interval} steps ({listed(spiking, 'population')})", where=places(spiking),
             why=spec.features["periodic_reset"].note,
-            help=("give each sample a run of its own: states are reset before it", _FLOAT), data={"feature": "periodic_reset"},
+            help=("give each sample a run of its own: states are reset before it", FLOAT), data={"feature": "periodic_reset"},
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.network import SigmaDelta
 from nmap.quantized import LayerLoss, QuantizedPopulation
-from nmap_loihi2.synapses import Job, Made, connect, counted, scaled, split_signs
+from nmap_loihi2.synapses import Job, Made, connect, counted, split_signs
 
 __all__ = ["quantize_sigma_delta"]
 
@@ -27,8 +27,7 @@ def quantize_sigma_delta(job: Job, model: SigmaDelta, taken: set[str]) -> Made:
         model: its neurons.
         taken: names of populations and projections; receives new ones.
     """
-    population, ones = job.population, np.ones(job.population.size)
-    real = {p.name: scaled(p.connectivity, ones) for p in job.afferents}
+    population, real = job.population, job.weights
     made = connect(job, real, split_signs(job, real), 1.0, 0, True, taken)
     params: dict[str, Array] = {}
     if model.role != "sigma":

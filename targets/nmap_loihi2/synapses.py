@@ -19,7 +19,7 @@ from nmap.quantized import LayerLoss, QuantizedPopulation, QuantizedProjection, 
 from nmap.target.spec import ChipSpec
 from nmap_loihi2.relays import relay
 
-__all__ = ["Grid", "Job", "Made", "Sign", "Tally", "connect", "counted", "grid", "scaled", "shared_scale", "split_signs"]
+__all__ = ["Grid", "Job", "Made", "Sign", "Tally", "connect", "counted", "grid", "infer_sign", "scaled", "shared_scale", "split_signs"]
 
 _SPARSE_BELOW = 0.5
 """A dense matrix with fewer non-zero weights than this share is stored synapse by synapse: zeros cost as much as weights."""
@@ -72,6 +72,11 @@ class Job:
         """Projections into the population, in the network's order."""
         return [p for p in self.network.projections if p.target == self.name]
 
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Real weights by projection, float64, in the connectivity's own layout."""
+        return {p.name: np.asarray(p.connectivity.weights, np.float64) for p in self.afferents}
+
     def message_bits(self, source: str) -> int:
         """Return the width of the payloads that a population sends; 0 for binary spikes."""
         if source in self.network.inputs:
@@ -112,11 +117,16 @@ class Grid:
     high: int
 
 
+def infer_sign(weights: Array) -> Sign:
+    """Return the sign mode Lava infers from a whole matrix (`lava/utils/weightutils.py determine_sign_mode`); zeros are excitatory."""
+    if weights.size == 0 or weights.min() >= 0:
+        return "excitatory"
+    return "inhibitory" if weights.max() <= 0 else "mixed"
+
+
 def grid(weights: Array, bits: int) -> Grid:
     """Return the grid of a whole matrix."""
-    low, high = (weights.min(), weights.max()) if weights.size else (0, 0)
-    # An all-zero matrix counts as excitatory, as in Lava.
-    sign: Sign = "excitatory" if low >= 0 else "inhibitory" if high <= 0 else "mixed"
+    sign = infer_sign(weights)
     step = 1 << (8 - bits + (sign == "mixed"))
     if sign == "mixed":
         return Grid(sign, step, -256, 256 - step)
@@ -292,10 +302,7 @@ def _store(real: Array, cells: Grid, scale: float, exponent: int, integer: bool)
     room = 0
     while room < 7 and wanted.max(initial=0) * 2.0 ** (room + 1) <= cells.high and wanted.min(initial=0) * 2.0 ** (room + 1) >= cells.low:
         room += 1
-    if integer:
-        shift = room
-    else:
-        shift = min(room, max(exponent, 0))
+    shift = room if integer else min(room, max(exponent, 0))
     stored = np.clip(np.rint(wanted * 2.0**shift / cells.step) * cells.step, cells.low, cells.high).astype(np.int32)
     return stored, exponent - shift
 

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from nmap.connectivity import Conv2d
-from nmap.diagnostics import Findings
+from nmap.diagnostics import Findings, named
 from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
 from nmap.options import Options
-from nmap.rules import meets_floor
+from nmap.rules import meets_floor, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_toy.quantize import gain, nearest_leak, timing
@@ -32,7 +32,7 @@ def model(network: Network, spec: ChipSpec, options: Options, findings: Findings
         foreign = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
         if foreign:
             findings.error(
-                "NM201", f"{_models(foreign)} {_have(foreign)} {what}; the toy chip has none", where=_where(foreign),
+                "NM201", f"{_models(foreign)} {_have(foreign)} {what}; the toy chip has none", where=places(foreign),
                 why=spec.features[feature].note, help=(f"train with integrate-and-fire neurons ({_TAKEN})", _FLOAT),
                 data={"feature": feature},
             )
@@ -41,7 +41,7 @@ def model(network: Network, spec: ChipSpec, options: Options, findings: Findings
         inner = [p for p in silent if any(edge.source == p.name != edge.target for edge in network.projections)]
         findings.error(
             "NM201", f"{_models(silent)} never {'fires' if len(silent) == 1 else 'fire'}; every neuron of the toy chip does",
-            where=_where(silent), why=spec.features["li"].note, help=(
+            where=places(silent), why=spec.features["li"].note, help=(
                 *((f"put spiking neurons ({_TAKEN}) in the place of {_names(inner)}",) if inner else ()),
                 *((f"end the network in a spiking population ({_TAKEN}) and count its spikes",) if len(inner) < len(silent) else ()),
                 _FLOAT,
@@ -51,7 +51,7 @@ def model(network: Network, spec: ChipSpec, options: Options, findings: Findings
     if currents:
         found, largest = [p for p, _ in currents], max(float(neuron.alpha.max()) for _, neuron in currents)
         findings.error(
-            "NM201", f"{_models(found)} {_have(found)} a synaptic current; the toy chip's neuron has none", where=_where(found),
+            "NM201", f"{_models(found)} {_have(found)} a synaptic current; the toy chip's neuron has none", where=places(found),
             why=f"Synaptic decay factors reach {largest:.4g}, and only 0 is possible.",
             help=(f"train with neurons without a synaptic current ({_TAKEN})", _FLOAT), data={"feature": "cubalif"},
         )
@@ -65,7 +65,7 @@ def reset(network: Network, spec: ChipSpec, options: Options, findings: Findings
         found = [p for p, _ in spiking]
         findings.error(
             "NM202", f"{_names(found)} {'resets' if len(found) == 1 else 'reset'} by `{mode}`; the toy chip resets to zero",
-            where=_where(found), why=spec.features[f"reset_{mode}"].note, help=(
+            where=places(found), why=spec.features[f"reset_{mode}"].note, help=(
                 "`--reset zero`, if the network was trained that way"
                 + ("; its several spikes in a step stay refused" if network.conventions.multiple else ""),
                 "train with a reset to zero (snnTorch: reset_mechanism='zero', reset_delay=False)",
@@ -76,7 +76,7 @@ def reset(network: Network, spec: ChipSpec, options: Options, findings: Findings
         found = [p for p, _ in elsewhere]
         values = np.concatenate([neuron.v_reset for _, neuron in elsewhere])
         findings.error(
-            "NM202", f"{_names(found)} {'resets' if len(found) == 1 else 'reset'} to values other than 0", where=_where(found),
+            "NM202", f"{_names(found)} {'resets' if len(found) == 1 else 'reset'} to values other than 0", where=places(found),
             why=f"v_reset reaches {values[np.abs(values).argmax()]:.4g}.", help=("train with a reset value of 0 (`v_reset`)",),
             data={"feature": "reset_value"},
         )
@@ -98,21 +98,21 @@ def conventions(network: Network, spec: ChipSpec, options: Options, findings: Fi
     ):
         if asking:
             findings.error(
-                "NM202", f"the neurons of {_names(asking)} {what}", where=_where(asking), why=spec.features[feature].note,
+                "NM202", f"the neurons of {_names(asking)} {what}", where=places(asking), why=spec.features[feature].note,
                 help=(remedy, _FLOAT), data={"feature": feature},
             )
     interval, cleared = network.conventions.reset_interval, [population for population, _ in _neurons(network)]
     if interval and cleared:
         findings.error(
             "NM202", f"the neurons of {_names(cleared)} are reset every {interval} steps; nothing but its spike resets the toy chip's",
-            where=_where(cleared), why=spec.features["periodic_reset"].note,
+            where=places(cleared), why=spec.features["periodic_reset"].note,
             help=("leave `--reset-interval` out, and give each sample a run of its own", _FLOAT), data={"feature": "periodic_reset"},
         )
     late = [p for p in network.projections if p.bias_from and p.bias is not None and p.bias.any()]
     if late:
         begins = ", ".join(f"step {first}" for first in sorted({p.bias_from for p in late}))
         findings.error(
-            "NM203", f"the bias of {_names(late)} begins in {begins}; the toy chip's act from its first step on", where=_where(late),
+            "NM203", f"the bias of {_names(late)} begins in {begins}; the toy chip's act from its first step on", where=places(late),
             why=spec.features["late_bias"].note, help=("train without a bias in the recurrent weights", _FLOAT),
             data={"feature": "late_bias"},
         )
@@ -131,7 +131,7 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
     if unstable:
         found, values = [p for p, _ in unstable], np.concatenate([beta for _, beta in unstable])
         findings.error(
-            "NM305", f"{int(((values < 0) | (values > 1)).sum())} decay factors of {_names(found)} are outside 0 to 1", where=_where(found),
+            "NM305", f"{int(((values < 0) | (values > 1)).sum())} decay factors of {_names(found)} are outside 0 to 1", where=places(found),
             why=f"They lie between {values.min():.4g} and {values.max():.4g}.",
             help=("give the time step the network was trained with: `--dt SECONDS`",),
         )
@@ -143,7 +143,7 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
         findings.add(
             "NM205", "note" if allowed else "error",
             f"{count} decay factors of {_names(found)} are not 1 - 2^-k" + (" and are rounded to it" if allowed else ""),
-            where=_where(found), why=f"The worst is {given[worst]:.6g}, realised as {factor[worst]:.6g}.",
+            where=places(found), why=f"The worst is {given[worst]:.6g}, realised as {factor[worst]:.6g}.",
             help=() if allowed else ("`--approximate leak` takes the nearest and reports the error",),
             data={"populations": [p.name for p in found], "neurons": count, "error": float(error[worst])}
             | ({} if allowed else {"approximate": "leak"}),
@@ -156,7 +156,7 @@ def gains(network: Network, spec: ChipSpec, options: Options, findings: Findings
     found = [p for p in network.populations if counts.get(p.name)]
     if found:
         findings.error(
-            "NM305", f"{sum(counts.values())} neurons of {_names(found)} have an input gain of 0 or less", where=_where(found),
+            "NM305", f"{sum(counts.values())} neurons of {_names(found)} have an input gain of 0 or less", where=places(found),
             why="Threshold and bias are divided by the gain (r, tau, dt), which the chip does not have.",
             help=("use a positive `r`, and turn the sign of the weights instead",),
         )
@@ -170,7 +170,7 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
     if found:
         limit, values = spec.limits["threshold"], np.concatenate([values for _, values in low])
         findings.error(
-            "NM305", f"{values.size} thresholds of {_names(found)} are too low for the toy chip", where=_where(found),
+            "NM305", f"{values.size} thresholds of {_names(found)} are too low for the toy chip", where=places(found),
             why=f"The field holds {limit.min} to {limit.max} ({limit.source}); the lowest here is {values.min():.4g}.",
             help=("train with thresholds above 0: such a neuron fires without any input", _FLOAT), data={"feature": "negative_threshold"},
         )
@@ -182,7 +182,7 @@ def delays(network: Network, spec: ChipSpec, options: Options, findings: Finding
     if imaginary:
         findings.error(
             "NM203", f"{_names(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; the toy chip's synapses have "
-            "one input to lead to", where=_where(imaginary), why=spec.features["complex_weights"].note,
+            "one input to lead to", where=places(imaginary), why=spec.features["complex_weights"].note,
             help=(f"train with integrate-and-fire neurons ({_TAKEN}), whose weights are real", _FLOAT), data={"feature": "complex_weights"},
         )
     listed = [p for p in network.projections if p.delays is not None and isinstance(p.connectivity, Conv2d)]
@@ -190,7 +190,7 @@ def delays(network: Network, spec: ChipSpec, options: Options, findings: Finding
         findings.error(
             "NM204",
             f"the convolution{'' if len(listed) == 1 else 's'} {_names(listed)} {_have(listed)} a delay per synapse; the toy chip takes one"
-            " for all of them", where=_where(listed), help=("train with one delay per convolution", _FLOAT),
+            " for all of them", where=places(listed), help=("train with one delay per convolution", _FLOAT),
         )
     found = Findings()
     timing(network, spec, options, found)
@@ -202,7 +202,7 @@ def graded(network: Network, spec: ChipSpec, options: Options, findings: Finding
     if options.message_bits:
         findings.error(
             "NM203", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; the toy chip's spikes are binary",
-            where=_where([network[name] for name in network.inputs]), why=spec.features["graded"].note,
+            where=places([network[name] for name in network.inputs]), why=spec.features["graded"].note,
             help=("encode the values as spikes over time", "events that add up: store `binary` = True beside them"),
             data={"feature": "graded"},
         )
@@ -219,21 +219,15 @@ _FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
     ),
 }
 """By feature: what the chip lacks, and which neurons ask for it."""
-_MOST = 6
 
 
 def _names(things: Sequence[Population] | Sequence[Projection]) -> str:
-    shown = ", ".join(f"`{p.name}`" for p in things[:_MOST])
-    return shown if len(things) <= _MOST else f"{shown} and {len(things) - _MOST} more"
+    return named([p.name for p in things])
 
 
 def _models(populations: Sequence[Population]) -> str:
     models = sorted({p.neuron.model for p in populations if p.neuron is not None})
     return f"{_names(populations)} ({', '.join(models)})"
-
-
-def _where(things: Sequence[Population] | Sequence[Projection]) -> str:
-    return ", ".join([str(things[0].where), *(p.where.path for p in things[1:_MOST])])
 
 
 def _have(things: Sequence[Population] | Sequence[Projection]) -> str:

@@ -8,7 +8,8 @@ import pytest
 from nmap.connectivity import Dense, Sparse
 from nmap.diagnostics import Findings, NmapError
 from nmap.quantized import SynapseFormat
-from nmap_loihi2.integers import infer_sign, prepare_weights, read_integer_network
+from nmap_loihi2.integers import prepare_weights, read_integer_network
+from nmap_loihi2.synapses import infer_sign
 from tests.support import shared_data
 
 
