@@ -1,11 +1,12 @@
-"""The one way in which nmap and its plug-ins compile inner loops with numba."""
+"""The ways in which nmap and its plug-ins compile inner loops with numba."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeAlias
 
-__all__ = ["compiled"]
+__all__ = ["Native", "compiled", "native"]
 
 _Function: TypeAlias = Callable[..., Any]
 
@@ -30,20 +31,59 @@ def compiled(signature: str | None = None, **options: Any) -> Callable[[_Functio
         numba.core.errors.NumbaError: from the decorator (or the first call), the function cannot be compiled.
     """
     settings = {"nogil": True, **options}
+    signatures = () if signature is None else (signature,)
 
     def decorate(function: _Function) -> _Function:
         from numba import njit
 
-        signatures = () if signature is None else (signature,)
-        try:
-            return njit(*signatures, cache=True, **settings)(function)
-        except OSError:
-            # The place was there and took no file: a full disk, or another user's entries.
-            pass
-        except RuntimeError as error:
-            # https://github.com/numba/numba/blob/main/numba/core/caching.py, `CacheImpl`, has no type of its own for this.
-            if "no locator available" not in str(error):
-                raise
-        return njit(*signatures, **settings)(function)
+        return _kept(lambda cache: njit(*signatures, cache=cache, **settings)(function))
 
     return decorate
+
+
+def native(signature: str) -> Callable[[_Function], Native]:
+    """Compile a function that other compiled code calls by its address.
+
+    Args:
+        signature: numba's signature of numbers, addresses as int64; see `nmap.pointers` for how they become arrays.
+
+    Returns:
+        A decorator; see `Native`.
+    """
+    return lambda function: Native(signature, function)
+
+
+class Native:
+    """A function that is compiled when its address is first asked for."""
+
+    def __init__(self, signature: str, function: _Function) -> None:
+        self.signature, self.function = signature, function
+
+    @cached_property
+    def _code(self) -> Any:
+        from numba import cfunc
+
+        return _kept(lambda cache: cfunc(self.signature, cache=cache, nopython=True)(self.function))
+
+    @property
+    def address(self) -> int:
+        """Where its machine code begins.
+
+        Raises:
+            numba.core.errors.NumbaError: it cannot be compiled.
+        """
+        return int(self._code.address)
+
+
+def _kept(make: Callable[[bool], Any]) -> Any:
+    """Return what `make` compiles, kept on disk where that is possible."""
+    try:
+        return make(True)
+    except OSError:
+        # The place was there and took no file: a full disk, or another user's entries.
+        pass
+    except RuntimeError as error:
+        # https://github.com/numba/numba/blob/main/numba/core/caching.py, `CacheImpl`, has no type of its own for this.
+        if "no locator available" not in str(error):
+            raise
+    return make(False)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+from nmap.compiled import Native
 from nmap.connectivity import Array
 
-__all__ = ["Kernel"]
+__all__ = ["STEP", "Kernel"]
+
+STEP = "void(int64, int64, int64, int64, int64, int64, int64, int64, int64)"
+"""Signature of a step: constants, shared, state, dendrite, sent, n, first, last, time; see `Kernel.step`."""
 
 
 @runtime_checkable
 class Kernel(Protocol):
     """A target's neuron model in the chip's integer arithmetic.
 
-    `run` is the compiled form the emulator uses; `reference_step` is the same equation in plain numpy, written separately and
-    used by the reference simulator only.
+    `step` is the compiled form the emulator uses; `reference_step` is the same equation in plain numpy, written separately and
+    used by the reference simulator only. State variables are numbers of 32 bits (or whatever 32 bits stand for on the chip), and so is
+    what a dendritic accumulator holds: sums are taken modulo 2^32, in two's complement.
     """
 
     @property
@@ -23,7 +29,7 @@ class Kernel(Protocol):
 
     @property
     def params(self) -> tuple[str, ...]:
-        """Parameter names, in the row order `run` expects."""
+        """Parameter names."""
 
     @property
     def receptors(self) -> int:
@@ -31,24 +37,31 @@ class Kernel(Protocol):
 
     @property
     def state(self) -> tuple[str, ...]:
-        """State variables, in the row order `run` expects."""
+        """State variables, in the row order `step` expects."""
 
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """Advance all neurons by the rows of `dendrite`.
+    @property
+    def graded(self) -> bool:
+        """Whether a spike carries a payload other than 1."""
 
-        Args:
-            params: (len(self.params), n) int64.
-            state: (len(self.state), n) int64, updated in place.
-            dendrite: (steps, receptors n) int64, what the dendritic accumulators received in each step; the inputs of receptor r are the
-                columns r n .. (r + 1) n.
-            spikes: (steps, n) int32, written: the payload sent in each step, 0 for none.
-            probe: (steps, len(self.state), n) int64, written with the state after each step; or of size 0 when not wanted.
-            first_step: chip step of row 0, for neurons whose behaviour depends on time.
+    @property
+    def step(self) -> Native:
+        """The compiled step, `nmap.compiled.native` with the signature `STEP`: neurons first..last-1 of n advance by one step.
+
+        Its arguments, addresses but for the last four and `shared`:
+            constants: (rows of `constants`, n) int32.
+            shared: 1 where every row of `constants` holds one number n times, so that the first of each row will do; else 0.
+            state: (len(self.state), n) int32, updated in place.
+            dendrite: (receptors, n) int32, what the dendritic accumulators received in this step; left as it is.
+            sent: the payload sent, 0 for none, written for every neuron: (n,) int32 where `graded`, else uint8, 0 or 1.
+            time: chip step, from 0, for neurons whose behaviour depends on it.
         """
+
+    def constants(self, params: Mapping[str, Array]) -> Array:
+        """Return what `step` reads of each neuron, (rows, n) int32, C order, from the parameters, (n,) int64 each."""
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """Advance one step in plain numpy; replace entries of `state`, return the payloads, int64.
 
         Parameters are (n,), state (samples, n) or (n,) and the dendrite (samples, receptors n) or (receptors n,), so the arithmetic must
-        broadcast.
+        broadcast. The dendrite's values are those of 32 bits, in int64.
         """
