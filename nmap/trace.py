@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit, NmapError
 
-__all__ = ["Probe", "SpikeTrace", "parse_probes"]
+__all__ = ["Probe", "SpikeEvents", "SpikeTrace", "parse_probes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,32 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SpikeEvents:
+    """Spikes of one population as a list, by sample, step and neuron.
+
+    Args:
+        samples, steps, neurons: how many.
+        offsets: (samples * steps + 1,) int64: the spikes of step t of sample s are those from offsets[s * steps + t] to the next offset.
+        neuron: (spikes,) int32, ascending inside a step.
+        payload: (spikes,) int32; None where all are 1.
+    """
+
+    samples: int
+    steps: int
+    neurons: int
+    offsets: Array
+    neuron: Array
+    payload: Array | None = None
+
+    def dense(self) -> Array:
+        """Return the payloads, (samples, steps, neurons) int32."""
+        rows = np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
+        out = np.zeros((self.samples * self.steps, self.neurons), np.int32)
+        out[rows, self.neuron] = 1 if self.payload is None else self.payload
+        return out.reshape(self.samples, self.steps, self.neurons)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SpikeTrace:
     """What was recorded.
 
@@ -32,11 +60,13 @@ class SpikeTrace:
         spikes: payloads, (samples, steps, neurons) int32 by population name; column c is chip step c.
         state: state after each step, (samples, steps, neurons) int64 by `POPULATION.VARIABLE`.
         counts: number of spikes per population over everything run, recorded or not.
+        events: spikes as lists by population name, where they were asked for in this form; `spikes` is empty then.
     """
 
     spikes: dict[str, Array]
     state: dict[str, Array] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    events: dict[str, SpikeEvents] = field(default_factory=dict)
 
 
 def parse_probes(texts: Iterable[str], populations: dict[str, tuple[str, ...]]) -> tuple[Probe, ...]:

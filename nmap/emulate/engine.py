@@ -1,228 +1,449 @@
-"""Run a core program: integers, event-driven, one compiled neuron kernel per group.
+"""Run a core program: integers, event-driven, one compiled loop over samples, components and steps.
 
-Groups run in topological order of their strongly connected components. A group that does not feed back runs all its steps at once from
-its sources' spikes; a component with feedback runs step by step. Cores are a layout of the data, not a loop: no two of them share a
-step's work. Samples are carried side by side, each with its own state.
+Cores are a layout, not a loop: the program is lowered to whole populations first. Samples run one after another on each thread with the
+weights in its cache; threads share all that a run does not change. No result depends on the number of threads, on how many samples are
+handed over at a time, or on the length of a block of steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate
+from threading import Event, local
+from typing import Any
 
 import numpy as np
 
+from nmap.compiled import compiled
 from nmap.connectivity import Array
-from nmap.emulate.accumulate import add_conv, add_dense, add_sparse
+from nmap.diagnostics import Diagnostic, NmapError
 from nmap.emulate.kernel import Kernel
-from nmap.emulate.lower import Layout, Part, lower
-from nmap.program import NeuronGroup, Program, slice_indices
-from nmap.trace import Probe, SpikeTrace
+from nmap.emulate.lower import Layout, lower
+from nmap.emulate.native import find_bytes, find_words, fold, routine
+from nmap.emulate.parts import Accumulator, Part
+from nmap.emulate.runner import DONE, FULL, A, P, Q, U, run
+from nmap.program import Program
+from nmap.trace import Probe, SpikeEvents, SpikeTrace
 
-__all__ = ["emulate"]
+__all__ = ["Emulator", "emulate"]
 
-_CHUNK_BYTES = 256 << 20
-"""Samples are taken in chunks whose working arrays stay below this."""
+_RING_BYTES = 8 << 20
+"""Spikes of a block of steps stay below this at their worst, or the block is one step."""
+_KEPT_EVENTS = 1 << 18
+"""Recorded spikes that are handed over at a time, at least."""
+_CHUNK_BYTES = 64 << 20
+"""Recorded states and counts of the samples that are handed to a thread at a time stay below this, or it is one sample."""
+_CHUNKS = 8
+"""Chunks for each thread, so that all of them are busy to the end."""
+_BUDGET = 1 << 28
+"""Work after which a thread looks whether it should stop: some tenths of a second."""
+_SLACK = 64
+"""Elements behind an accumulator that padded rows may add zeros to."""
 
 
-def emulate(
-    program: Program, kernels: Mapping[str, Kernel], inputs: Array | Mapping[str, Array], steps: int,
-    *, record: Sequence[str] | None = None, probes: Sequence[Probe] = (), progress: Callable[[int, int], None] | None = None,
-) -> SpikeTrace:
-    """Run a program on samples.
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is recorded: spikes of units, and state variables as (unit, row)."""
+
+    spikes: tuple[int, ...]
+    states: tuple[tuple[int, int], ...]
+
+
+class Emulator:
+    """A program ready to be run, as often as wanted.
 
     Args:
-        program: the program.
+        program: the program; it is not needed any more afterwards.
         kernels: the target's neuron kernels by name.
-        inputs: (samples, time, *input shape) integers by input port, or of the only one; column t is sent in chip step t, nothing after
-            the last column.
-        steps: chip steps to run per sample.
-        record: populations whose spikes to keep; None for the outputs.
-        probes: state variables (or spikes) to keep.
-        progress: called with (samples done, samples).
-
-    Returns:
-        Spikes and states in chip time, equal for any number of samples run together.
 
     Raises:
         NmapError: NM602, the program contradicts itself.
-        ValueError: a port has no input.
     """
-    layout = lower(program, kernels)
-    kept = set(record if record is not None else (p.name for p in program.populations if p.is_output))
-    kept |= {p.population for p in probes if p.variable == "spikes"}
-    wanted = {p.key for p in probes if p.variable != "spikes"}
-    sent = _by_port(program, inputs)
-    samples = next(iter(sent.values())).shape[0]
-    neurons = sum(group.size for group in program.groups) + sum(values.shape[2] for values in sent.values())
-    chunk = max(1, int(_CHUNK_BYTES // max(1, steps * neurons * 12)))
-    sizes = {p.name: int(np.prod(p.shape)) for p in program.populations}
-    trace = SpikeTrace(
-        {name: np.zeros((samples, steps, sizes[name]), np.int32) for name in sizes if name in kept},
-        {}, dict.fromkeys(sizes, 0),
-    )
-    for start in range(0, samples, chunk):
-        part = {port: values[start : start + chunk] for port, values in sent.items()}
-        run = _Run(program, layout, kernels, part, steps, wanted)
-        run.execute()
-        run.store(trace, start, samples)
-        if progress is not None:
-            progress(min(start + chunk, samples), samples)
-    return trace
+
+    def __init__(self, program: Program, kernels: Mapping[str, Kernel]) -> None:
+        self.names = [p.name for p in program.populations]
+        self.outputs = [p.name for p in program.populations if p.is_output]
+        self.ports = [self.names[index] for index in sorted(program.inputs)]
+        self.layout = lower(program, kernels)
+        self._descriptors = [_descriptor(part) for part in self.layout.parts]
+
+    def run(
+        self, inputs: Array | Mapping[str, Array], steps: int, *, record: Sequence[str] | None = None, probes: Sequence[Probe] = (),
+        progress: Callable[[int, int], None] | None = None, jobs: int = 1, memory_limit: int | None = None, dense: bool = True,
+    ) -> SpikeTrace:
+        """Run samples.
+
+        Args:
+            inputs: (samples, time, *input shape) integers by input port, or of the only one; column t is sent in chip step t, nothing
+                after the last column.
+            steps: chip steps to run per sample.
+            record: populations whose spikes to keep; None for the outputs.
+            probes: state variables (or spikes) to keep.
+            progress: called with (samples done, samples).
+            jobs: threads.
+            memory_limit: bytes that everything the emulator holds may take; None for no limit.
+            dense: whether spikes are returned as arrays; else as events.
+
+        Returns:
+            Spikes and states in chip time.
+
+        Raises:
+            NmapError: NM802, the memory limit is below what is needed.
+            ValueError: a port has no input.
+        """
+        sent = self._sent(inputs)
+        samples = next(iter(sent.values())).shape[0]
+        wanted = self._wanted(record, probes)
+        jobs = max(1, min(jobs, samples))
+        block, chunk, jobs = self._plan(samples, steps, wanted, jobs, dense, memory_limit)
+        collected = _Collected(self.layout, wanted, samples, steps, dense)
+        pieces = [(start, min(start + chunk, samples)) for start in range(0, samples, chunk)]
+        done = 0
+        for start, stop, piece in self._pieces(sent, steps, wanted, block, chunk, pieces, jobs):
+            collected.add(start, stop, piece)
+            done += stop - start
+            if progress is not None:
+                progress(done, samples)
+        return collected.trace(self.names)
+
+    def footprint(
+        self, samples: int, steps: int, *, record: Sequence[str] | None = None, probes: Sequence[Probe] = (), jobs: int = 1,
+        dense: bool = True,
+    ) -> int:
+        """Return the bytes that a run holds at its peak, inputs left out.
+
+        Spikes kept as events are counted as if one neuron in ten sent in each step.
+        """
+        wanted = self._wanted(record, probes)
+        jobs = max(1, min(jobs, samples))
+        block, chunk = self._block(steps), self._chunk(samples, steps, wanted, jobs)
+        return self._bytes(samples, steps, wanted, jobs, block, chunk, dense)
+
+    def _wanted(self, record: Sequence[str] | None, probes: Sequence[Probe]) -> _Wanted:
+        kept = set(self.outputs if record is None else record) | {p.population for p in probes if p.variable == "spikes"}
+        index = {name: k for k, name in enumerate(self.names)}
+        states = []
+        for probe in probes:
+            kernel = self.layout.units[index[probe.population]].kernel
+            if probe.variable != "spikes" and kernel is not None:
+                states.append((index[probe.population], kernel.state.index(probe.variable)))
+        return _Wanted(tuple(k for k, name in enumerate(self.names) if name in kept), tuple(dict.fromkeys(states)))
+
+    def _sent(self, inputs: Array | Mapping[str, Array]) -> dict[int, Array]:
+        """Return (samples, time, neurons), uint8 or int32, by unit."""
+        given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(self.ports, inputs)
+        if set(given) != set(self.ports) or (len(self.ports) > 1 and not isinstance(inputs, Mapping)):
+            raise ValueError(f"the program's input ports are {', '.join(sorted(self.ports))}")
+        sent = {}
+        for name, values in given.items():
+            flat = values.reshape(values.shape[0], values.shape[1], -1)
+            flat = flat.view(np.uint8) if flat.dtype == np.bool_ else flat
+            sent[self.names.index(name)] = np.ascontiguousarray(flat, None if flat.dtype == np.uint8 else np.int32)
+        return sent
+
+    def _ring(self, unit: int, block: int) -> int:
+        return block + self.layout.reach(unit)
+
+    def _block(self, steps: int) -> int:
+        per_step = sum(_EVENT_BYTES * unit.size for unit in self.layout.units)
+        back = sum(_EVENT_BYTES * unit.size * self.layout.reach(k) for k, unit in enumerate(self.layout.units))
+        return max(1, min(steps, (_RING_BYTES - back) // max(1, per_step)))
+
+    def _chunk(self, samples: int, steps: int, wanted: _Wanted, jobs: int) -> int:
+        each = self._chunk_bytes(1, steps, wanted)
+        return max(1, min(-(-samples // (jobs * _CHUNKS)), _CHUNK_BYTES // max(1, each)))
+
+    def _chunk_bytes(self, chunk: int, steps: int, wanted: _Wanted) -> int:
+        return chunk * steps * (8 * len(wanted.spikes) + 4 * sum(self.layout.units[unit].size for unit, _ in wanted.states))
+
+    def _bytes(self, samples: int, steps: int, wanted: _Wanted, jobs: int, block: int, chunk: int, dense: bool) -> int:
+        units = self.layout.units
+        accumulators = sum((one.elements + _SLACK) * one.width // 8 for into in self.layout.accumulators for one in into)
+        each = accumulators + self._chunk_bytes(chunk, steps, wanted)
+        for k, unit in enumerate(units):
+            receptors = 0 if unit.kernel is None else unit.kernel.receptors
+            each += unit.size * (4 * receptors + 4 + 8) + unit.initial.nbytes + self._ring(k, block) * (_EVENT_BYTES * unit.size + 8)
+        each += sum(_EVENT_BYTES * max(_KEPT_EVENTS, block * units[k].size) for k in wanted.spikes)
+        recorded = sum(units[k].size for k in wanted.spikes)
+        results = samples * steps * recorded * 4 if dense else samples * steps * (recorded * _EVENT_BYTES // 10 + 8)
+        results += samples * steps * 8 * sum(units[k].size for k, _ in wanted.states)
+        return self.layout.nbytes + jobs * each + results
+
+    def _plan(
+        self, samples: int, steps: int, wanted: _Wanted, jobs: int, dense: bool, limit: int | None
+    ) -> tuple[int, int, int]:
+        """Return the length of a block of steps, the samples of a chunk and the threads that a memory limit allows."""
+        block, chunk = self._block(steps), self._chunk(samples, steps, wanted, jobs)
+        while limit is not None and (needed := self._bytes(samples, steps, wanted, jobs, block, chunk, dense)) > limit:
+            if chunk > 1:
+                chunk //= 2
+            elif jobs > 1:
+                jobs -= 1
+            elif block > 1:
+                block //= 2
+            else:
+                raise NmapError(Diagnostic(
+                    "NM802", "error", f"the emulator needs {needed} bytes for these samples, and the limit is {limit}",
+                    why=f"The program itself takes {self.layout.nbytes} bytes, with one thread, one sample and one step at a time.",
+                    help=("run fewer samples or steps at a time", "record less", "raise the memory limit"),
+                ))
+        return block, chunk, jobs
+
+    def _pieces(
+        self, sent: Mapping[int, Array], steps: int, wanted: _Wanted, block: int, chunk: int, pieces: Sequence[tuple[int, int]], jobs: int
+    ) -> Iterator[tuple[int, int, _Piece]]:
+        """Yield what each chunk of samples gave, in order."""
+        stop = Event()
+        spaces = local()
+
+        def work(start: int, end: int) -> _Piece:
+            if not hasattr(spaces, "own"):
+                spaces.own = _Workspace(self.layout, self._descriptors, wanted, steps, block, chunk, self._ring)
+            return spaces.own.run({unit: values[start:end] for unit, values in sent.items()}, stop)
+
+        if jobs == 1:
+            for start, end in pieces:
+                yield start, end, work(start, end)
+            return
+        with ThreadPoolExecutor(jobs, "nmap-emulate") as pool:
+            waiting: list[tuple[int, int, Future[_Piece]]] = []
+            try:
+                # Results wait in memory until their turn, so not all are begun at once.
+                for start, end in pieces:
+                    waiting.append((start, end, pool.submit(work, start, end)))
+                    if len(waiting) > 2 * jobs:
+                        first, last, future = waiting.pop(0)
+                        yield first, last, future.result()
+                for first, last, future in waiting:
+                    yield first, last, future.result()
+            finally:
+                stop.set()
+                for _, _, future in waiting:
+                    future.cancel()
 
 
-def _by_port(program: Program, inputs: Array | Mapping[str, Array]) -> dict[int, Array]:
-    """Return (samples, time, neurons) by the input port's index."""
-    names = {program.populations[index].name: index for index in program.inputs}
-    given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(names, inputs)
-    if set(given) != set(names) or (len(names) > 1 and not isinstance(inputs, Mapping)):
-        raise ValueError(f"the program's input ports are {', '.join(sorted(names))}")
-    return {names[name]: values.reshape(values.shape[0], values.shape[1], -1) for name, values in given.items()}
+_EVENT_BYTES = 8
+"""An event's neuron and payload."""
 
 
-class _Run:
-    """One chunk of samples on its way through the program."""
+def emulate(
+    program: Program, kernels: Mapping[str, Kernel], inputs: Array | Mapping[str, Array], steps: int, **options: Any,
+) -> SpikeTrace:
+    """Run a program once: `Emulator.run`, with its options."""
+    return Emulator(program, kernels).run(inputs, steps, **options)
+
+
+def _address(array: Array) -> int:
+    return int(array.ctypes.data)
+
+
+def _descriptor(part: Part) -> Array:
+    """Return the words that a part's routine reads; see `nmap.emulate.native`."""
+    weights = _address(part.weights)
+    if part.kind == "matrix":
+        return np.array([weights, part.weights.strides[0], part.columns], np.int64)
+    if part.kind == "runs":
+        return np.array([weights, *(_address(table) for table in part.tables)], np.int64)
+    return np.array([*(_address(table) for table in part.tables), weights], np.int64)
+
+
+def _routine(part: Part, width: int) -> int:
+    index = 8 * part.tables[1].itemsize if part.kind == "lists" else 0
+    return routine(part.kind, 8 * part.weights.itemsize, index, width or 32, part.graded).address
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """What a chunk of samples gave, neurons numbered as in their units.
+
+    Args:
+        counts: spikes of each step by unit, (samples, steps) int64.
+        events: neurons and payloads (None where all are 1) by unit.
+        states: (samples, steps, n) int32 by unit and row.
+        spikes: number of spikes by unit.
+    """
+
+    counts: dict[int, Array]
+    events: dict[int, tuple[Array, Array | None]]
+    states: dict[tuple[int, int], Array]
+    spikes: Array
+
+
+class _Workspace:
+    """All that one thread writes to, and the tables of addresses that the compiled loop reads."""
 
     def __init__(
-        self, program: Program, layout: Layout, kernels: Mapping[str, Kernel], inputs: Mapping[int, Array], steps: int, wanted: set[str]
+        self, layout: Layout, descriptors: Sequence[Array], wanted: _Wanted, steps: int, block: int, chunk: int,
+        ring: Callable[[int, int], int],
     ) -> None:
-        self.program, self.layout, self.kernels, self.steps, self.wanted = program, layout, kernels, steps, wanted
-        self.samples = next(iter(inputs.values())).shape[0]
-        self.spikes: dict[int, Array] = {}
-        for population, given in inputs.items():
-            length = min(steps, given.shape[1])
-            sent = np.zeros((steps, self.samples, given.shape[2]), np.int32)
-            sent[:length] = given[:, :length].transpose(1, 0, 2)
-            self.spikes[-1 - population] = sent.reshape(steps * self.samples, -1)
-        self.blocks_of: list[list[int]] = [[] for _ in program.groups]
-        for index, block in enumerate(program.blocks):
-            self.blocks_of[block.group].append(index)
-        self.probes: dict[int, Array] = {}
+        self.layout, self.wanted, self.steps, self.block = layout, wanted, steps, block
+        self._held: list[Array] = []
+        self.units = np.zeros((len(layout.units), len(U)), np.int64)
+        listed = [one for into in layout.accumulators for one in into]
+        self.accumulators = np.zeros((len(listed), len(A)), np.int64)
+        self.parts = np.zeros((len(descriptors), len(P)), np.int64)
+        self.probes = np.zeros((len(wanted.states), len(Q)), np.int64)
+        self.members = np.array([unit for component in layout.components for unit in component], np.int64)
+        edges = [0, *accumulate(len(component) for component in layout.components)]
+        self.components = np.array(list(zip(edges, edges[1:], strict=False)), np.int64).reshape(-1, 2)
+        firsts = [0, *accumulate(len(into) for into in layout.accumulators)]
+        for k, unit in enumerate(layout.units):
+            self._add_unit(k, ring(k, block))
+            self.units[k, U.FIRST_ACCUMULATOR : U.LAST_ACCUMULATOR + 1] = firsts[k : k + 2]
+            del unit
+        part = 0
+        for row, one in enumerate(listed):
+            part = self._add_accumulator(row, one, part, descriptors)
+        self.kept: dict[int, tuple[Array, Array, Array | None]] = {}
+        for k in wanted.spikes:
+            capacity = max(_KEPT_EVENTS, block * layout.units[k].size)
+            values = np.empty(capacity, np.int32) if self.units[k, U.VALUES] else None
+            self.kept[k] = (np.zeros((chunk, steps), np.int64), np.empty(capacity, np.int32), values)
+            self.units[k, U.CAPACITY] = capacity
+        self.states = {key: np.empty((chunk, steps, layout.units[key[0]].size), np.int32) for key in wanted.states}
+        for row, (k, variable) in enumerate(wanted.states):
+            at = int(self.units[k, U.STATE]) + 4 * layout.units[k].size * variable
+            self.probes[row] = (at, _address(self.states[k, variable]), k)
 
-    def execute(self) -> None:
-        for members, feeds_itself in self.layout.components:
-            if feeds_itself:
-                self._run_loop(members)
+    def _room(self, shape: int | tuple[int, ...], dtype: Any) -> int:
+        """Return the address of zeros that live as long as the workspace."""
+        array = np.zeros(shape, dtype)
+        self._held.append(array)
+        return _address(array)
+
+    def _add_unit(self, k: int, ring: int) -> None:
+        unit, row = self.layout.units[k], self.units[k]
+        row[U.SIZE], row[U.RING] = unit.size, ring
+        row[U.IDS], row[U.COUNTS] = self._room((ring, unit.size), np.int32), self._room(ring, np.int64)
+        if unit.kernel is None or unit.kernel.graded:
+            row[U.VALUES] = self._room((ring, unit.size), np.int32)
+        if unit.kernel is None:
+            return
+        row[U.STEP], row[U.CONSTANTS], row[U.SHARED] = unit.kernel.step.address, _address(unit.constants), unit.shared
+        row[U.VARIABLES], row[U.INITIAL] = len(unit.initial), _address(unit.initial)
+        row[U.STATE] = self._room(unit.initial.size + _SLACK, np.int32)
+        row[U.RECEPTORS] = unit.kernel.receptors
+        row[U.DENDRITE] = self._room(unit.kernel.receptors * unit.size + _SLACK, np.int32)
+        row[U.SENT] = self._room(unit.size + _SLACK, np.int32 if unit.kernel.graded else np.uint8)
+        row[U.FIND] = (find_words if unit.kernel.graded else find_bytes).address
+
+    def _add_accumulator(self, k: int, one: Accumulator, part: int, descriptors: Sequence[Array]) -> int:
+        row = self.accumulators[k]
+        row[A.RECEPTOR], row[A.SHIFT], row[A.BITS], row[A.LIMIT], row[A.COVERS] = one.receptor, one.shift, one.bits, one.limit, one.covers
+        row[A.ELEMENTS], row[A.SEGMENTS], row[A.SEGMENT_COUNT] = one.elements, _address(one.segments), len(one.segments)
+        if one.width:
+            row[A.ADDRESS] = self._room(one.elements + _SLACK, f"int{one.width}")
+            row[A.FOLD] = fold(one.width).address
+        row[A.FIRST_PART], row[A.LAST_PART] = part, part + len(one.parts)
+        for held in one.parts:
+            self.parts[part] = (
+                _routine(held, one.width), _address(descriptors[part]), held.source, held.delay, held.offset * (one.width or 32) // 8
+            )
+            part += 1
+        return part
+
+    def run(self, sent: Mapping[int, Array], stop: Event) -> _Piece:
+        """Run samples.
+
+        Args:
+            sent: (samples, time, neurons) uint8 or int32 by input port, C order.
+            stop: set where the result is not wanted any more.
+        """
+        samples = next(iter(sent.values())).shape[0]
+        for k, values in sent.items():
+            row = self.units[k]
+            row[U.INPUT], row[U.INPUT_BYTES], row[U.INPUT_STEPS] = _address(values), values.itemsize, values.shape[1]
+            row[U.FIND] = (find_bytes if values.itemsize == 1 else find_words).address
+        self.units[:, [U.KEPT, U.SPIKES]] = 0
+        found: dict[int, list[tuple[Array, Array | None]]] = {k: [] for k in self.kept}
+        for k, (counts, ids, payloads) in self.kept.items():
+            self.units[k, U.KEPT_COUNTS], self.units[k, U.KEPT_IDS] = _address(counts), _address(ids)
+            self.units[k, U.KEPT_VALUES] = 0 if payloads is None else _address(payloads)
+        cursor = np.zeros(2, np.int64)
+        state = FULL
+        while state != DONE and not stop.is_set():
+            state = run(
+                self.units, self.accumulators, self.parts, self.probes, self.components, self.members, cursor, samples, self.steps,
+                self.block, _BUDGET,
+            )
+            if state in (DONE, FULL):
+                for k, (_, ids, payloads) in self.kept.items():
+                    count = int(self.units[k, U.KEPT])
+                    found[k].append((ids[:count].copy(), None if payloads is None else payloads[:count].copy()))
+                self.units[:, U.KEPT] = 0
+        return _Piece(
+            {k: counts[:samples].copy() for k, (counts, _, _) in self.kept.items()},
+            {k: _joined(some) for k, some in found.items()},
+            {key: values[:samples].copy() for key, values in self.states.items()},
+            self.units[:, U.SPIKES].copy(),
+        )
+
+
+def _joined(some: Sequence[tuple[Array, Array | None]]) -> tuple[Array, Array | None]:
+    if len(some) == 1:
+        return some[0]
+    payloads = [payload for _, payload in some if payload is not None]
+    return np.concatenate([ids for ids, _ in some]), np.concatenate(payloads) if payloads else None
+
+
+class _Collected:
+    """Results in the populations' own order, put together from chunks."""
+
+    def __init__(self, layout: Layout, wanted: _Wanted, samples: int, steps: int, dense: bool) -> None:
+        self.layout, self.wanted, self.samples, self.steps = layout, wanted, samples, steps
+        self.spikes = {k: np.zeros((samples, steps, layout.units[k].size), np.int32) for k in wanted.spikes if dense}
+        self.states = {key: np.zeros((samples, steps, layout.units[key[0]].size), np.int64) for key in wanted.states}
+        self.counts: dict[int, list[Array]] = {k: [] for k in wanted.spikes if not dense}
+        self.events: dict[int, list[tuple[Array, Array | None]]] = {k: [] for k in wanted.spikes if not dense}
+        self.sent = np.zeros(len(layout.units), np.int64)
+
+    def add(self, start: int, stop: int, piece: _Piece) -> None:
+        """Take the samples from `start` to `stop` - 1; chunks come in order."""
+        for k, (ids, payload) in piece.events.items():
+            order = self.layout.units[k].order
+            if k in self.spikes:
+                _spread(piece.counts[k].ravel(), ids, ids if payload is None else payload, payload is None, order,
+                        self.spikes[k][start:stop].reshape(-1, order.size))
             else:
-                self._run_forward(members[0])
+                self.counts[k].append(piece.counts[k].ravel())
+                self.events[k].append((ids, payload))
+        for key, values in piece.states.items():
+            self.states[key][start:stop] = values[:, :, self.layout.units[key[0]].position]
+        self.sent += piece.spikes
 
-    def _variables(self, group: NeuronGroup) -> bool:
-        name = self.program.populations[group.population].name
-        return any(f"{name}.{variable}" in self.wanted for variable in self.kernels[group.kernel].state)
+    def trace(self, names: Sequence[str]) -> SpikeTrace:
+        """Return everything, by the populations' names."""
+        events = {names[k]: self._listed(k) for k in self.events}
+        states = {}
+        for (k, row), values in self.states.items():
+            kernel = self.layout.units[k].kernel
+            assert kernel is not None
+            states[f"{names[k]}.{kernel.state[row]}"] = values
+        return SpikeTrace(
+            {names[k]: values for k, values in self.spikes.items()}, states,
+            {name: int(count) for name, count in zip(names, self.sent, strict=True)}, events,
+        )
 
-    def _parameters(self, group: NeuronGroup) -> tuple[Array, Array]:
-        kernel = self.kernels[group.kernel]
-        params = np.array([np.tile(group.params[name], self.samples) for name in kernel.params], np.int64)
-        zero = np.zeros(group.size, np.int64)
-        state = np.array([np.tile(group.initial.get(name, zero), self.samples) for name in kernel.state], np.int64)
-        neurons = self.samples * group.size
-        return params.reshape(len(kernel.params), neurons), state.reshape(len(kernel.state), neurons)
-
-    def _run_forward(self, index: int) -> None:
-        group, steps, n = self.program.groups[index], self.steps, self.program.groups[index].size
-        kernel = self.kernels[group.kernel]
-        dendrite = np.zeros((steps, kernel.receptors, self.samples, n), np.int64)
-        for block in self.blocks_of[index]:
-            receptor = self.program.blocks[block].receptor
-            for part in self.layout.parts[block]:
-                total = _buffer(part, steps * self.samples, n)
-                for feed in self.layout.feeds[block]:
-                    shift = part.delay * self.samples
-                    self._add(part, self.spikes[feed.source], feed.axon_of, 0, steps * self.samples, shift, total)
-                dendrite[:, receptor] += self._shifted(part, total).reshape(steps, self.samples, n)
-        params, state = self._parameters(group)
-        spikes = np.empty((steps, self.samples * n), np.int32)
-        probe = np.empty((steps, len(kernel.state), self.samples * n) if self._variables(group) else (0, 0, 0), np.int64)
-        kernel.run(params, state, dendrite.reshape(steps, -1), spikes, probe, 0)
-        self.spikes[index] = spikes.reshape(steps * self.samples, n)
-        self.probes[index] = probe
-
-    def _run_loop(self, members: tuple[int, ...]) -> None:
-        inside, rows = set(members), self.steps * self.samples
-        totals: dict[int, list[tuple[Part, Array]]] = {}
-        work = {}
-        for index in members:
-            group = self.program.groups[index]
-            kernel = self.kernels[group.kernel]
-            self.spikes[index] = np.zeros((rows, group.size), np.int32)
-            shape = (self.steps, len(kernel.state), self.samples * group.size) if self._variables(group) else (0, 0, 0)
-            self.probes[index] = np.empty(shape, np.int64)
-            work[index] = self._parameters(group)
-            totals[index] = [
-                (part, _buffer(part, rows, group.size)) for block in self.blocks_of[index] for part in self.layout.parts[block]
-            ]
-            for part, total in totals[index]:
-                for feed in self.layout.feeds[part.block]:
-                    if feed.source not in inside:
-                        self._add(part, self.spikes[feed.source], feed.axon_of, 0, rows, part.delay * self.samples, total)
-        silent = np.empty((0, 0, 0), np.int64)
-        for step in range(self.steps):
-            for index in members:
-                group = self.program.groups[index]
-                row = slice(step * self.samples, (step + 1) * self.samples)
-                kernel = self.kernels[group.kernel]
-                dendrite = np.zeros((kernel.receptors, self.samples, group.size), np.int64)
-                for part, total in totals[index]:
-                    sent = step - part.delay
-                    if sent >= 0:
-                        for feed in self.layout.feeds[part.block]:
-                            if feed.source in inside:
-                                first, last = sent * self.samples, (sent + 1) * self.samples
-                                self._add(part, self.spikes[feed.source], feed.axon_of, first, last, part.delay * self.samples, total)
-                    dendrite[self.program.blocks[part.block].receptor] += self._shifted(part, total[row])
-                params, state = work[index]
-                probe = self.probes[index]
-                out = self.spikes[index][row].reshape(1, -1)
-                kernel.run(params, state, dendrite.reshape(1, -1), out, probe[step : step + 1] if probe.size else silent, step)
-
-    def _add(self, part: Part, spikes: Array, axon_of: Array, first: int, last: int, shift: int, total: Array) -> None:
-        binary = self.program.blocks[part.block].message_bits == 0
-        if part.kind == "dense":
-            add_dense(spikes, axon_of, *part.arrays, binary, first, last, shift, total)
-        elif part.kind == "sparse":
-            add_sparse(spikes, axon_of, *part.arrays, binary, first, last, shift, total)
-        else:
-            add_conv(spikes, axon_of, *part.arrays, binary, first, last, shift, total)
-
-    def _shifted(self, part: Part, total: Array) -> Array:
-        if part.tile is not None:
-            # Accumulated channel-last, where kernel rows are contiguous; slots are channel-first.
-            total = total.transpose(0, 3, 1, 2).reshape(total.shape[0], -1)
-        block = self.program.blocks[part.block]
-        total = _held(total, block.accumulator)
-        return _held(total << block.exponent if block.exponent >= 0 else total >> -block.exponent, block.accumulator)
-
-    def store(self, trace: SpikeTrace, start: int, samples: int) -> None:
-        stop = start + self.samples
-        for index, group in enumerate(self.program.groups):
-            population = self.program.populations[group.population]
-            where = slice_indices(group.slice, population.shape)
-            spikes = self.spikes[index].reshape(self.steps, self.samples, group.size)
-            trace.counts[population.name] += int(np.count_nonzero(spikes))
-            if population.name in trace.spikes:
-                trace.spikes[population.name][start:stop, :, where] = spikes.transpose(1, 0, 2)
-            probe = self.probes[index]
-            for row, variable in enumerate(self.kernels[group.kernel].state):
-                key = f"{population.name}.{variable}"
-                if key in self.wanted:
-                    size = int(np.prod(population.shape))
-                    kept = trace.state.setdefault(key, np.zeros((samples, self.steps, size), np.int64))
-                    values = probe[:, row].reshape(self.steps, self.samples, group.size)
-                    kept[start:stop, :, where] = values.transpose(1, 0, 2)
-        for population_index in self.program.inputs:
-            name = self.program.populations[population_index].name
-            sent = self.spikes[-1 - population_index].reshape(self.steps, self.samples, -1)
-            trace.counts[name] += int(np.count_nonzero(sent))
-            if name in trace.spikes:
-                trace.spikes[name][start:stop] = sent.transpose(1, 0, 2)
+    def _listed(self, k: int) -> SpikeEvents:
+        unit = self.layout.units[k]
+        counts = np.concatenate([np.zeros(1, np.int64), *self.counts[k]])
+        ids, payload = _joined(self.events[k]) if self.events[k] else (np.zeros(0, np.int32), None)
+        neuron = unit.order[ids]
+        if (np.diff(unit.order) < 0).any():
+            order = np.lexsort((neuron, np.repeat(np.arange(counts.size - 1), counts[1:])))
+            neuron, payload = neuron[order], None if payload is None else payload[order]
+        if payload is not None and (payload == 1).all():
+            payload = None
+        return SpikeEvents(self.samples, self.steps, unit.size, np.cumsum(counts), neuron.astype(np.int32), payload)
 
 
-def _held(total: Array, bits: int) -> Array:
-    """Return what an accumulator of that many bits holds: the low ones, with the highest as the sign; 0 bits hold everything."""
-    if bits == 0:
-        return total
-    spare = 64 - bits
-    return (total << spare) >> spare
-
-
-def _buffer(part: Part, rows: int, n: int) -> Array:
-    return np.zeros((rows, *part.tile) if part.tile is not None else (rows, n), np.int64)
+@compiled("void(int64[::1], int32[::1], int32[::1], boolean, int64[::1], int32[:,::1])")
+def _spread(counts, ids, payloads, ones, order, out):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Write events into rows: those of row r are the next counts[r] ones."""
+    at = 0
+    for row in range(counts.size):
+        for k in range(at, at + counts[row]):
+            out[row, order[ids[k]]] = 1 if ones else payloads[k]
+        at += counts[row]

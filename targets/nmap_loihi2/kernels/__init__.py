@@ -1,7 +1,7 @@
 """Loihi 2 neurons in the arithmetic of Lava's fixed-point process models, bit for bit.
 
 Every kernel computes what Lava 0.10.0 computes for whatever sums arrive, overflow and saturation included: dendritic sums are taken modulo
-2^32, as Lava's channels carry them. `run` and `reference_step` are written separately on purpose: the loops of `loops` are compiled, the
+2^32, as Lava's channels carry them. `step` and `reference_step` are written separately on purpose: the loops of `loops` are compiled, the
 reference steps are plain numpy beside the equations they follow.
 """
 

@@ -20,13 +20,14 @@ population: with an array Lava stops (and hangs) in the first step in which not 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from nmap.compiled import Native
 from nmap.connectivity import Array
-from nmap_loihi2.kernels.arithmetic import saturate, scaled_bias, toward_zero, wrap24_once, wrap32
-from nmap_loihi2.kernels.loops import run_adaptive
+from nmap_loihi2.kernels.arithmetic import saturate, scaled_bias, toward_zero, words, wrap24_once, wrap32
 
 __all__ = ["ATRLIF", "AdaptiveNeuron"]
 
@@ -44,10 +45,25 @@ class AdaptiveNeuron:
     params: tuple[str, ...] = ("delta_i", "delta_v", "delta_theta", "delta_r", "theta_0", "theta_step", "bias_mant", "bias_exp")
     state: tuple[str, ...] = ("u", "v", "theta", "rho")
     receptors: int = 1
+    graded: bool = False
 
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """See `nmap.emulate.kernel.Kernel.run`."""
-        run_adaptive(params, state, dendrite, spikes, probe, first_step)
+    @property
+    def step(self) -> Native:
+        """See `nmap.emulate.kernel.Kernel.step`."""
+        from nmap_loihi2.kernels import loops
+
+        return loops.adaptive
+
+    def constants(self, params: Mapping[str, Array]) -> Array:
+        """Return the rows of `loops`, (7, n) int32.
+
+        Raises:
+            ValueError: a decay has more than 32 bits.
+        """
+        return words(
+            4095 - params["delta_i"], *(4096 - params[name] for name in ("delta_v", "delta_theta", "delta_r")), scaled_bias(params),
+            wrap32(params["theta_0"] << 6), wrap32(params["theta_step"] << 6),
+        )
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""

@@ -1,6 +1,7 @@
-"""Lava's fixed-point arithmetic in plain numpy, for the reference steps; the compiled loops have their own.
+"""Lava's fixed-point arithmetic in plain numpy, for the reference steps and for what the compiled steps have prepared of parameters.
 
-All functions take and return int64 arrays, whatever the width they compute in.
+The compiled steps have arithmetic of their own. All functions take and return int64 arrays, whatever the width they compute in, unless
+they say otherwise.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 
-__all__ = ["saturate", "scaled_bias", "shift_left", "shift_right", "toward_zero", "wrap24_once", "wrap32"]
+__all__ = ["saturate", "scale", "scaled_bias", "shift_left", "shift_right", "toward_zero", "words", "wrap24_once", "wrap32"]
 
 _HALF = 1 << 23
 
@@ -49,3 +50,20 @@ def scaled_bias(params: dict[str, Array]) -> Array:
     """Return bias_mant 2^bias_exp (rounded down), both of 16 bits, the result of 32."""
     mantissa, exponent = (params[name].astype(np.int16).astype(np.int64) for name in ("bias_mant", "bias_exp"))
     return np.where(exponent >= 0, shift_left(mantissa, exponent), shift_right(mantissa, -exponent))
+
+
+def scale(bits: Array) -> Array:
+    """Return what `shift_left` multiplies by in 32 bits."""
+    return shift_left(np.ones_like(bits), bits)
+
+
+def words(*rows: Array) -> Array:
+    """Return rows of (n,) integers as (rows, n) int32.
+
+    Raises:
+        ValueError: a number has more than 32 bits.
+    """
+    wide = np.array(rows)
+    if (wide != wide.astype(np.int32)).any():
+        raise ValueError("a parameter of a neuron has more than the 32 bits that the emulator computes in")
+    return wide.astype(np.int32)

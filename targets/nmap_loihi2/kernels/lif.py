@@ -15,13 +15,14 @@ They reproduce a recorded Loihi 2 run of one neuron spike for spike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from nmap.compiled import Native
 from nmap.connectivity import Array
-from nmap_loihi2.kernels.arithmetic import saturate, scaled_bias, toward_zero, wrap24_once, wrap32
-from nmap_loihi2.kernels.loops import run_current
+from nmap_loihi2.kernels.arithmetic import saturate, scaled_bias, toward_zero, words, wrap24_once, wrap32
 
 __all__ = ["LIF", "LIF_RESET", "TERNARY_LIF", "CurrentNeuron"]
 
@@ -46,9 +47,38 @@ class CurrentNeuron:
         """Parameter names in row order."""
         return ("du", "dv", "vth", "bias_mant", "bias_exp", *self.extra)
 
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """See `nmap.emulate.kernel.Kernel.run`."""
-        run_current(params, state, dendrite, spikes, probe, "vth_lo" in self.extra, "reset_interval" in self.extra, first_step)
+    @property
+    def graded(self) -> bool:
+        """Whether -1 is sent too."""
+        return "vth_lo" in self.extra
+
+    @property
+    def step(self) -> Native:
+        """See `nmap.emulate.kernel.Kernel.step`."""
+        from nmap_loihi2.kernels import loops
+
+        return loops.ternary_lif if self.graded else loops.lif_reset if "reset_interval" in self.extra else loops.lif
+
+    def constants(self, params: Mapping[str, Array]) -> Array:
+        """Return the rows of `loops`, (4, n) int32, 5 for TernaryLIF and 6 for LIFReset.
+
+        Raises:
+            ValueError: a decay has more than 32 bits.
+        """
+        threshold = params["vth"] << 6
+        # Voltages have 24 bits: beyond 32 bits a threshold is one that they always pass, or never.
+        high = wrap32(threshold) if self.graded else np.clip(threshold, -(1 << 31), (1 << 31) - 1)
+        rows = [4095 - params["du"], 4096 - params["dv"], scaled_bias(params), high]
+        if self.graded:
+            rows.append(wrap32(params["vth_lo"] << 6))
+        elif self.extra:
+            interval = np.maximum(params["reset_interval"], 0)
+            remainder = params["reset_offset"] % np.maximum(interval, 1)
+            # No run has 2^31 steps: what comes after more than those comes once, or never.
+            end = (1 << 31) - 1
+            never = (interval > end) & ((remainder == 0) | (remainder > end))
+            rows += [np.where(never, 0, np.minimum(interval, end)), np.where(never, 0, remainder)]
+        return words(*rows)
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""

@@ -1,234 +1,308 @@
-"""Compiled loops of the Loihi 2 kernels, each compiled when it is first called: few networks need more than one.
+"""Compiled steps of the Loihi 2 kernels, each compiled when its address is first asked for: few networks need more than one.
 
-They share one file because numba's cache looks for changes in the file of the function that it compiled only.
+They share one file because numba's cache looks for changes in the file of the function that it compiled only. This module imports numba;
+the kernels import it when they are asked for a step.
 
-Every loop runs one neuron through all steps. Parameters are rows in the kernel's order, (parameters, n) int64, and state is (variables,
-n) int64; see `nmap.emulate.kernel.Kernel.run`. Lava computes in 32 bits unless said otherwise, so sums wrap there.
+The arguments are those of `nmap.emulate.kernel.Kernel.step`. Every step goes over the neurons with numbers of 32 bits as far as it can,
+so that the compiler takes eight neurons at a time: numba makes 64 bits of a sum of two numbers of 32 unless it is told otherwise, and
+vectorises only loops over arrays from 0. The rows of constants are those of the kernel's `constants`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, wraps
-from typing import Any
+import numpy as np
+from numba import carray
 
-from nmap.compiled import compiled
+from nmap.compiled import compiled, native
+from nmap.emulate.kernel import STEP
+from nmap.pointers import int32_at, uint8_at
 
-__all__ = ["run_adaptive", "run_change", "run_current", "run_resonator"]
-
-_ARRAYS = "int64[:,::1], int64[:,::1], int64[:,::1], int32[:,::1], int64[:,:,::1]"
-
-
-def _when_called(signature: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """Compile a function for one signature at its first call."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., None]:
-        made = cache(lambda: compiled(signature)(function))
-
-        @wraps(function)
-        def call(*arguments: Any) -> None:
-            made()(*arguments)
-
-        return call
-
-    return decorate
+__all__ = ["adaptive", "delta", "lif", "lif_reset", "relay", "resonator", "resonator_reset", "sigma", "sigma_delta", "ternary_lif"]
 
 
 @compiled(inline="always")
-def _wrap32(value):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    return ((value & 4294967295) ^ 2147483648) - 2147483648
+def _row(base, n, row, first, count):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return numbers first..first+count-1 of a row of n."""
+    return carray(int32_at(base + 4 * (row * n + first)), count)
 
 
 @compiled(inline="always")
-def _wrap16(value):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    return ((value & 65535) ^ 32768) - 32768
+def _kept(x, factor, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return the low 32 bits of x factor / 2^12, the fraction cut off.
+
+    Cutting off is rounding down after adding 4095 to a negative product. Unless `wide`, the factor must be 0..2^19 - 1: the product is
+    then split into those of the upper 20 bits of x, which are whole multiples of 2^12, and of the lower 12, which fit 32 bits.
+    """
+    if wide:
+        product = np.int64(x) * np.int64(factor)
+        return np.int32((product + ((product >> 63) & 4095)) >> 12)
+    low = np.int32(np.int32(x & np.int32(4095)) * factor)
+    low = np.int32(np.int32(low + np.int32(np.int32(x >> np.int32(31)) & np.int32(4095))) >> np.int32(12))
+    return np.int32(np.int32(np.int32(x >> np.int32(12)) * factor) + low)
 
 
 @compiled(inline="always")
-def _current(total):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Wrap in 32 bits, then once by 2^24 out of (-2^23, 2^23]."""
-    # Within the range there is nothing to do, and a test costs less than a wrap.
-    if -8388608 < total <= 8388608:
-        return total
-    total = _wrap32(total)
-    return total - 16777216 if total > 8388608 else total + 16777216 if total <= -8388608 else total
+def _narrow(factors):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Whether all factors, whose bits are united in the argument, are fit for the split product of `_kept`."""
+    return 0 <= factors < 524288
 
 
 @compiled(inline="always")
-def _voltage(total):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Wrap in 32 bits, then clip to +-(2^23 - 1)."""
-    if -8388607 <= total <= 8388607:
-        return total
-    return _saturate(_wrap32(total))
+def _wrapped(u):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Move once by 2^24 what lies outside (-2^23, 2^23]."""
+    return np.int32(u - np.int32(16777216)) if u > np.int32(8388608) else np.int32(u + np.int32(16777216)) if u <= np.int32(-8388608) else u
 
 
 @compiled(inline="always")
-def _saturate(value):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    return min(max(value, -8388607), 8388607)
+def _clipped(v):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    return min(max(v, np.int32(-8388607)), np.int32(8388607))
+
+
+@compiled(inline="always")
+def _magnitude(x):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return |x| in 32 bits, where |-2^31| = -2^31."""
+    sign = np.int32(x >> np.int32(31))
+    return np.int32(np.int32(x ^ sign) - sign)
+
+
+@compiled(inline="always")
+def _current(u, a, factor, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    return _wrapped(np.int32(_kept(u, factor, wide) + np.int32(a << np.int32(6))))
+
+
+@compiled(inline="always")
+def _voltage(v, u, factor, bias, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    return _clipped(np.int32(np.int32(_kept(v, factor, wide) + u) + bias))
+
+
+@compiled(inline="always")
+def _united(rows, count):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return the bits that any number of a row has."""
+    bits = np.int32(0)
+    for k in range(count):
+        bits = np.int32(bits | rows[k])
+    return bits
+
+
+@compiled(inline="always")
+def _leaky(constants, shared, state, dendrite, sent, n, first, last):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.lif` without a negative threshold: rows factor of u, factor of v, bias, threshold."""
+    count = last - first
+    if count <= 0:
+        return
+    keep_u, keep_v = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
+    biases, highs = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    arrived, out = _row(dendrite, n, 0, first, count), carray(uint8_at(sent + first), count)
+    if shared:
+        factor_u, factor_v, bias, high = keep_u[0], keep_v[0], biases[0], highs[0]
+        if _narrow(np.int32(factor_u | factor_v)):
+            for k in range(count):
+                u = _current(us[k], arrived[k], factor_u, False)
+                v = _voltage(vs[k], u, factor_v, bias, False)
+                fired = v > high
+                us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
+            return
+    elif _narrow(np.int32(_united(keep_u, count) | _united(keep_v, count))):
+        for k in range(count):
+            u = _current(us[k], arrived[k], keep_u[k], False)
+            v = _voltage(vs[k], u, keep_v[k], biases[k], False)
+            fired = v > highs[k]
+            us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
+        return
+    for k in range(count):
+        u = _current(us[k], arrived[k], keep_u[k], True)
+        v = _voltage(vs[k], u, keep_v[k], biases[k], True)
+        fired = v > highs[k]
+        us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
+
+
+@native(STEP)
+def lif(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.lif.LIF`."""
+    _leaky(constants, shared, state, dendrite, sent, n, first, last)
+
+
+@native(STEP)
+def lif_reset(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.lif.LIF_RESET`: further rows interval (0: no reset) and the remainder of Lava's time at a reset."""
+    count = last - first
+    intervals, remainders = _row(constants, n, 4, first, count), _row(constants, n, 5, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    interval, remainder, hit = 0, 0, False
+    for k in range(count):
+        if k == 0 or intervals[k] != interval or remainders[k] != remainder:
+            interval, remainder = np.int64(intervals[k]), np.int64(remainders[k])
+            # Lava counts its time steps from 1.
+            hit = interval > 0 and (time + 1) % max(interval, 1) == remainder
+        if hit:
+            us[k] = vs[k] = np.int32(0)
+    _leaky(constants, shared, state, dendrite, sent, n, first, last)
+
+
+@compiled(inline="always")
+def _ternary(constants, state, dendrite, sent, n, first, count, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    keep_u, keep_v, biases = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count), _row(constants, n, 2, first, count)
+    highs, lows = _row(constants, n, 3, first, count), _row(constants, n, 4, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    arrived, out = _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
+    for k in range(count):
+        u = _current(us[k], arrived[k], keep_u[k], wide)
+        v = _voltage(vs[k], u, keep_v[k], biases[k], wide)
+        spike = np.int32(np.int32(v > highs[k]) - np.int32(v < lows[k]))
+        us[k], vs[k], out[k] = u, np.int32(0) if spike != np.int32(0) else v, spike
+
+
+@native(STEP)
+def ternary_lif(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.lif.TERNARY_LIF`: the rows of LIF, then the lower threshold."""
+    count = last - first
+    keep_u, keep_v = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
+    if _narrow(np.int32(_united(keep_u, count) | _united(keep_v, count))):
+        _ternary(constants, state, dendrite, sent, n, first, count, False)
+    else:
+        _ternary(constants, state, dendrite, sent, n, first, count, True)
+
+
+@compiled(inline="always")
+def _change(x, v, residue, error, threshold, down, cumulative):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return what is sent of a change to x, what is left of it, and the error; `cumulative` is -1 or 0."""
+    change = np.int32(np.int32(x - v) + residue)
+    summed = np.int32(error + np.int32(change & cumulative))
+    compared = summed if cumulative != np.int32(0) else change
+    # -2^31 is its own magnitude in 32 bits: below every threshold from 0 on, and no change that would clear the error.
+    given = change if _magnitude(compared) >= threshold else np.int32(0)
+    cleared = cumulative != np.int32(0) and _magnitude(given) > np.int32(0)
+    return np.int32(given >> down), np.int32(change - given), np.int32(0) if cleared else summed
+
+
+@native(STEP)
+def delta(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.sigma_delta.DELTA`: rows threshold, shift of messages, cumulative (-1 or 0), scale of the input."""
+    count = last - first
+    thresholds, downs = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
+    cumulative, scales = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    residues, errors = _row(state, n, 2, first, count), _row(state, n, 3, first, count)
+    arrived, out = _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
+    for k in range(count):
+        u = arrived[k]
+        x = np.int32(u * scales[k])
+        out[k], residues[k], errors[k] = _change(x, vs[k], residues[k], errors[k], thresholds[k], downs[k], cumulative[k])
+        us[k], vs[k] = u, x
+
+
+@native(STEP)
+def sigma_delta(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.sigma_delta.SIGMA_DELTA`: rows threshold, shift of messages, cumulative (-1 or 0), bias, least x."""
+    count = last - first
+    thresholds, downs = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
+    cumulative, biases, least = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count), _row(constants, n, 4, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    residues, errors = _row(state, n, 2, first, count), _row(state, n, 3, first, count)
+    arrived, out = _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
+    for k in range(count):
+        u = np.int32(us[k] + arrived[k])
+        x = max(np.int32(u + biases[k]), least[k])
+        out[k], residues[k], errors[k] = _change(x, vs[k], residues[k], errors[k], thresholds[k], downs[k], cumulative[k])
+        us[k], vs[k] = u, x
+
+
+@native(STEP)
+def sigma(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.sigma_delta.SIGMA`, which has no constants."""
+    count = last - first
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    arrived, out = _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
+    for k in range(count):
+        total = np.int32(vs[k] + arrived[k])
+        us[k] = vs[k] = out[k] = total
+
+
+@native(STEP)
+def relay(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.relay.RELAY`, which has no constants."""
+    count = last - first
+    vs, arrived, out = _row(state, n, 0, first, count), _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
+    for k in range(count):
+        total = np.int32(vs[k] + arrived[k])
+        out[k] = total if _magnitude(total) > np.int32(0) else np.int32(0)
+        vs[k] = np.int32(0)
 
 
 @compiled(inline="always")
 def _toward_zero(product, bits):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     # An arithmetic shift rounds down; the chip rounds toward zero.
-    return product >> bits if product >= 0 else -((-product) >> bits)
+    sign = product >> 63
+    return (((product ^ sign) - sign >> bits) ^ sign) - sign
 
 
 @compiled(inline="always")
-def _left32(value, bits):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    # numpy's shifts by a negative number, or by the width and more, leave nothing; the processor's are something else.
-    return _wrap32(value << bits) if 0 <= bits < 32 else 0
+def _rotated(constants, state, dendrite, sent, n, first, last, resets):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.resonator`: rows cos, sin, threshold, scale of the inputs, decay bits, im after a spike."""
+    count = last - first
+    coss, sins, thresholds = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count), _row(constants, n, 2, first, count)
+    scales, shifts, afters = _row(constants, n, 3, first, count), _row(constants, n, 4, first, count), _row(constants, n, 5, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    reals, imaginaries = _row(dendrite, n, 0, first, count), _row(dendrite, n, 1, first, count)
+    out = carray(uint8_at(sent + first), count)
+    for k in range(count):
+        cos, sin, u, v, bits = np.int64(coss[k]), np.int64(sins[k]), np.int64(us[k]), np.int64(vs[k]), np.int64(shifts[k])
+        re = _toward_zero(cos * u, bits) - _toward_zero(sin * v, bits) + np.int64(np.int32(reals[k] * scales[k]))
+        im = _toward_zero(sin * u, bits) + _toward_zero(cos * v, bits) + np.int64(np.int32(imaginaries[k] * scales[k]))
+        re, im = min(max(re, -8388607), 8388607), min(max(im, -8388607), 8388607)
+        if resets:
+            fired = im >= thresholds[k]
+            us[k], vs[k] = np.int32(0) if fired else np.int32(re), afters[k] if fired else np.int32(im)
+        else:
+            fired = re >= thresholds[k] and im >= 0 and v < 0
+            us[k], vs[k] = np.int32(re), np.int32(im)
+        out[k] = fired
+
+
+@native(STEP)
+def resonator(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.resonator.RF`."""
+    _rotated(constants, state, dendrite, sent, n, first, last, False)
+
+
+@native(STEP)
+def resonator_reset(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.resonator.RF_IZ`."""
+    _rotated(constants, state, dendrite, sent, n, first, last, True)
 
 
 @compiled(inline="always")
-def _right32(value, bits):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    return value >> (bits if 0 <= bits < 32 else 31)
+def _adaptive(constants, state, dendrite, sent, n, first, count, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    keep_u, keep_v = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
+    keep_theta, keep_rho = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count)
+    biases, rests, rises = _row(constants, n, 4, first, count), _row(constants, n, 5, first, count), _row(constants, n, 6, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    thetas, rhos = _row(state, n, 2, first, count), _row(state, n, 3, first, count)
+    arrived, out = _row(dendrite, n, 0, first, count), carray(uint8_at(sent + first), count)
+    for k in range(count):
+        u = _current(us[k], arrived[k], keep_u[k], wide)
+        v = _voltage(vs[k], u, keep_v[k], biases[k], wide)
+        theta = np.int32(_kept(np.int32(thetas[k] - rests[k]), keep_theta[k], wide) + rests[k])
+        rho = _kept(rhos[k], keep_rho[k], wide)
+        fired = np.int32(v - rho) >= theta
+        us[k], vs[k], out[k] = u, v, fired
+        rhos[k] = np.int32(rho + np.int32(theta << np.int32(1))) if fired else rho
+        thetas[k] = np.int32(theta + rises[k]) if fired else theta
 
 
-@compiled(inline="always")
-def _bias(mantissa, exponent):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    mantissa, exponent = _wrap16(mantissa), _wrap16(exponent)
-    return _left32(mantissa, exponent) if exponent >= 0 else _right32(mantissa, -exponent)
-
-
-@_when_called(f"void({_ARRAYS}, boolean, boolean, int64)")
-def run_current(params, state, dendrite, spikes, probe, ternary, resets, first_step):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Run `nmap_loihi2.kernels.lif`: rows du, dv, vth, bias_mant, bias_exp, then vth_lo (ternary) or reset_interval, reset_offset."""
-    steps, n = dendrite.shape
-    keep = probe.size > 0
-    for k in range(n):
-        decay_u, decay_v = 4095 - params[0, k], 4096 - params[1, k]
-        high, low = params[2, k] << 6, -(1 << 62)
-        if ternary:
-            high, low = _wrap32(high), _wrap32(params[5, k] << 6)
-        bias = _bias(params[3, k], params[4, k])
-        u, v = state[0, k], state[1, k]
-        start, stop = 0, steps
-        if resets and params[5, k] > 0:
-            # The first row at whose start the state becomes zero; row 0 is Lava's time step first_step + 1.
-            stop = min((params[6, k] - first_step - 1) % params[5, k], steps)
-        while True:
-            for t in range(start, stop):
-                u = _current(_toward_zero(u * decay_u, 12) + (dendrite[t, k] << 6))
-                v = _voltage(_toward_zero(v * decay_v, 12) + u + bias)
-                spike = (1 if v > high else 0) - (1 if v < low else 0)
-                if spike != 0:
-                    v = 0
-                spikes[t, k] = spike
-                if keep:
-                    probe[t, 0, k] = u
-                    probe[t, 1, k] = v
-            if stop == steps:
-                break
-            start, stop = stop, stop + min(params[5, k], steps - stop)
-            u = v = 0
-        state[0, k] = u
-        state[1, k] = v
-
-
-@_when_called(f"void({_ARRAYS}, boolean)")
-def run_change(params, state, dendrite, spikes, probe, sums):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Run `nmap_loihi2.kernels.sigma_delta`.
-
-    Rows are vth, spike_exp, state_exp, cum_error, then bias, rectify where `sums`: the neuron sums what it receives.
-    """
-    steps, n = dendrite.shape
-    keep = probe.size > 0
-    for k in range(n):
-        threshold, cumulative = _wrap32(params[0, k]), params[3, k] != 0
-        up, down = params[1, k] + params[2, k], params[2, k]
-        bias, rectify = (_wrap32(params[4, k]), params[5, k] != 0) if sums else (0, False)
-        u, v, residue, error = state[0, k], state[1, k], state[2, k], state[3, k]
-        for t in range(steps):
-            a = _wrap32(dendrite[t, k])
-            if sums:
-                u = _wrap32(u + a)
-                x = _wrap32(u + bias)
-                if rectify:
-                    x = max(x, 0)
-            else:
-                u = a
-                x = _left32(a, up)
-            change = _wrap32(x - v + residue)
-            compared = change
-            if cumulative:
-                error = _wrap32(error + change)
-                compared = error
-            # -2^31 is its own magnitude in 32 bits: below every threshold from 0 on, and no spike that would clear the error.
-            sent = change if _wrap32(abs(compared)) >= threshold else 0
-            if cumulative and _wrap32(abs(sent)) > 0:
-                error = 0
-            residue = _wrap32(change - sent)
-            v = x
-            spikes[t, k] = _right32(sent, down)
-            if keep:
-                probe[t, 0, k] = u
-                probe[t, 1, k] = v
-                probe[t, 2, k] = residue
-                probe[t, 3, k] = error
-        state[0, k] = u
-        state[1, k] = v
-        state[2, k] = residue
-        state[3, k] = error
-
-
-@_when_called(f"void({_ARRAYS}, boolean)")
-def run_resonator(params, state, dendrite, spikes, probe, resets):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Run `nmap_loihi2.kernels.resonator`: rows cos, sin, vth, state_exp, decay_bits; `resets` for the Izhikevich model."""
-    steps, n = dendrite.shape[0], state.shape[1]
-    keep = probe.size > 0
-    for k in range(n):
-        cos, sin, threshold = _wrap32(params[0, k]), _wrap32(params[1, k]), _wrap32(params[2, k])
-        up, bits = params[3, k], params[4, k]
-        u, v = state[0, k], state[1, k]
-        for t in range(steps):
-            re = _toward_zero(cos * u, bits) - _toward_zero(sin * v, bits) + _left32(dendrite[t, k], up)
-            im = _toward_zero(sin * u, bits) + _toward_zero(cos * v, bits) + _left32(dendrite[t, n + k], up)
-            re, im = _saturate(re), _saturate(im)
-            if resets:
-                spike = 1 if im >= threshold else 0
-                if spike != 0:
-                    re, im = 0, _wrap32(threshold - 1)
-            else:
-                spike = 1 if re >= threshold and im >= 0 and v < 0 else 0
-            u, v = re, im
-            spikes[t, k] = spike
-            if keep:
-                probe[t, 0, k] = u
-                probe[t, 1, k] = v
-        state[0, k] = u
-        state[1, k] = v
-
-
-@_when_called(f"void({_ARRAYS}, int64)")
-def run_adaptive(params, state, dendrite, spikes, probe, first_step):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Run `nmap_loihi2.kernels.adaptive`: rows in the order of its parameters."""
-    steps, n = dendrite.shape
-    keep = probe.size > 0
-    for k in range(n):
-        decay_u, decay_v = 4095 - params[0, k], 4096 - params[1, k]
-        decay_theta, decay_rho = 4096 - params[2, k], 4096 - params[3, k]
-        rest, rise = _wrap32(params[4, k] << 6), _wrap32(params[5, k] << 6)
-        bias = _bias(params[6, k], params[7, k])
-        u, v, theta, rho = state[0, k], state[1, k], state[2, k], state[3, k]
-        if first_step == 0:
-            theta = rest
-        for t in range(steps):
-            u = _current(_toward_zero(u * decay_u, 12) + (dendrite[t, k] << 6))
-            v = _voltage(_toward_zero(v * decay_v, 12) + u + bias)
-            theta = _wrap32(_toward_zero(_wrap32(theta - rest) * decay_theta, 12) + rest)
-            rho = _wrap32(_toward_zero(rho * decay_rho, 12))
-            if _wrap32(v - rho) >= theta:
-                rho = _wrap32(rho + 2 * theta)
-                theta = _wrap32(theta + rise)
-                spikes[t, k] = 1
-            else:
-                spikes[t, k] = 0
-            if keep:
-                probe[t, 0, k] = u
-                probe[t, 1, k] = v
-                probe[t, 2, k] = theta
-                probe[t, 3, k] = rho
-        state[0, k] = u
-        state[1, k] = v
-        state[2, k] = theta
-        state[3, k] = rho
+@native(STEP)
+def adaptive(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.adaptive.ATRLIF`: rows factors of u, v, theta and rho, bias, rest, rise of theta by a spike."""
+    count = last - first
+    if time == 0:
+        rests, thetas = _row(constants, n, 5, first, count), _row(state, n, 2, first, count)
+        for k in range(count):
+            thetas[k] = rests[k]
+    factors = np.int32(0)
+    for row in range(4):
+        factors = np.int32(factors | _united(_row(constants, n, row, first, count), count))
+    if _narrow(factors):
+        _adaptive(constants, state, dendrite, sent, n, first, count, False)
+    else:
+        _adaptive(constants, state, dendrite, sent, n, first, count, True)

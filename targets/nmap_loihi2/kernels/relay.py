@@ -6,10 +6,12 @@ which is not above 0, so this one sum is not sent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from nmap.compiled import Native
 from nmap.connectivity import Array
 from nmap_loihi2.kernels.arithmetic import wrap32
 
@@ -24,15 +26,18 @@ class PassingNeuron:
     params: tuple[str, ...] = ()
     state: tuple[str, ...] = ("v",)
     receptors: int = 1
+    graded: bool = True
 
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """See `nmap.emulate.kernel.Kernel.run`; copying needs no compiled loop."""
-        del params, first_step
-        spikes[:] = dendrite
-        spikes[:1] += state.astype(np.int32)
-        spikes[spikes == -(1 << 31)] = 0
-        state[:] = 0
-        probe[:] = 0
+    @property
+    def step(self) -> Native:
+        """See `nmap.emulate.kernel.Kernel.step`; the model does not depend on time."""
+        from nmap_loihi2.kernels import loops
+
+        return loops.relay
+
+    def constants(self, params: Mapping[str, Array]) -> Array:
+        """Return no rows."""
+        return np.empty((0, 0), np.int32)
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""

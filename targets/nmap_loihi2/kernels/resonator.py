@@ -15,13 +15,14 @@ stops at a fraction otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from nmap.compiled import Native
 from nmap.connectivity import Array
-from nmap_loihi2.kernels.arithmetic import saturate, shift_left, toward_zero, wrap32
-from nmap_loihi2.kernels.loops import run_resonator
+from nmap_loihi2.kernels.arithmetic import saturate, scale, shift_left, toward_zero, words, wrap32
 
 __all__ = ["RF", "RF_IZ", "ResonatorNeuron"]
 
@@ -41,11 +42,19 @@ class ResonatorNeuron:
     params: tuple[str, ...] = ("cos", "sin", "vth", "state_exp", "decay_bits")
     state: tuple[str, ...] = ("u", "v")
     receptors: int = 2
+    graded: bool = False
 
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """See `nmap.emulate.kernel.Kernel.run`; the model does not depend on time."""
-        del first_step
-        run_resonator(params, state, dendrite, spikes, probe, self.resets)
+    @property
+    def step(self) -> Native:
+        """See `nmap.emulate.kernel.Kernel.step`; the model does not depend on time."""
+        from nmap_loihi2.kernels import loops
+
+        return loops.resonator_reset if self.resets else loops.resonator
+
+    def constants(self, params: Mapping[str, Array]) -> Array:
+        """Return the rows of `loops`, (6, n) int32."""
+        cos, sin, threshold = (wrap32(params[name]) for name in ("cos", "sin", "vth"))
+        return words(cos, sin, threshold, scale(params["state_exp"]), np.minimum(params["decay_bits"], 63), wrap32(threshold - 1))
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""

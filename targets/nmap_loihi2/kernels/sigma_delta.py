@@ -16,13 +16,14 @@ and is not the one that Lava selects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from nmap.compiled import Native
 from nmap.connectivity import Array
-from nmap_loihi2.kernels.arithmetic import shift_left, shift_right, wrap32
-from nmap_loihi2.kernels.loops import run_change
+from nmap_loihi2.kernels.arithmetic import scale, shift_left, shift_right, words, wrap32
 
 __all__ = ["DELTA", "SIGMA", "SIGMA_DELTA", "ChangeNeuron", "Summation"]
 
@@ -42,16 +43,30 @@ class ChangeNeuron:
     extra: tuple[str, ...] = ()
     state: tuple[str, ...] = ("u", "v", "residue", "error")
     receptors: int = 1
+    graded: bool = True
 
     @property
     def params(self) -> tuple[str, ...]:
         """Parameter names in row order."""
         return ("vth", "spike_exp", "state_exp", "cum_error", *self.extra)
 
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """See `nmap.emulate.kernel.Kernel.run`; the model does not depend on time."""
-        del first_step
-        run_change(params, state, dendrite, spikes, probe, bool(self.extra))
+    @property
+    def step(self) -> Native:
+        """See `nmap.emulate.kernel.Kernel.step`; the model does not depend on time."""
+        from nmap_loihi2.kernels import loops
+
+        return loops.sigma_delta if self.extra else loops.delta
+
+    def constants(self, params: Mapping[str, Array]) -> Array:
+        """Return the rows of `loops`, (5, n) int32 of a neuron that sums what it receives, else (4, n)."""
+        down = params["state_exp"]
+        down = np.where((down >= 0) & (down < 32), down, 31)
+        rows = [wrap32(params["vth"]), down, -(params["cum_error"] != 0).astype(np.int64)]
+        if self.extra:
+            rows += [wrap32(params["bias"]), np.where(params["rectify"] != 0, 0, -(1 << 31))]
+        else:
+            rows.append(scale(params["spike_exp"] + params["state_exp"]))
+        return words(*rows)
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""
@@ -80,16 +95,18 @@ class Summation:
     params: tuple[str, ...] = ()
     state: tuple[str, ...] = ("u", "v")
     receptors: int = 1
+    graded: bool = True
 
-    def run(self, params: Array, state: Array, dendrite: Array, spikes: Array, probe: Array, first_step: int) -> None:
-        """See `nmap.emulate.kernel.Kernel.run`; a sum over the steps needs no compiled loop."""
-        del params, first_step
-        sums = np.cumsum(dendrite, axis=0)
-        sums += state[1]
-        spikes[:] = sums
-        state[:] = spikes[-1]
-        if probe.size:
-            probe[:] = spikes[:, None]
+    @property
+    def step(self) -> Native:
+        """See `nmap.emulate.kernel.Kernel.step`; the model does not depend on time."""
+        from nmap_loihi2.kernels import loops
+
+        return loops.sigma
+
+    def constants(self, params: Mapping[str, Array]) -> Array:
+        """Return no rows."""
+        return np.empty((0, 0), np.int32)
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""

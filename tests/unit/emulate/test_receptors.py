@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import carray
 
 from nmap.compile import build_program
+from nmap.compiled import native
 from nmap.connectivity import Conv2d, Dense, Sparse
 from nmap.diagnostics import NmapError
 from nmap.emulate.engine import emulate
+from nmap.emulate.kernel import STEP
 from nmap.mapping import Mapping, Shard
 from nmap.network import Provenance
+from nmap.pointers import int32_at
 from nmap.program import Core, Program, read_program, write_program
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.simulate.fixed import simulate
@@ -23,18 +27,21 @@ HERE = Provenance("net.h5", "/")
 STEPS, SAMPLES, SIZE = 9, 3, 6
 
 
+@native(STEP)
+def pair(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def]
+    kept, arrived, out = carray(int32_at(state), (2, n)), carray(int32_at(dendrite), (2, n)), carray(int32_at(sent), n)
+    for k in range(first, last):
+        kept[0, k], kept[1, k] = arrived[0, k], arrived[1, k]
+        out[k] = arrived[0, k] - arrived[1, k]
+
+
 class Pair:
     """Keeps both inputs of a step and sends their difference."""
 
-    name, params, state, receptors = "pair", (), ("first", "second"), 2
+    name, params, state, receptors, graded, step = "pair", (), ("first", "second"), 2, True, pair
 
-    def run(self, params: Any, state: Any, dendrite: Any, spikes: Any, probe: Any, first_step: int) -> None:
-        del params, first_step
-        n = state.shape[1]
-        spikes[:] = dendrite[:, :n] - dendrite[:, n:]
-        state[0], state[1] = dendrite[-1, :n], dendrite[-1, n:]
-        if probe.size:
-            probe[:, 0], probe[:, 1] = dendrite[:, :n], dendrite[:, n:]
+    def constants(self, params: Any) -> Any:
+        return np.zeros((0, 0), np.int32)
 
     def reference_step(self, params: Any, state: Any, dendrite: Any, step: int) -> Any:
         del params, step

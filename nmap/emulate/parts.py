@@ -1,0 +1,620 @@
+"""Synapse memory as the engine adds it up: whole projections in the chip's integer widths, put together from the cores' blocks.
+
+A part holds synapses from one unit to another that act with one delay, in one of three forms (`nmap.emulate.native`):
+    matrix: a row of weights per source neuron, over all targets;
+    runs: stretches of weights whose targets lie together: the kernel rows of a convolution, or the rows of a core's dense block;
+    lists: each synapse with its target.
+An accumulator is what several parts add to before it enters the dendrite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from nmap.compiled import compiled
+from nmap.connectivity import Array, Dense, Sparse
+from nmap.emulate.units import Drivers, Unit, damaged
+from nmap.program import Box, ConvTile, Program, SynapseBlock, box_indices, slice_indices
+
+__all__ = ["Accumulator", "Part", "synapses_into"]
+
+COLUMNS = 32
+"""Columns of a matrix come in multiples of this."""
+LANES = 16
+"""Lengths of runs come in multiples of this."""
+_TILE = 1 << 16
+"""Targets that 16-bit numbers tell apart."""
+_SPARSE = 32
+"""A matrix is faster than lists until it has this many entries per synapse: eight-bit rows are added that much faster."""
+_MATRIX = 1 << 24
+"""Largest matrix that is made of synapses listed one by one, in entries."""
+_SMALL = 8192
+"""Dendrites up to this size stay in the fastest cache, where 32-bit accumulators are no slower than 16-bit ones."""
+_INT16 = 32767
+_UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Synapses of one form.
+
+    Args:
+        kind: `matrix`, `runs` or `lists`.
+        source: unit that sends.
+        delay: steps between sending and acting, 1 and more.
+        graded: whether payloads are multiplied.
+        weights: int8, int16 or int32.
+        tables: what the routine of the kind reads beside the weights, in the order of its descriptor.
+        columns: of a matrix; 0 for others.
+        offset: where the part's targets begin in the accumulator.
+        synapses: events that one spike of every source makes.
+    """
+
+    kind: str
+    source: int
+    delay: int
+    graded: bool
+    weights: Array
+    tables: tuple[Array, ...]
+    columns: int = 0
+    offset: int = 0
+    synapses: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the synapses and their tables."""
+        return int(self.weights.nbytes + sum(table.nbytes for table in self.tables))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accumulator:
+    """Sums on their way to the dendrite.
+
+    Args:
+        receptor: dendritic input.
+        width: bits of each sum; 0 for the dendrite itself.
+        elements: sums held.
+        segments: (k, 3) int64: from, to (inside the receptor), length.
+        covers: whether the segments fill the receptor.
+        shift, bits: see `SynapseFormat.exponent` and `SynapseFormat.accumulator`.
+        limit: spikes that can be added before a sum could pass 16 bits.
+        parts: what is added.
+    """
+
+    receptor: int
+    width: int
+    elements: int
+    segments: Array
+    covers: bool
+    shift: int
+    bits: int
+    limit: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Built:
+    """A part, and what an accumulator must know of it.
+
+    Args:
+        part: the part.
+        drop: power of two taken out of its weights.
+        bound: largest sum of weights' magnitudes at one target, all sources firing.
+        apart: whether one spike never adds twice to one target.
+        segments, elements: of a convolution's own accumulator; None and 0 where targets are numbered as in the unit.
+        covers: whether the segments fill the unit.
+    """
+
+    part: Part
+    drop: int
+    bound: int
+    apart: bool = True
+    segments: Array | None = None
+    elements: int = 0
+    covers: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    """The synapses of a block that share a delay."""
+
+    number: int
+    block: SynapseBlock
+    synapses: Dense | Sparse | ConvTile
+    delay: int
+    targets: Array
+    """Internal number of each target slot."""
+    drivers: list[tuple[Array, Array]]
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        w = self.synapses.weights
+        return (int(w.min()), int(w.max())) if w.size else (0, 0)
+
+    def neurons(self, unit: int) -> list[Array]:
+        """Return, by rank, the neurons of a unit that drive each axon, (axons,) int32, -1 for none."""
+        return [np.where(units == unit, neurons, -1) for units, neurons in self.drivers]
+
+
+def synapses_into(program: Program, units: Sequence[Unit], drivers: Drivers, blocks: Sequence[int], target: int) -> tuple[Accumulator, ...]:
+    """Return all that is added to one unit's dendrite.
+
+    Args:
+        program: the program.
+        units: by population.
+        drivers: what drives the blocks' axons.
+        blocks: those that lead to the unit, any order.
+        target: the unit.
+
+    Raises:
+        NmapError: NM602, a tile is not what its neuron group holds, or a neuron drives one block twice.
+    """
+    items: dict[tuple[Any, ...], list[_Item]] = {}
+    for item in _items(program, units, drivers, blocks, target):
+        form = item.block
+        # Sums that are rounded or wrap are taken block by block; those that are not may be shared by everything of one shift.
+        exact = form.exponent >= 0 and (form.accumulator == 0 or form.accumulator >= 32)
+        own = (0, 0) if exact else (form.accumulator, item.delay)
+        listed = not isinstance(item.synapses, ConvTile)
+        rank = 0
+        while any(other.block.group == form.group for other in items.get((form.receptor, form.exponent, *own, exact, listed, rank), ())):
+            rank += 1
+        if exact and listed:
+            rank = 0
+        items.setdefault((form.receptor, form.exponent, *own, exact, listed, rank), []).append(item)
+    made: list[Accumulator] = []
+    shared: dict[tuple[int, int, int], list[_Built]] = {}
+    for (receptor, exponent, bits, _, exact, listed, _), members in sorted(items.items(), key=lambda entry: entry[0]):
+        built = _built(units, members, units[target], listed)
+        if not exact:
+            made.extend(_wide(built, receptor, exponent, bits, units[target].size))
+            continue
+        for one in built:
+            shift, width = exponent + one.drop, _width(one, units[target].size)
+            if one.segments is not None:
+                made.append(_accumulator(receptor, width, shift, [one], units[target].size))
+            else:
+                # The dendrite itself holds sums without a shift.
+                shared.setdefault((receptor, 0 if width == 32 and shift == 0 else width, shift), []).append(one)
+    made.extend(_accumulator(*key, some, units[target].size) for key, some in sorted(shared.items(), key=lambda entry: entry[0]))
+    return tuple(sorted(made, key=lambda accumulator: (accumulator.receptor, accumulator.width != 0)))
+
+
+def _width(one: _Built, targets: int) -> int:
+    """Return the width of sums that are exact modulo 2^32: 16 bits where they are faster and can be kept from overflowing."""
+    part = one.part
+    if part.graded or part.weights.dtype != np.int8 or part.kind == "matrix" or not one.apart:
+        return 32
+    if part.kind == "runs":
+        return 16 if one.segments is not None else 32
+    return 32 if targets <= _SMALL else 16
+
+
+def _accumulator(receptor: int, width: int, shift: int, built: Sequence[_Built], targets: int) -> Accumulator:
+    limit = _UNLIMITED
+    if width == 16 and sum(one.bound for one in built) > _INT16:
+        limit = _INT16 // max(int(np.abs(one.part.weights.astype(np.int16)).max()) for one in built)
+    segments, elements = built[0].segments, built[0].elements
+    if segments is None:
+        segments, elements = np.array([[0, 0, targets]], np.int64), targets
+    return Accumulator(
+        receptor, width, elements, segments, all(one.covers for one in built), shift, 0, limit, tuple(one.part for one in built)
+    )
+
+
+def _wide(built: Sequence[_Built], receptor: int, exponent: int, bits: int, targets: int) -> list[Accumulator]:
+    """Return accumulators of blocks whose sums wrap or are rounded: all that drives a block is in one sum."""
+    plain = [one for one in built if one.segments is None]
+    own = [one for one in built if one.segments is not None]
+    if len({one.part.source for one in own}) > 1:
+        raise damaged("several populations drive one convolution whose sums wrap or are rounded")
+    made = [replace(_accumulator(receptor, 64, exponent, [one], targets), bits=bits) for one in own]
+    if plain:
+        made.append(replace(_accumulator(receptor, 64, exponent, plain, targets), bits=bits))
+    return made
+
+
+def _items(program: Program, units: Sequence[Unit], drivers: Drivers, blocks: Sequence[int], target: int) -> list[_Item]:
+    marks = [np.full(unit.size, -1, np.int64) for unit in units]
+    found = []
+    for number in blocks:
+        block = program.blocks[number]
+        group = program.groups[block.group]
+        targets = units[target].position[slice_indices(group.slice, program.populations[group.population].shape)]
+        synapses = block.synapses
+        if isinstance(synapses, ConvTile) and (
+            synapses.out_box != group.slice or int(np.prod(synapses.out_shape)) != units[target].size
+        ):
+            raise damaged(f"the tile of synapse block {number} is not the part of the population that its neuron group holds")
+        by = drivers.of(number, block.axons)
+        _check_once(number, by, marks)
+        if block.delays is None or isinstance(synapses, ConvTile):
+            found.append(_Item(number, block, synapses, 1 + block.delay, targets, by))
+            continue
+        found.extend(
+            _Item(number, block, _of_delay(synapses, block.delays == extra), 1 + block.delay + int(extra), targets, by)
+            for extra in np.unique(block.delays)
+        )
+    return sorted(found, key=lambda item: (int(item.targets[0]), item.number, item.delay))
+
+
+def _check_once(number: int, by: list[tuple[Array, Array]], marks: list[Array]) -> None:
+    rows = np.concatenate([units for units, _ in by]), np.concatenate([neurons for _, neurons in by])
+    for unit in np.flatnonzero(np.bincount(rows[0][rows[0] >= 0])):
+        neurons = rows[1][rows[0] == unit]
+        order = np.arange(neurons.size)
+        marks[unit][neurons] = order
+        if (marks[unit][neurons] != order).any():
+            raise damaged(f"one neuron drives two rows of synapse block {number}")
+
+
+def _of_delay(synapses: Dense | Sparse, keep: Array) -> Sparse:
+    if isinstance(synapses, Dense):
+        return Sparse.from_dense(np.where(keep, synapses.weights, 0))
+    counts = np.bincount(synapses.targets[keep], minlength=synapses.out_size)
+    return Sparse(np.concatenate([[0], np.cumsum(counts)]), synapses.indices[keep], synapses.weights[keep], synapses.in_size)
+
+
+def _built(units: Sequence[Unit], members: Sequence[_Item], target: Unit, listed: bool) -> list[_Built]:
+    by: dict[tuple[int, int, bool], list[_Item]] = {}
+    for item in members:
+        for unit in np.unique(np.concatenate([found[found >= 0] for found, _ in item.drivers])):
+            graded = item.block.message_bits != 0 and _graded(units[unit])
+            by.setdefault((int(unit), item.delay, graded), []).append(item)
+    made: list[_Built] = []
+    for (source, delay, graded), some in sorted(by.items(), key=lambda entry: entry[0]):
+        low = min(item.largest[0] for item in some)
+        high = max(item.largest[1] for item in some)
+        if low == high == 0:
+            continue
+        drop, dtype = _narrowest(some, low, high)
+        bare = Part("", source, delay, graded, np.zeros(0, dtype), ())
+        made.extend((_listed if listed else _convolved)(units[source], target, some, bare, drop))
+    return made
+
+
+def _graded(unit: Unit) -> bool:
+    return unit.kernel is None or unit.kernel.graded
+
+
+def _narrowest(items: Sequence[_Item], low: int, high: int) -> tuple[int, Any]:
+    """Return the power of two to take out of all weights, 0 where they are narrow as they are, and their type."""
+    for dtype in (np.int8, np.int16):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return 0, dtype
+        union = 0
+        for item in items:
+            # A right shift that rounds sees the sum as it is.
+            if item.block.exponent < 0 or item.block.accumulator:
+                break
+            union |= int(np.bitwise_or.reduce(item.synapses.weights.ravel()))
+        else:
+            drop = (union & -union).bit_length() - 1
+            if drop > 0 and np.iinfo(dtype).min <= low >> drop and high >> drop <= np.iinfo(dtype).max:
+                return drop, dtype
+    return 0, np.int32
+
+
+def _listed(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
+    entries = sum(int(np.count_nonzero(item.synapses.weights)) for item in items)
+    held = sum(item.synapses.in_size * item.synapses.out_size for item in items)
+    area = source.size * (-target.size // COLUMNS * -COLUMNS)
+    whole = all(isinstance(item.synapses, Dense) for item in items)
+    if entries * _SPARSE >= area and (area <= _MATRIX or (whole and 2 * held >= area)):
+        return [_matrix(source, target, items, bare, drop)]
+    if whole and entries * _SPARSE >= held and all((np.diff(item.targets) == 1).all() for item in items):
+        return [_runs(source, items, bare, drop)]
+    return _lists(source, target, items, bare, drop)
+
+
+def _matrix(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
+    columns = -target.size // COLUMNS * -COLUMNS
+    # Where two synapses may meet in one entry, their sum may be wider than each of them.
+    alone = len({item.block.group for item in items}) == len(items) and all(isinstance(item.synapses, Dense) for item in items)
+    weights = np.zeros((source.size, columns), bare.weights.dtype if alone else np.int32)
+    for item in items:
+        for neurons in item.neurons(bare.source):
+            if isinstance(item.synapses, Dense):
+                axons = np.flatnonzero(neurons >= 0)
+                values = (item.synapses.weights.T >> drop).astype(weights.dtype)[axons]
+                rows, first, last = neurons[axons], int(item.targets[0]), int(item.targets[-1]) + 1
+                if (np.diff(item.targets) == 1).all() and (np.diff(rows) == 1).all():
+                    weights[rows[0] : rows[0] + rows.size, first:last] += values
+                else:
+                    weights[np.ix_(rows, item.targets)] += values
+            else:
+                at = neurons[item.synapses.indices]
+                kept = at >= 0
+                np.add.at(weights, (at[kept], item.targets[item.synapses.targets[kept]]), item.synapses.weights[kept] >> drop)
+    if not alone:
+        low, high = int(weights.min()), int(weights.max())
+        weights = weights.astype(next(t for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max))
+    part = replace(bare, kind="matrix", weights=weights, columns=columns, synapses=source.size * target.size)
+    return _Built(part, drop, _UNLIMITED)
+
+
+def _runs(source: Unit, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
+    rows, starts, pieces = 0, [], []
+    ids, at, offsets, lengths = [], [], [], []
+    for item in items:
+        assert isinstance(item.synapses, Dense)
+        width = -item.targets.size // LANES * -LANES
+        block = np.zeros((item.synapses.in_size, width), bare.weights.dtype)
+        block[:, : item.targets.size] = item.synapses.weights.T >> drop
+        pieces.append(block.ravel())
+        starts.append(rows)
+        for neurons in item.neurons(bare.source):
+            axons = np.flatnonzero(neurons >= 0)
+            ids.append(neurons[axons].astype(np.int64))
+            at.append(rows + axons * width)
+            offsets.append(np.full(axons.size, item.targets[0], np.int32))
+            lengths.append(np.full(axons.size, width, np.int32))
+        rows += block.size
+    neuron = np.concatenate(ids)
+    order = np.argsort(neuron, kind="stable")
+    pointer = np.concatenate([[0], np.cumsum(np.bincount(neuron, minlength=source.size))]).astype(np.int32)
+    base = np.where(np.diff(pointer) > 0, 0, -1).astype(np.int32)
+    tables = (
+        base, np.arange(source.size, dtype=np.int32), pointer, np.concatenate(offsets)[order], np.concatenate(at)[order].astype(np.int64),
+        np.concatenate(lengths)[order],
+    )
+    part = replace(bare, kind="runs", weights=np.concatenate(pieces), tables=tables, synapses=int(np.concatenate(lengths).sum()))
+    return _Built(part, drop, _UNLIMITED)
+
+
+def _lists(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
+    sparse = [
+        item if isinstance(item.synapses, Sparse) else replace(item, synapses=Sparse.from_dense(item.synapses.weights)) for item in items
+    ]
+    # Only then do two synapses of one source and target lie side by side.
+    ascending = bool((np.diff(np.concatenate([item.targets for item in sparse])) > 0).all())
+    tiles = -(-target.size // _TILE)
+    edges = [target.size * k // tiles for k in range(tiles + 1)]
+    made = []
+    for low, high in pairwise(edges):
+        pointer = np.zeros(source.size + 1, np.int64)
+        for item in sparse:
+            for neurons in item.neurons(bare.source):
+                _count_rows(item.synapses.indptr, item.synapses.indices, neurons, item.targets, low, high, pointer)
+        np.cumsum(pointer, out=pointer)
+        synapses = int(pointer[-1])
+        if not synapses:
+            continue
+        index, weights, sums = np.empty(synapses, np.uint16), np.empty(synapses, bare.weights.dtype), np.zeros(high - low, np.int64)
+        following = pointer[:-1].copy()
+        for item in sparse:
+            for neurons in item.neurons(bare.source):
+                _fill_rows(
+                    item.synapses.indptr, item.synapses.indices, item.synapses.weights, neurons, item.targets, low, high, drop, following,
+                    index, weights, sums,
+                )
+        part = replace(bare, kind="lists", weights=weights, tables=(pointer, index), offset=low, synapses=synapses)
+        twice = index[1:] == index[:-1]
+        twice[pointer[(pointer > 0) & (pointer < synapses)] - 1] = False
+        made.append(_Built(part, drop, int(sums.max()), ascending and not twice.any()))
+    return made
+
+
+@compiled()
+def _count_rows(indptr, indices, neurons, targets, low, high, pointer):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Count each neuron's synapses with targets from low to high - 1 into pointer[neuron + 1]."""
+    for slot in range(targets.size):
+        if low <= targets[slot] < high:
+            for s in range(indptr[slot], indptr[slot + 1]):
+                neuron = neurons[indices[s]]
+                if neuron >= 0:
+                    pointer[neuron + 1] += 1
+
+
+@compiled()
+def _fill_rows(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    indptr, indices, values, neurons, targets, low, high, drop, following, index, weights, sums
+):
+    """Put each synapse behind its source's earlier ones; `sums` receives the weights' magnitudes by target."""
+    for slot in range(targets.size):
+        if low <= targets[slot] < high:
+            for s in range(indptr[slot], indptr[slot + 1]):
+                neuron = neurons[indices[s]]
+                if neuron >= 0:
+                    place = following[neuron]
+                    following[neuron] = place + 1
+                    index[place] = targets[slot] - low
+                    value = values[s] >> drop
+                    weights[place] = value
+                    sums[targets[slot] - low] += abs(value)
+
+
+def _convolved(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
+    tiles = []
+    for item in items:
+        assert isinstance(item.synapses, ConvTile)
+        tiles.append(item.synapses)
+    whole = _whole(source, items, tiles, bare.source)
+    if whole is not None:
+        places = _axon_places(whole.in_box)
+        return [_kernel_rows(target, whole, source.order, places, bare, drop)]
+    made = []
+    for item, tile in zip(items, tiles, strict=True):
+        places = _axon_places(tile.in_box)
+        for neurons in item.neurons(bare.source):
+            heard = np.flatnonzero(neurons >= 0)
+            axon = np.full(source.size, -1, np.int64)
+            axon[neurons[heard]] = heard
+            if heard.size:
+                made.append(_kernel_rows(target, tile, axon, places, bare, drop))
+    return made
+
+
+def _whole(source: Unit, items: Sequence[_Item], tiles: Sequence[ConvTile], unit: int) -> ConvTile | None:
+    """Return the convolution whose tiles these are, if every neuron drives exactly the axons that it would; else None."""
+    first = tiles[0]
+    if int(np.prod(first.in_shape)) != source.size:
+        return None
+    shape = (first.in_shape, first.out_shape, first.stride, first.padding, first.dilation, first.groups, first.weights.shape[1:])
+    weights = np.zeros((first.out_shape[0], *first.weights.shape[1:]), np.int32)
+    known = np.zeros(first.out_shape[0], bool)
+    covered = 0
+    for item, tile in zip(items, tiles, strict=True):
+        if (tile.in_shape, tile.out_shape, tile.stride, tile.padding, tile.dilation, tile.groups, tile.weights.shape[1:]) != shape:
+            return None
+        by = item.neurons(unit)
+        if len(by) > 1 or not np.array_equal(source.order[by[0]] if (by[0] >= 0).all() else by[0], box_indices(tile.in_box, tile.in_shape)):
+            return None
+        if tile.in_box != _halo(tile):
+            return None
+        low, high = tile.out_box[0]
+        here = known[low:high]
+        if not np.array_equal(weights[low:high][here], tile.weights[here]):
+            return None
+        weights[low:high], known[low:high] = tile.weights, True
+        covered += int(np.prod([stop - start for start, stop in tile.out_box]))
+    if covered != int(np.prod(first.out_shape)):
+        return None
+    whole = tuple((0, size) for size in first.out_shape)
+    return replace(first, weights=weights, in_box=tuple((0, size) for size in first.in_shape), out_box=whole)
+
+
+def _halo(tile: ConvTile) -> Box:
+    """Return the source positions that the tile's outputs reach, padding left out."""
+    (low, high), *spans = tile.out_box
+    per_in, per_out = tile.in_shape[0] // tile.groups, tile.out_shape[0] // tile.groups
+    halo = [(low // per_out * per_in, ((high - 1) // per_out + 1) * per_in)]
+    for (first, stop), size, k, s, p, d in zip(
+        spans, tile.in_shape[1:], tile.weights.shape[2:], tile.stride, tile.padding, tile.dilation, strict=True
+    ):
+        start = max(first * s - p, 0)
+        halo.append((start, max(start, min((stop - 1) * s - p + d * (k - 1) + 1, size))))
+    return tuple(halo)
+
+
+def _axon_places(box: Box) -> tuple[Array, Array, Array]:
+    """Return channel, row and column of each axon of a tile's in-box."""
+    grid = np.meshgrid(*(np.arange(start, stop) for start, stop in box), indexing="ij")
+    c, y, x = (axis.ravel() for axis in grid)
+    return c, y, x
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One spatial axis of a tile: which outputs a source position adds to.
+
+    Position y adds through kernel row i to output (y + padding - i dilation) / stride where that is whole. Positions of one phase,
+    (y + padding) mod stride, have the same kernel rows.
+    """
+
+    stride: int
+    padding: int
+    dilation: int
+    taps: int
+    start: int
+    stop: int
+
+    def rows(self, phase: int) -> list[tuple[int, int]]:
+        """Return the kernel rows of a phase as (output relative to the position's base, kernel row), outputs ascending."""
+        ahead = ((i, i * self.dilation - phase) for i in range(self.taps))
+        return sorted((-(distance // self.stride), i) for i, distance in ahead if distance % self.stride == 0)
+
+    def base(self, at: Array) -> tuple[Array, Array]:
+        """Return base and phase of positions."""
+        return (at + self.padding) // self.stride, (at + self.padding) % self.stride
+
+
+def _kernel_rows(
+    target: Unit, tile: ConvTile, axon: Array, places: tuple[Array, Array, Array], bare: Part, drop: int
+) -> _Built:
+    """Return a tile as runs into an accumulator with a border, channels last.
+
+    Args:
+        target: the unit that receives.
+        tile: the tile.
+        axon: axon that each source neuron drives, -1 for none.
+        places: channel, row and column of each axon.
+        bare: the part without its synapses.
+        drop: power of two to take out of the weights.
+    """
+    (o0, o1), (r0, r1), (q0, q1) = tile.out_box
+    channels, per_in, per_out = o1 - o0, tile.in_shape[0] // tile.groups, tile.out_shape[0] // tile.groups
+    axes = [
+        _Axis(tile.stride[k], tile.padding[k], tile.dilation[k], tile.weights.shape[2 + k], *((r0, r1), (q0, q1))[k]) for k in (0, 1)
+    ]
+    heard = axon >= 0
+    c, y, x = (values[axon[heard]] for values in places)
+    bases, phases, before, extent = [], [], [], []
+    for axis, at in zip(axes, (y, x), strict=True):
+        base, phase = axis.base(at)
+        reach = [relative for p in np.unique(phase) for relative, _ in axis.rows(int(p))] or [0]
+        low = min(int(base.min()) + min(reach), axis.start)
+        high = max(int(base.max()) + max(reach) + 1, axis.stop)
+        bases.append(base - low)
+        phases.append(phase)
+        before.append(axis.start - low)
+        extent.append(high - low)
+    height, width = extent
+    group = c // per_in
+    first = np.clip(group * per_out - o0, 0, channels)
+    base = np.full(axon.size, -1, np.int32)
+    which = np.zeros(axon.size, np.int32)
+    base[heard] = (bases[0] * width + bases[1]) * channels + first
+    set_of = (c * tile.stride[0] + phases[0]) * tile.stride[1] + phases[1]
+    sets, inverse = np.unique(set_of, return_inverse=True)
+    which[heard] = inverse
+    narrow = (tile.weights >> drop).astype(bare.weights.dtype)
+    pointer, offsets, starts, lengths, pieces, placed = [0], [], [], [], [], 0
+    for number in sets:
+        channel, rest = divmod(int(number), tile.stride[0] * tile.stride[1])
+        at = channel // per_in
+        low, high = max(at * per_out - o0, 0), min((at + 1) * per_out - o0, channels)
+        columns = axes[1].rows(rest % tile.stride[1])
+        for down, i in axes[0].rows(rest // tile.stride[1]) if high > low else ():
+            for across, js in _stretches(columns, joined=high - low == channels):
+                row = narrow[low:high, channel % per_in, i][:, js].T.ravel()
+                length = -row.size // LANES * -LANES
+                piece = np.zeros(length, narrow.dtype)
+                piece[: row.size] = row
+                pieces.append(piece)
+                offsets.append((down * width + across) * channels)
+                starts.append(placed)
+                lengths.append(length)
+                placed += length
+        pointer.append(len(offsets))
+    base[heard] = np.where(np.diff(pointer)[inverse] > 0, base[heard], -1)
+    tables = (
+        base, which, np.array(pointer, np.int32), np.array(offsets, np.int32), np.array(starts, np.int64), np.array(lengths, np.int32),
+    )
+    elements = height * width * channels
+    weights = np.concatenate([*pieces, np.zeros(0, narrow.dtype)])
+    rows = np.arange(r1 - r0)
+    whole_rows = (o0, o1) == (0, tile.out_shape[0])
+    if whole_rows:
+        begin = ((rows + before[0]) * width + before[1]) * channels
+        to = ((rows + r0) * tile.out_shape[2] + q0) * channels
+        segments = np.stack([begin, to, np.full(rows.size, (q1 - q0) * channels)], 1)
+    else:
+        grid_y, grid_x = (axis.ravel() for axis in np.meshgrid(rows, np.arange(q1 - q0), indexing="ij"))
+        begin = ((grid_y + before[0]) * width + grid_x + before[1]) * channels
+        to = ((grid_y + r0) * tile.out_shape[2] + grid_x + q0) * tile.out_shape[0] + o0
+        segments = np.stack([begin, to, np.full(grid_y.size, channels)], 1)
+    bound = int(np.abs(narrow.astype(np.int64)).sum((1, 2, 3)).max(initial=0))
+    per = np.add.reduceat(np.append(lengths, 0), np.minimum(pointer[:-1], len(lengths))) if lengths else np.zeros(1)
+    part = replace(
+        bare, kind="runs", weights=weights, tables=tables,
+        synapses=int(np.where(np.diff(pointer) > 0, per, 0)[inverse].sum()) if lengths else 0,
+    )
+    covers = (r1 - r0) * (q1 - q0) * channels == target.size
+    return _Built(part, drop, bound, True, segments.astype(np.int64), elements, covers)
+
+
+def _stretches(columns: list[tuple[int, int]], *, joined: bool) -> list[tuple[int, list[int]]]:
+    """Return kernel columns whose outputs lie side by side as (first output relative to the base, kernel columns)."""
+    found: list[tuple[int, list[int]]] = []
+    for across, j in columns:
+        if joined and found and found[-1][0] + len(found[-1][1]) == across:
+            found[-1][1].append(j)
+        else:
+            found.append((across, [j]))
+    return found

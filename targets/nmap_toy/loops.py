@@ -1,0 +1,28 @@
+"""The compiled form of the toy chip's neuron. This module imports numba; the kernel imports it when it is asked for its step."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray
+
+from nmap.compiled import native
+from nmap.emulate.kernel import STEP
+from nmap.pointers import int32_at, uint8_at
+
+__all__ = ["lif"]
+
+
+@native(STEP)
+def lif(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_toy.kernels.LIF`; arguments as in `nmap.emulate.kernel.Kernel.step`."""
+    leaks, biases, thresholds = carray(int32_at(constants), (3, n))
+    vs, arrived, out = carray(int32_at(state), n), carray(int32_at(dendrite), n), carray(uint8_at(sent), n)
+    for k in range(first, last):
+        v = vs[k]
+        if leaks[k] > 0:
+            v -= v >> leaks[k]
+        # Sums have 64 bits here; the ends are those of `nmap_toy.kernels`, in figures because numba keeps code while this file stays.
+        v = min(max(v + arrived[k] + biases[k], -2048), 2047)
+        fired = v >= thresholds[k]
+        out[k] = fired
+        vs[k] = np.int32(0) if fired else np.int32(v)
