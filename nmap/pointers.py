@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["call_native", "float32_at", "int16_at", "int32_at", "int64_at", "uint8_at"]
+__all__ = ["atomic_add", "call_native", "float32_at", "int16_at", "int32_at", "int64_at", "uint8_at"]
 
 
 def _pointer_to(kind: Any, width: Any) -> Any:
@@ -46,3 +46,14 @@ def call_native(_context: Any, address: Any, arguments: Any) -> Any:  # noqa: AR
         return _code.get_dummy_value()
 
     return types.void(types.int64, types.UniTuple(types.int64, count)), generate
+
+
+@intrinsic  # type: ignore[misc]
+def atomic_add(_context: Any, address: Any, value: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Add to the int64 at an address, all threads seeing it in one order; return what was there."""
+
+    def generate(_code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        pointer = builder.inttoptr(given[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, given[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate

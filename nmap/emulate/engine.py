@@ -1,16 +1,19 @@
 """Run a core program: integers, event-driven, one compiled loop over samples, components and steps.
 
 Cores are a layout, not a loop: the program is lowered to whole populations first. Samples run one after another on each thread with the
-weights in its cache; threads share all that a run does not change. No result depends on the number of threads, on how many samples are
-handed over at a time, or on the length of a block of steps.
+weights in its cache; threads share all that a run does not change. Or a team of threads shares each sample, which pays for networks of
+many millions of synapses on an idle machine. No result depends on the number of threads, on how many samples are handed over at a time, or
+on the length of a block of steps.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from threading import Event, local
 from typing import Any
 
@@ -23,7 +26,7 @@ from nmap.emulate.kernel import Kernel
 from nmap.emulate.lower import Layout, lower
 from nmap.emulate.native import find_bytes, find_words, fold, routine
 from nmap.emulate.parts import Accumulator, Part
-from nmap.emulate.runner import DONE, FULL, A, P, Q, U, run
+from nmap.emulate.runner import DONE, FULL, A, P, Q, S, U, run
 from nmap.program import Program
 from nmap.trace import Probe, SpikeEvents, SpikeTrace
 
@@ -57,16 +60,17 @@ class Emulator:
     Args:
         program: the program; it is not needed any more afterwards.
         kernels: the target's neuron kernels by name.
+        team: threads that share a sample.
 
     Raises:
         NmapError: NM602, the program contradicts itself.
     """
 
-    def __init__(self, program: Program, kernels: Mapping[str, Kernel]) -> None:
+    def __init__(self, program: Program, kernels: Mapping[str, Kernel], team: int = 1) -> None:
         self.names = [p.name for p in program.populations]
         self.outputs = [p.name for p in program.populations if p.is_output]
         self.ports = [self.names[index] for index in sorted(program.inputs)]
-        self.layout = lower(program, kernels)
+        self.layout = lower(program, kernels, team)
         self._descriptors = [_descriptor(part) for part in self.layout.parts]
 
     def run(
@@ -82,7 +86,7 @@ class Emulator:
             record: populations whose spikes to keep; None for the outputs.
             probes: state variables (or spikes) to keep.
             progress: called with (samples done, samples).
-            jobs: threads.
+            jobs: threads that samples are shared out to; 1 where a team shares each of them.
             memory_limit: bytes that everything the emulator holds may take; None for no limit.
             dense: whether spikes are returned as arrays; else as events.
 
@@ -96,7 +100,7 @@ class Emulator:
         sent = self._sent(inputs)
         samples = next(iter(sent.values())).shape[0]
         wanted = self._wanted(record, probes)
-        jobs = max(1, min(jobs, samples))
+        jobs = 1 if self.layout.team > 1 else max(1, min(jobs, samples))
         block, chunk, jobs = self._plan(samples, steps, wanted, jobs, dense, memory_limit)
         collected = _Collected(self.layout, wanted, samples, steps, dense)
         pieces = [(start, min(start + chunk, samples)) for start in range(0, samples, chunk)]
@@ -117,7 +121,7 @@ class Emulator:
         Spikes kept as events are counted as if one neuron in ten sent in each step.
         """
         wanted = self._wanted(record, probes)
-        jobs = max(1, min(jobs, samples))
+        jobs = 1 if self.layout.team > 1 else max(1, min(jobs, samples))
         block, chunk = self._block(steps), self._chunk(samples, steps, wanted, jobs)
         return self._bytes(samples, steps, wanted, jobs, block, chunk, dense)
 
@@ -143,9 +147,6 @@ class Emulator:
             sent[self.names.index(name)] = np.ascontiguousarray(flat, None if flat.dtype == np.uint8 else np.int32)
         return sent
 
-    def _ring(self, unit: int, block: int) -> int:
-        return block + self.layout.reach(unit)
-
     def _block(self, steps: int) -> int:
         per_step = sum(_EVENT_BYTES * unit.size for unit in self.layout.units)
         back = sum(_EVENT_BYTES * unit.size * self.layout.reach(k) for k, unit in enumerate(self.layout.units))
@@ -160,11 +161,15 @@ class Emulator:
 
     def _bytes(self, samples: int, steps: int, wanted: _Wanted, jobs: int, block: int, chunk: int, dense: bool) -> int:
         units = self.layout.units
-        accumulators = sum((one.elements + _SLACK) * one.width // 8 for into in self.layout.accumulators for one in into)
-        each = accumulators + self._chunk_bytes(chunk, steps, wanted)
+        accumulators = sum(
+            (one.elements + _SLACK) * one.width // 8 for thread in self.layout.accumulators for into in thread for one in into
+        )
+        renumbered = sum(2 * part.rows.nbytes for part in self.layout.parts if part.rows is not None)
+        each = accumulators + renumbered + self._chunk_bytes(chunk, steps, wanted)
         for k, unit in enumerate(units):
             receptors = 0 if unit.kernel is None else unit.kernel.receptors
-            each += unit.size * (4 * receptors + 4 + 8) + unit.initial.nbytes + self._ring(k, block) * (_EVENT_BYTES * unit.size + 8)
+            each += unit.size * (4 * receptors * self.layout.team + 4) + unit.initial.nbytes
+            each += _ring(self.layout, k, block) * (_EVENT_BYTES * unit.size + 8)
         each += sum(_EVENT_BYTES * max(_KEPT_EVENTS, block * units[k].size) for k in wanted.spikes)
         recorded = sum(units[k].size for k in wanted.spikes)
         results = samples * steps * recorded * 4 if dense else samples * steps * (recorded * _EVENT_BYTES // 10 + 8)
@@ -200,9 +205,15 @@ class Emulator:
 
         def work(start: int, end: int) -> _Piece:
             if not hasattr(spaces, "own"):
-                spaces.own = _Workspace(self.layout, self._descriptors, wanted, steps, block, chunk, self._ring)
-            return spaces.own.run({unit: values[start:end] for unit, values in sent.items()}, stop)
+                spaces.own = _Workspace(self.layout, self._descriptors, wanted, steps, block, chunk)
+            return spaces.own.run({unit: values[start:end] for unit, values in sent.items()}, stop, crew)
 
+        crew = None
+        if self.layout.team > 1:
+            with ThreadPoolExecutor(self.layout.team, "nmap-team") as crew:
+                for start, end in pieces:
+                    yield start, end, work(start, end)
+            return
         if jobs == 1:
             for start, end in pieces:
                 yield start, end, work(start, end)
@@ -272,40 +283,46 @@ class _Piece:
 
 
 class _Workspace:
-    """All that one thread writes to, and the tables of addresses that the compiled loop reads."""
+    """All that the threads that share a sample write to, and the tables of addresses that the compiled loop reads."""
 
-    def __init__(
-        self, layout: Layout, descriptors: Sequence[Array], wanted: _Wanted, steps: int, block: int, chunk: int,
-        ring: Callable[[int, int], int],
-    ) -> None:
-        self.layout, self.wanted, self.steps, self.block = layout, wanted, steps, block
+    def __init__(self, layout: Layout, descriptors: Sequence[Array], wanted: _Wanted, steps: int, block: int, chunk: int) -> None:
+        self.layout, self.steps, self.block = layout, steps, block
         self._held: list[Array] = []
-        self.units = np.zeros((len(layout.units), len(U)), np.int64)
-        listed = [one for into in layout.accumulators for one in into]
-        self.accumulators = np.zeros((len(listed), len(A)), np.int64)
-        self.parts = np.zeros((len(descriptors), len(P)), np.int64)
-        self.probes = np.zeros((len(wanted.states), len(Q)), np.int64)
         self.members = np.array([unit for component in layout.components for unit in component], np.int64)
-        edges = [0, *accumulate(len(component) for component in layout.components)]
-        self.components = np.array(list(zip(edges, edges[1:], strict=False)), np.int64).reshape(-1, 2)
-        firsts = [0, *accumulate(len(into) for into in layout.accumulators)]
-        for k, unit in enumerate(layout.units):
-            self._add_unit(k, ring(k, block))
-            self.units[k, U.FIRST_ACCUMULATOR : U.LAST_ACCUMULATOR + 1] = firsts[k : k + 2]
-            del unit
-        part = 0
-        for row, one in enumerate(listed):
-            part = self._add_accumulator(row, one, part, descriptors)
+        ends = [0, *accumulate(len(component) for component in layout.components)]
+        self.components = np.array(
+            [(*pair, looped) for pair, looped in zip(pairwise(ends), layout.looped, strict=True)], np.int64
+        ).reshape(-1, 3)
+        self.edges = np.array(layout.edges, np.int64).reshape(len(layout.units), -1)
+        self.team = np.zeros(len(S), np.int64)
+        self.team[S.YIELD] = _yielding()
+        self.states = {key: np.empty((chunk, steps, layout.units[key[0]].size), np.int32) for key in wanted.states}
+        common = np.zeros((len(layout.units), len(U)), np.int64)
+        for k in range(len(layout.units)):
+            self._add_unit(common[k], k, block)
+        self.probes = np.array(
+            [(common[k, U.STATE] + 4 * layout.units[k].size * row, _address(self.states[k, row]), k) for k, row in wanted.states], np.int64
+        ).reshape(-1, len(Q))
         self.kept: dict[int, tuple[Array, Array, Array | None]] = {}
         for k in wanted.spikes:
             capacity = max(_KEPT_EVENTS, block * layout.units[k].size)
-            values = np.empty(capacity, np.int32) if self.units[k, U.VALUES] else None
+            values = np.empty(capacity, np.int32) if common[k, U.VALUES] else None
             self.kept[k] = (np.zeros((chunk, steps), np.int64), np.empty(capacity, np.int32), values)
-            self.units[k, U.CAPACITY] = capacity
-        self.states = {key: np.empty((chunk, steps, layout.units[key[0]].size), np.int32) for key in wanted.states}
-        for row, (k, variable) in enumerate(wanted.states):
-            at = int(self.units[k, U.STATE]) + 4 * layout.units[k].size * variable
-            self.probes[row] = (at, _address(self.states[k, variable]), k)
+        self.threads = [self._tables(common, thread) for thread in range(layout.team)]
+        part = 0
+        for (units, accumulators, parts), into in zip(self.threads, layout.accumulators, strict=True):
+            for row, (unit, one) in enumerate((unit, one) for unit, some in enumerate(into) for one in some):
+                self._add_accumulator(accumulators[row], one)
+                first = int(accumulators[row - 1, A.LAST_PART]) if row else 0
+                accumulators[row, A.FIRST_PART], accumulators[row, A.LAST_PART] = first, first + len(one.parts)
+                for held in one.parts:
+                    self._add_part(parts[first], held, one.width, descriptors[part])
+                    first, part = first + 1, part + 1
+                units[unit, U.LAST_ACCUMULATOR] = row + 1
+        for k, (counts, ids, payloads) in self.kept.items():
+            row = self.threads[0][0][k]
+            row[U.KEPT_COUNTS], row[U.KEPT_IDS], row[U.CAPACITY] = _address(counts), _address(ids), ids.size
+            row[U.KEPT_VALUES] = 0 if payloads is None else _address(payloads)
 
     def _room(self, shape: int | tuple[int, ...], dtype: Any) -> int:
         """Return the address of zeros that live as long as the workspace."""
@@ -313,10 +330,10 @@ class _Workspace:
         self._held.append(array)
         return _address(array)
 
-    def _add_unit(self, k: int, ring: int) -> None:
-        unit, row = self.layout.units[k], self.units[k]
+    def _add_unit(self, row: Array, k: int, block: int) -> None:
+        unit, ring = self.layout.units[k], _ring(self.layout, k, block)
         row[U.SIZE], row[U.RING] = unit.size, ring
-        row[U.IDS], row[U.COUNTS] = self._room((ring, unit.size), np.int32), self._room(ring, np.int64)
+        row[U.IDS], row[U.COUNTS] = self._room((ring, unit.size), np.int32), self._room((ring, self.layout.team), np.int64)
         if unit.kernel is None or unit.kernel.graded:
             row[U.VALUES] = self._room((ring, unit.size), np.int32)
         if unit.kernel is None:
@@ -324,61 +341,101 @@ class _Workspace:
         row[U.STEP], row[U.CONSTANTS], row[U.SHARED] = unit.kernel.step.address, _address(unit.constants), unit.shared
         row[U.VARIABLES], row[U.INITIAL] = len(unit.initial), _address(unit.initial)
         row[U.STATE] = self._room(unit.initial.size + _SLACK, np.int32)
-        row[U.RECEPTORS] = unit.kernel.receptors
-        row[U.DENDRITE] = self._room(unit.kernel.receptors * unit.size + _SLACK, np.int32)
+        row[U.RECEPTORS], row[U.SENT_BYTES] = unit.kernel.receptors, 4 if unit.kernel.graded else 1
         row[U.SENT] = self._room(unit.size + _SLACK, np.int32 if unit.kernel.graded else np.uint8)
         row[U.FIND] = (find_words if unit.kernel.graded else find_bytes).address
 
-    def _add_accumulator(self, k: int, one: Accumulator, part: int, descriptors: Sequence[Array]) -> int:
-        row = self.accumulators[k]
+    def _tables(self, common: Array, thread: int) -> tuple[Array, Array, Array]:
+        """Return a thread's tables of units, accumulators and parts, the latter two empty."""
+        units, into = common.copy(), self.layout.accumulators[thread]
+        units[:, U.FIRST], units[:, U.LAST] = self.edges[:, thread], self.edges[:, thread + 1]
+        ends = [0, *accumulate(len(some) for some in into)]
+        units[:, U.FIRST_ACCUMULATOR], units[:, U.LAST_ACCUMULATOR] = ends[:-1], ends[1:]
+        for k, unit in enumerate(self.layout.units):
+            if unit.kernel is not None:
+                # Its own, since what is added to it may be padded with zeros beyond the thread's neurons.
+                units[k, U.DENDRITE] = self._room(unit.kernel.receptors * unit.size + _SLACK, np.int32)
+        parts = sum(len(one.parts) for some in into for one in some)
+        return units, np.zeros((ends[-1], len(A)), np.int64), np.zeros((parts, len(P)), np.int64)
+
+    def _add_accumulator(self, row: Array, one: Accumulator) -> None:
         row[A.RECEPTOR], row[A.SHIFT], row[A.BITS], row[A.LIMIT], row[A.COVERS] = one.receptor, one.shift, one.bits, one.limit, one.covers
         row[A.ELEMENTS], row[A.SEGMENTS], row[A.SEGMENT_COUNT] = one.elements, _address(one.segments), len(one.segments)
         if one.width:
             row[A.ADDRESS] = self._room(one.elements + _SLACK, f"int{one.width}")
             row[A.FOLD] = fold(one.width).address
-        row[A.FIRST_PART], row[A.LAST_PART] = part, part + len(one.parts)
-        for held in one.parts:
-            self.parts[part] = (
-                _routine(held, one.width), _address(descriptors[part]), held.source, held.delay, held.offset * (one.width or 32) // 8
-            )
-            part += 1
-        return part
 
-    def run(self, sent: Mapping[int, Array], stop: Event) -> _Piece:
+    def _add_part(self, row: Array, part: Part, width: int, descriptor: Array) -> None:
+        row[P.ROUTINE], row[P.DESCRIPTOR] = _routine(part, width), _address(descriptor)
+        row[P.SOURCE], row[P.DELAY], row[P.OFFSET] = part.source, part.delay, part.offset * (width or 32) // 8
+        if part.rows is not None:
+            row[P.ROWS] = _address(part.rows)
+            row[P.ROW_IDS], row[P.ROW_VALUES] = (self._room(part.rows.size, np.int32) for _ in range(2))
+
+    def run(self, sent: Mapping[int, Array], stop: Event, pool: ThreadPoolExecutor | None) -> _Piece:
         """Run samples.
 
         Args:
             sent: (samples, time, neurons) uint8 or int32 by input port, C order.
             stop: set where the result is not wanted any more.
+            pool: room for the whole team; None for a team of one.
         """
         samples = next(iter(sent.values())).shape[0]
-        for k, values in sent.items():
-            row = self.units[k]
-            row[U.INPUT], row[U.INPUT_BYTES], row[U.INPUT_STEPS] = _address(values), values.itemsize, values.shape[1]
-            row[U.FIND] = (find_bytes if values.itemsize == 1 else find_words).address
-        self.units[:, [U.KEPT, U.SPIKES]] = 0
+        for units, _, _ in self.threads:
+            for k, values in sent.items():
+                row = units[k]
+                row[U.INPUT], row[U.INPUT_BYTES], row[U.INPUT_STEPS] = _address(values), values.itemsize, values.shape[1]
+                row[U.FIND] = (find_bytes if values.itemsize == 1 else find_words).address
+            units[:, [U.KEPT, U.SPIKES]] = 0
+        self.team[[S.ARRIVED, S.STOP]] = 0
+        cursors = np.zeros((len(self.threads), 3), np.int64)
         found: dict[int, list[tuple[Array, Array | None]]] = {k: [] for k in self.kept}
-        for k, (counts, ids, payloads) in self.kept.items():
-            self.units[k, U.KEPT_COUNTS], self.units[k, U.KEPT_IDS] = _address(counts), _address(ids)
-            self.units[k, U.KEPT_VALUES] = 0 if payloads is None else _address(payloads)
-        cursor = np.zeros(2, np.int64)
-        state = FULL
+        units, state = self.threads[0][0], FULL
         while state != DONE and not stop.is_set():
-            state = run(
-                self.units, self.accumulators, self.parts, self.probes, self.components, self.members, cursor, samples, self.steps,
-                self.block, _BUDGET,
-            )
+            state = self._together(cursors, samples, pool)
             if state in (DONE, FULL):
                 for k, (_, ids, payloads) in self.kept.items():
-                    count = int(self.units[k, U.KEPT])
+                    count = int(units[k, U.KEPT])
                     found[k].append((ids[:count].copy(), None if payloads is None else payloads[:count].copy()))
-                self.units[:, U.KEPT] = 0
+                units[:, U.KEPT] = 0
         return _Piece(
             {k: counts[:samples].copy() for k, (counts, _, _) in self.kept.items()},
             {k: _joined(some) for k, some in found.items()},
             {key: values[:samples].copy() for key, values in self.states.items()},
-            self.units[:, U.SPIKES].copy(),
+            sum(units[:, U.SPIKES] for units, _, _ in self.threads),
         )
+
+    def _together(self, cursors: Array, samples: int, pool: ThreadPoolExecutor | None) -> int:
+        """Let the team go on until it returns."""
+
+        def work(thread: int) -> int:
+            return int(run(
+                *self.threads[thread], self.probes, self.components, self.members, self.edges, cursors[thread], _address(self.team), thread,
+                samples, self.steps, self.block, _BUDGET,
+            ))
+
+        if pool is None:
+            return work(0)
+        members = [pool.submit(work, thread) for thread in range(len(self.threads))]
+        try:
+            verdicts = {member.result() for member in members}
+            return verdicts.pop()
+        finally:
+            # Whoever waits for a thread that never came must not wait for ever.
+            self.team[S.STOP] = 1
+            wait(members)
+            self.team[S.STOP] = 0
+
+
+def _ring(layout: Layout, unit: int, block: int) -> int:
+    """Return how many steps' spikes are kept."""
+    return block + layout.reach(unit)
+
+
+def _yielding() -> int:
+    """Return the address of the system's function that lets other threads run; 0 where it has another name."""
+    function = getattr(ctypes.CDLL(None), "sched_yield", None) if os.name == "posix" else None
+    return 0 if function is None else int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
 def _joined(some: Sequence[tuple[Array, Array | None]]) -> tuple[Array, Array | None]:

@@ -12,6 +12,9 @@ from nmap.program import Program
 
 __all__ = ["Layout", "lower"]
 
+_TOGETHER = 64
+"""Neurons are shared out between threads in multiples of this, so that no two of them write to one line of the cache."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
@@ -19,18 +22,34 @@ class Layout:
 
     Args:
         units: one per population, in the program's order.
-        accumulators: what is added to each unit's dendrite, by unit.
+        edges: by unit, where the neurons of each thread of a team begin, and the end: (threads + 1,).
+        accumulators: what is added to the dendrites of each thread's neurons, by thread and unit.
         components: units in an order in which sources come first; those of one component feed each other.
     """
 
     units: tuple[Unit, ...]
-    accumulators: tuple[tuple[Accumulator, ...], ...]
+    edges: tuple[tuple[int, ...], ...]
+    accumulators: tuple[tuple[tuple[Accumulator, ...], ...], ...]
     components: tuple[tuple[int, ...], ...]
 
     @property
     def parts(self) -> list[Part]:
         """All parts, in order."""
-        return [part for into in self.accumulators for accumulator in into for part in accumulator.parts]
+        return [part for thread in self.accumulators for into in thread for accumulator in into for part in accumulator.parts]
+
+    @property
+    def team(self) -> int:
+        """Threads that share a sample."""
+        return len(self.accumulators)
+
+    @property
+    def looped(self) -> list[bool]:
+        """Whether each component feeds itself."""
+        own = {
+            target for thread in self.accumulators for target, some in enumerate(thread) for one in some for part in one.parts
+            if part.source == target
+        }
+        return [len(component) > 1 or component[0] in own for component in self.components]
 
     @property
     def nbytes(self) -> int:
@@ -43,8 +62,13 @@ class Layout:
         return max([1, *(part.delay for part in self.parts if part.source == unit)])
 
 
-def lower(program: Program, kernels: Mapping[str, Kernel]) -> Layout:
+def lower(program: Program, kernels: Mapping[str, Kernel], team: int = 1) -> Layout:
     """Put populations and projections together again from the cores' groups, blocks and routes.
+
+    Args:
+        program: the program.
+        kernels: the target's neuron kernels by name.
+        team: threads that share a sample; each has some neurons of every unit, and the synapses that lead to them.
 
     Raises:
         NmapError: NM602, the program contradicts itself: what `units`, `drivers` and `synapses_into` say, or a block leads to a receptor
@@ -58,8 +82,20 @@ def lower(program: Program, kernels: Mapping[str, Kernel]) -> Layout:
     into: list[list[int]] = [[] for _ in found]
     for number, block in enumerate(program.blocks):
         into[program.groups[block.group].population].append(number)
+    edges = tuple(_edges(unit, program.populations[unit.population].shape, team) for unit in found)
     accumulators = tuple(
-        synapses_into(program, found, by, blocks, target) if blocks else () for target, blocks in enumerate(into)
+        tuple(
+            synapses_into(program, found, by, blocks, target, *edges[target][thread : thread + 2]) if blocks else ()
+            for target, blocks in enumerate(into)
+        )
+        for thread in range(team)
     )
-    edges = {(part.source, target) for target, some in enumerate(accumulators) for one in some for part in one.parts}
-    return Layout(found, accumulators, components(edges, len(found)))
+    heard = {(part.source, target) for thread in accumulators for target, some in enumerate(thread) for one in some for part in one.parts}
+    return Layout(found, edges, accumulators, components(heard, len(found)))
+
+
+def _edges(unit: Unit, shape: tuple[int, ...], team: int) -> tuple[int, ...]:
+    """Share out a unit's neurons: rows of a convolution's output stay whole."""
+    step = _TOGETHER if len(shape) != 3 else shape[0] * shape[2]
+    pieces = -(-unit.size // step)
+    return (*(min(unit.size, pieces * k // team * step) for k in range(team)), unit.size)

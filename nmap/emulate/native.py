@@ -27,6 +27,20 @@ FIND = "void(int64, int64, int64, int64, int64)"
 """Signature of a finder of spikes; see `find_bytes`."""
 
 _WORD = ir.IntType(64)
+_LIST = 8
+"""Synapses of a list that are added at a time."""
+_LANES = 16
+"""Lengths of runs come in multiples of this."""
+_RUN = 128
+"""Shorter runs have their own instructions."""
+_SHARED = 3
+"""Runs of a source from which on its weights are taken to be in the cache."""
+_EARLY = 4
+"""Sources between the stages in which runs that are not are brought there."""
+_COLUMNS = 32
+"""Columns of a matrix come in multiples of this."""
+_AHEAD = 8
+"""Rows of a matrix that are on their way into the fastest cache."""
 _CHUNK = 256
 """Rows of 8-bit weights whose sum fits 16 bits: 256 times -128 is -32768."""
 
@@ -98,8 +112,16 @@ def _loop(builder: Any, first: Any, last: Any, step: int, carried: list[Any], bo
     return results
 
 
-def _times(builder: Any, address: Any, size: int) -> Any:
-    return builder.mul(address, _number(_WORD, size))
+def _times(builder: Any, value: Any, size: int) -> Any:
+    return builder.mul(value, _number(value.type, size))
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    """Ask for the cache line at an address, which need not exist."""
+    number, place = ir.IntType(32), ir.IntType(8).as_pointer()
+    hint = builder.module.declare_intrinsic("llvm.prefetch", (place,), ir.FunctionType(ir.VoidType(), [place] + [number] * 3))
+    # To be read, kept in all levels, data.
+    builder.call(hint, [builder.inttoptr(address, place), number(0), number(3), number(1)])
 
 
 # What the numba loops below call. Numbers that choose an instruction are literals.
@@ -128,21 +150,6 @@ def _store(_context: Any, value: Any, address: Any, index: Any, bits: Any) -> An
     return types.void(types.int64, types.int64, types.int64, bits), generate
 
 
-@intrinsic
-def _prefetch(_context: Any, address: Any) -> Any:  # noqa: ARG001 - numba's signature
-    """Ask for the cache line at an address, which need not exist."""
-
-    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        number = ir.IntType(32)
-        place = ir.IntType(8).as_pointer()
-        hint = builder.module.declare_intrinsic("llvm.prefetch", (place,), ir.FunctionType(ir.VoidType(), [place] + [number] * 3))
-        # To be read, kept in all levels, data.
-        builder.call(hint, [builder.inttoptr(given[0], place), number(0), number(3), number(1)])
-        return code.get_dummy_value()
-
-    return types.void(types.int64), generate
-
-
 @intrinsic(prefer_literal=True)
 def _add_rows(
     _context: Any, weights: Any, stride: Any, ids: Any, values: Any, count: Any, acc: Any,  # noqa: ARG001
@@ -163,25 +170,49 @@ def _add_rows(
         rows = _kind(narrow, lanes)
         half = _kind(16, lanes // 2)
 
+        def number(address: Any, k: Any) -> Any:
+            return _read(builder, address, _times(builder, k, 4), _kind(32), 4)
+
+        def place(k: Any) -> Any:
+            return builder.add(weights, builder.mul(builder.sext(number(ids, k), _WORD), stride))
+
         def one(k: Any, sums: list[Any]) -> list[Any]:
-            at = builder.sext(_read(builder, ids, _times(builder, k, 4), _kind(32), 4), _WORD)
-            row = _read(builder, weights, builder.mul(at, stride), rows)
+            row = _read(builder, place(k), 0, rows)
             if pairs:
                 words = builder.bitcast(builder.xor(row, _number(rows, -128)), half)
                 return [builder.add(sums[0], words), builder.add(sums[1], builder.lshr(words, _number(half, 8)))]
             row = _resized(builder, row, _kind(partial, lanes))
             if graded.literal_value:
-                value = _resized(builder, _read(builder, values, _times(builder, k, 4), _kind(32), 4), _kind(partial))
-                row = builder.mul(row, _spread(builder, value, lanes))
+                row = builder.mul(row, _spread(builder, _resized(builder, number(values, k), _kind(partial)), lanes))
             return [builder.add(sums[0], row)]
 
-        def body(k: Any, sums: list[Any]) -> list[Any]:
+        def two(k: Any, sums: list[Any]) -> list[Any]:
             return one(builder.add(k, _number(_WORD, 1)), one(k, sums))
 
-        zero = [_number(half, 0)] * 2 if pairs else [_number(_kind(partial, lanes), 0)]
-        even = builder.and_(count, _number(_WORD, -2))
-        sums = _loop(builder, _number(_WORD, 0), even, 2, zero, body)
-        sums = _loop(builder, even, count, 1, sums, one)
+        def after(shift: Any, column: int) -> Callable[[Any, list[Any]], list[Any]]:
+            """Return `one` that prefetches the row `shift` places on, `column` columns on."""
+
+            def body(k: Any, sums: list[Any]) -> list[Any]:
+                coming = place(builder.add(k, shift))
+                for byte in range(0, lanes * narrow // 8, 64):
+                    _prefetch(builder, builder.add(coming, _number(_WORD, column * narrow // 8 + byte)))
+                return one(k, sums)
+
+            return body
+
+        sums = [_number(half, 0)] * 2 if pairs else [_number(_kind(partial, lanes), 0)]
+        none = _number(_WORD, 0)
+        if lanes > _COLUMNS:
+            ahead = _number(_WORD, _AHEAD)
+            ahead = builder.select(builder.icmp_signed("<", count, ahead), count, ahead)
+            most = builder.sub(count, ahead)
+            sums = _loop(builder, none, most, 1, sums, after(ahead, 0))
+            # The last rows prefetch the first ones of the next columns.
+            sums = _loop(builder, most, count, 1, sums, after(builder.neg(most), lanes))
+        else:
+            even = builder.and_(count, _number(_WORD, -2))
+            sums = _loop(builder, none, even, 2, sums, two)
+            sums = _loop(builder, even, count, 1, sums, one)
         if pairs:
             turned = _spread(builder, builder.trunc(builder.mul(count, _number(_WORD, 128)), _kind(16)), lanes // 2)
             lower = builder.sub(sums[0], builder.shl(sums[1], _number(half, 8)))
@@ -203,23 +234,43 @@ def _add_rows(
 def _add_run(
     _context: Any, weights: Any, value: Any, length: Any, acc: Any, weight: Any, width: Any, graded: Any  # noqa: ARG001
 ) -> Any:
-    """Add a run of weights, a multiple of 16, to accumulators side by side."""
+    """Add a run of weights, a multiple of 16, to accumulators side by side.
+
+    A jump into instructions for each short length takes the place of a loop, whose end the processor may not expect.
+    """
     narrow, wide = weight.literal_value, width.literal_value
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         weights, value, length, acc = given[:4]
-        kind = _kind(wide, 16)
-        factor = _spread(builder, _resized(builder, value, _kind(wide)), 16) if graded.literal_value else None
+        factor = _resized(builder, value, _kind(wide)) if graded.literal_value else None
 
-        def body(k: Any, _carried: list[Any]) -> list[Any]:
-            row = _resized(builder, _read(builder, weights, _times(builder, k, narrow // 8), _kind(narrow, 16)), kind)
-            if factor is not None:
-                row = builder.mul(row, factor)
-            offset = _times(builder, k, wide // 8)
-            _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), row), acc, offset, wide // 8)
-            return []
+        def some(lanes: int) -> Callable[[Any, list[Any]], list[Any]]:
+            kind = _kind(wide, lanes)
 
-        _loop(builder, _number(_WORD, 0), length, 16, [], body)
+            def body(k: Any, _carried: list[Any]) -> list[Any]:
+                row = _resized(builder, _read(builder, weights, _times(builder, k, narrow // 8), _kind(narrow, lanes)), kind)
+                if factor is not None:
+                    row = builder.mul(row, _spread(builder, factor, lanes))
+                offset = _times(builder, k, wide // 8)
+                _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), row), acc, offset, wide // 8)
+                return []
+
+            return body
+
+        after, longer = builder.append_basic_block(), builder.append_basic_block()
+        pieces = [builder.append_basic_block() for _ in range(_LANES, _RUN, _LANES)]
+        choice = builder.switch(builder.udiv(length, _number(_WORD, _LANES)), longer)
+        for k, piece in enumerate(pieces):
+            choice.add_case(_number(_WORD, k + 1), piece)
+            builder.position_at_end(piece)
+            some(_LANES)(_number(_WORD, _LANES * k), [])
+            builder.branch(pieces[k - 1] if k else after)
+        builder.position_at_end(longer)
+        whole = builder.and_(length, _number(_WORD, -_RUN // 2))
+        _loop(builder, _number(_WORD, 0), whole, _RUN // 2, [], some(_RUN // 2))
+        _loop(builder, whole, length, _LANES, [], some(_LANES))
+        builder.branch(after)
+        builder.position_at_end(after)
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 4, weight, width, graded), generate
@@ -227,57 +278,111 @@ def _add_run(
 
 @intrinsic(prefer_literal=True)
 def _add_list(
-    _context: Any, indices: Any, weights: Any, value: Any, count: Any, acc: Any, index: Any, weight: Any, width: Any, graded: Any  # noqa: ARG001
-) -> Any:
-    """Add weights to accumulators anywhere."""
+    _context: Any, indices: Any, weights: Any, value: Any, first: Any, last: Any, ahead: Any, acc: Any,  # noqa: ARG001
+    index: Any, weight: Any, width: Any, graded: Any,
+) -> Any:  # fmt: skip
+    """Add the weights from `first` to `last` - 1 to accumulators anywhere, and prefetch those `ahead` places on.
+
+    Eight at a time, their indices read as few words: a read that must wait for writes to addresses that look the same costs more than
+    taking a word apart. The last eight overlap those before, with zeros for what is already added, since a loop over the rest would end
+    where the processor does not expect it, once for every list.
+    """
     far, narrow, wide = index.literal_value, weight.literal_value, width.literal_value
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        indices, weights, value, count, acc = given[:5]
-        kind = _kind(wide)
+        indices, weights, value, first, last, ahead, acc = given[:7]
+        kind, row = _kind(wide), _kind(narrow, _LIST)
         factor = _resized(builder, value, kind) if graded.literal_value else None
+
+        def number(value: int) -> Any:
+            return _number(_WORD, value)
+
+        def add(target: Any, change: Any) -> None:
+            change = _resized(builder, change, kind)
+            if factor is not None:
+                change = builder.mul(change, factor)
+            offset = _times(builder, target, wide // 8)
+            _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), change), acc, offset, wide // 8)
+
+        def targets(k: Any) -> list[Any]:
+            """Return the indices from k on."""
+            found = []
+            for j in range(0, _LIST, 64 // far):
+                word = _read(builder, indices, _times(builder, builder.add(k, number(j)), far // 8), _WORD)
+                parts = [builder.lshr(word, number(shift)) for shift in range(0, 64, far)]
+                found += [builder.and_(part, number((1 << far) - 1)) for part in parts]
+            return found
 
         def one(k: Any, _carried: list[Any]) -> list[Any]:
             target = builder.zext(_read(builder, indices, _times(builder, k, far // 8), _kind(far), far // 8), _WORD)
-            row = _resized(builder, _read(builder, weights, _times(builder, k, narrow // 8), _kind(narrow), narrow // 8), kind)
-            if factor is not None:
-                row = builder.mul(row, factor)
-            offset = _times(builder, target, wide // 8)
-            _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), row), acc, offset, wide // 8)
+            add(target, _read(builder, weights, _times(builder, k, narrow // 8), _kind(narrow), narrow // 8))
             return []
 
-        def body(k: Any, carried: list[Any]) -> list[Any]:
-            for j in range(4):
-                one(builder.add(k, _number(_WORD, j)), carried)
+        def body(k: Any, _carried: list[Any]) -> list[Any]:
+            coming = builder.add(k, ahead)
+            _prefetch(builder, builder.add(indices, _times(builder, coming, far // 8)))
+            _prefetch(builder, builder.add(weights, _times(builder, coming, narrow // 8)))
+            for j, target in enumerate(targets(k)):
+                add(target, _read(builder, weights, _times(builder, builder.add(k, number(j)), narrow // 8), _kind(narrow), narrow // 8))
             return []
 
-        whole = builder.and_(count, _number(_WORD, -4))
-        _loop(builder, _number(_WORD, 0), whole, 4, [], body)
-        _loop(builder, whole, count, 1, [], one)
+        rest = builder.and_(builder.sub(last, first), number(_LIST - 1))
+        whole = builder.sub(last, rest)
+        _loop(builder, first, whole, _LIST, [], body)
+        with builder.if_then(builder.icmp_signed("!=", rest, number(0))):
+            start = builder.sub(last, number(_LIST))
+            with builder.if_else(builder.icmp_signed(">=", start, number(0))) as (overlapping, short):
+                with overlapping:
+                    added = _spread(builder, _resized(builder, builder.sub(number(_LIST), rest), _kind(narrow)), _LIST)
+                    fresh = builder.icmp_signed(">=", ir.Constant(row, list(range(_LIST))), added)
+                    changes = builder.select(
+                        fresh, _read(builder, weights, _times(builder, start, narrow // 8), row, narrow // 8), _number(row, 0)
+                    )
+                    for j, target in enumerate(targets(start)):
+                        add(target, builder.extract_element(changes, _number(_kind(32), j)))
+                with short:
+                    _loop(builder, whole, last, 1, [], one)
         return code.get_dummy_value()
 
-    return types.void(*[types.int64] * 5, index, weight, width, graded), generate
+    return types.void(*[types.int64] * 7, index, weight, width, graded), generate
+
+
+@intrinsic
+def _ask(_context: Any, address: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Prefetch the cache line at an address."""
+
+    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        _prefetch(builder, given[0])
+        return code.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @intrinsic(prefer_literal=True)
 def _fold_segment(
-    _context: Any, acc: Any, dendrite: Any, length: Any, left: Any, right: Any, spare: Any, add: Any, width: Any  # noqa: ARG001
-) -> Any:
-    """Put `length` accumulators into as many numbers of the dendrite; `spare` bits of 64 are cut off before and after the shift."""
+    _context: Any, acc: Any, dendrite: Any, length: Any, left: Any, right: Any, spare: Any, keep: Any,  # noqa: ARG001
+    add: Any, width: Any,
+) -> Any:  # fmt: skip
+    """Put `length` accumulators into as many numbers of the dendrite, and keep those of their bits that `keep` says.
+
+    `spare` bits of 64 are cut off before and after the shift.
+    """
     wide = width.literal_value
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        acc, dendrite, length, left, right, spare, add = given[:7]
+        acc, dendrite, length, left, right, spare, keep = given[:7]
         inner = 64 if wide == 64 else 32
-        keep = builder.sext(builder.icmp_signed("!=", add, _number(_WORD, 0)), _kind(32))
 
         def some(lanes: int) -> Callable[[Any, list[Any]], list[Any]]:
-            held = _kind(inner, lanes)
+            held, kind = _kind(inner, lanes), _kind(wide, lanes)
             up, down, cut = (_spread(builder, _resized(builder, value, _kind(inner)), lanes) for value in (left, right, spare))
-            mask = _spread(builder, keep, lanes)
+            kept = _spread(builder, _resized(builder, keep, _kind(wide)), lanes)
 
             def body(k: Any, _carried: list[Any]) -> list[Any]:
-                value = _resized(builder, _read(builder, acc, _times(builder, k, wide // 8), _kind(wide, lanes), wide // 8), held)
+                place = _times(builder, k, wide // 8)
+                raw = _read(builder, acc, place, kind, wide // 8)
+                _write(builder, builder.and_(raw, kept), acc, place, wide // 8)
+                value = _resized(builder, raw, held)
                 if wide == 64:
                     value = builder.ashr(builder.shl(value, cut), cut)
                     value = builder.ashr(builder.shl(value, up), down)
@@ -286,18 +391,19 @@ def _fold_segment(
                     value = builder.shl(value, up)
                 value = _resized(builder, value, _kind(32, lanes))
                 offset = _times(builder, k, 4)
-                old = builder.and_(_read(builder, dendrite, offset, _kind(32, lanes), 4), mask)
-                _write(builder, builder.add(old, value), dendrite, offset, 4)
+                if add.literal_value:
+                    value = builder.add(_read(builder, dendrite, offset, _kind(32, lanes), 4), value)
+                _write(builder, value, dendrite, offset, 4)
                 return []
 
             return body
 
-        whole = builder.and_(length, _number(_WORD, -16))
-        _loop(builder, _number(_WORD, 0), whole, 16, [], some(16))
+        whole = builder.and_(length, _number(_WORD, -32))
+        _loop(builder, _number(_WORD, 0), whole, 32, [], some(32))
         _loop(builder, whole, length, 1, [], some(1))
         return code.get_dummy_value()
 
-    return types.void(*[types.int64] * 7, width), generate
+    return types.void(*[types.int64] * 7, add, width), generate
 
 
 @intrinsic
@@ -340,6 +446,9 @@ def _lowest(_context: Any, mask: Any) -> Any:  # noqa: ARG001 - numba's signatur
 def _matrix(weight: int, acc: int, graded: int) -> Native:
     """Make the routine for rows of a matrix."""
 
+    # Eight registers of 256 bits hold the sums.
+    wide = 128 if weight == 8 and not graded else 2048 // acc
+
     @native(ACCUMULATE)
     def matrix(descriptor, ids, values, count, target):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
         weights = _load(descriptor, 0, 64)
@@ -348,18 +457,18 @@ def _matrix(weight: int, acc: int, graded: int) -> Native:
         for first in range(0, count, _CHUNK):
             rows = min(count - first, _CHUNK)
             column = 0
-            while column + 128 <= columns:
+            while column + wide <= columns:
                 _add_rows(
                     weights + column * weight // 8, stride, ids + 4 * first, values + 4 * first, rows, target + column * acc // 8,
-                    128, weight, acc, graded,
+                    wide, weight, acc, graded,
                 )  # fmt: skip
-                column += 128
+                column += wide
             while column < columns:
                 _add_rows(
                     weights + column * weight // 8, stride, ids + 4 * first, values + 4 * first, rows, target + column * acc // 8,
-                    32, weight, acc, graded,
+                    _COLUMNS, weight, acc, graded,
                 )  # fmt: skip
-                column += 32
+                column += _COLUMNS
 
     return matrix
 
@@ -376,7 +485,35 @@ def _runs(weight: int, acc: int, graded: int) -> Native:
         offset = _load(descriptor, 4, 64)
         start = _load(descriptor, 5, 64)
         length = _load(descriptor, 6, 64)
-        for k in range(count):
+        first = 0
+        while first < count and _load(base, _load(ids, first, 32), 32) < 0:
+            first += 1
+        # Sources with many runs share them, so that weights and tables are small; others may have rows of their own, far apart.
+        ahead = 0
+        if first < count:
+            own = _load(sets, _load(ids, first, 32), 32)
+            if _load(pointer, own + 1, 32) - _load(pointer, own, 32) < _SHARED:
+                ahead = _EARLY
+        for k in range(first, count):
+            if ahead > 0:
+                coming = _load(ids, min(k + 4 * ahead, count - 1), 32)
+                _ask(base + 4 * coming)
+                _ask(sets + 4 * coming)
+                _ask(pointer + 4 * _load(sets, _load(ids, min(k + 3 * ahead, count - 1), 32), 32))
+                coming = _load(ids, min(k + 2 * ahead, count - 1), 32)
+                if _load(base, coming, 32) >= 0:
+                    run = _load(pointer, _load(sets, coming, 32), 32)
+                    _ask(offset + 4 * run)
+                    _ask(start + 8 * run)
+                    _ask(length + 4 * run)
+                coming = _load(ids, min(k + ahead, count - 1), 32)
+                if _load(base, coming, 32) >= 0:
+                    own = _load(sets, coming, 32)
+                    run = _load(pointer, own, 32)
+                    if run < _load(pointer, own + 1, 32):
+                        row = weights + _load(start, run, 64) * weight // 8
+                        for line in range(row, row + _load(length, run, 32) * weight // 8, 64):
+                            _ask(line)
             source = _load(ids, k, 32)
             at = _load(base, source, 32)
             if at < 0:
@@ -403,10 +540,10 @@ def _lists(weight: int, index: int, acc: int, graded: int) -> Native:
         for k in range(count):
             source = _load(ids, k, 32)
             first = _load(pointer, source, 64)
+            ahead = _load(pointer, _load(ids, min(k + 2, count - 1), 32), 64) - first
             value = _load(values, k, 32) if graded else 1
             _add_list(
-                indices + first * index // 8, weights + first * weight // 8, value, _load(pointer, source + 1, 64) - first, target,
-                index, weight, acc, graded,
+                indices, weights, value, first, _load(pointer, source + 1, 64), ahead, target, index, weight, acc, graded,
             )  # fmt: skip
 
     return lists
@@ -439,6 +576,8 @@ def routine(kind: str, weight: int, index: int, acc: int, graded: bool) -> Nativ
             of 16). acc[base + offset + k] += weights[start + k] value for every k below the length.
         lists: addresses of `pointer` (int64, one more than there are sources), of the indices (unsigned) and of the weights.
             acc[index[s]] += weights[s] value for s from pointer[id] to pointer[id + 1] - 1.
+    Nothing beyond these is read or written. Rows of weights and accumulators that begin at multiples of 64 bytes are added up to 1.4 times
+    as fast as others, since no vector then lies in two cache lines.
 
     Args:
         kind: "matrix", "runs" or "lists".
@@ -464,12 +603,29 @@ def _fold(acc: int) -> Native:
     def fold(target, dendrite, segments, count, elements, shift, bits, add):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
         left, right = max(shift, 0), max(-shift, 0)
         spare = (64 - bits) & 63
+        # Segments in order are cleared as they are read, and what lies between them too.
+        end, ordered = 0, True
         for k in range(count):
-            _fold_segment(
-                target + _load(segments, 3 * k, 64) * acc // 8, dendrite + 4 * _load(segments, 3 * k + 1, 64),
-                _load(segments, 3 * k + 2, 64), left, right, spare, add, acc,
-            )  # fmt: skip
-        _clear(target, elements * acc // 8)
+            start = _load(segments, 3 * k, 64)
+            ordered &= start >= end
+            end = start + _load(segments, 3 * k + 2, 64)
+        keep = 0 if ordered else -1
+        end = 0
+        for k in range(count):
+            start = _load(segments, 3 * k, 64)
+            into = dendrite + 4 * _load(segments, 3 * k + 1, 64)
+            length = _load(segments, 3 * k + 2, 64)
+            if ordered and start > end:
+                _clear(target + end * acc // 8, (start - end) * acc // 8)
+            end = start + length
+            if add == 0:
+                _fold_segment(target + start * acc // 8, into, length, left, right, spare, keep, 0, acc)
+            else:
+                _fold_segment(target + start * acc // 8, into, length, left, right, spare, keep, 1, acc)
+        if not ordered:
+            end = 0
+        if elements > end:
+            _clear(target + end * acc // 8, (elements - end) * acc // 8)
 
     return fold
 

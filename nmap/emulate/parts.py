@@ -50,6 +50,8 @@ class Part:
         graded: whether payloads are multiplied.
         weights: int8, int16 or int32.
         tables: what the routine of the kind reads beside the weights, in the order of its descriptor.
+        rows: row of a matrix by source neuron, (n,) int32, -1 where it is all zeros; None where they have the same numbers. The sources of
+            a sum pool share their row.
         columns: of a matrix; 0 for others.
         offset: where the part's targets begin in the accumulator.
         synapses: events that one spike of every source makes.
@@ -61,6 +63,7 @@ class Part:
     graded: bool
     weights: Array
     tables: tuple[Array, ...]
+    rows: Array | None = None
     columns: int = 0
     offset: int = 0
     synapses: int = 0
@@ -68,7 +71,8 @@ class Part:
     @property
     def nbytes(self) -> int:
         """Memory of the synapses and their tables."""
-        return int(self.weights.nbytes + sum(table.nbytes for table in self.tables))
+        rows = 0 if self.rows is None else self.rows.nbytes
+        return int(self.weights.nbytes + rows + sum(table.nbytes for table in self.tables))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +123,19 @@ class _Built:
     covers: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Neurons low..high-1 of a unit of `whole` neurons."""
+
+    whole: int
+    low: int
+    high: int
+
+    @property
+    def size(self) -> int:
+        return self.high - self.low
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Item:
     """The synapses of a block that share a delay."""
@@ -128,7 +145,7 @@ class _Item:
     synapses: Dense | Sparse | ConvTile
     delay: int
     targets: Array
-    """Internal number of each target slot."""
+    """Number of each target slot in the range."""
     drivers: list[tuple[Array, Array]]
 
     @property
@@ -141,8 +158,10 @@ class _Item:
         return [np.where(units == unit, neurons, -1) for units, neurons in self.drivers]
 
 
-def synapses_into(program: Program, units: Sequence[Unit], drivers: Drivers, blocks: Sequence[int], target: int) -> tuple[Accumulator, ...]:
-    """Return all that is added to one unit's dendrite.
+def synapses_into(
+    program: Program, units: Sequence[Unit], drivers: Drivers, blocks: Sequence[int], target: int, low: int, high: int
+) -> tuple[Accumulator, ...]:
+    """Return all that is added to the dendrites of some neurons of a unit.
 
     Args:
         program: the program.
@@ -150,12 +169,14 @@ def synapses_into(program: Program, units: Sequence[Unit], drivers: Drivers, blo
         drivers: what drives the blocks' axons.
         blocks: those that lead to the unit, any order.
         target: the unit.
+        low, high: the neurons, from `low` to `high` - 1; accumulators number them from 0.
 
     Raises:
         NmapError: NM602, a tile is not what its neuron group holds, or a neuron drives one block twice.
     """
     items: dict[tuple[Any, ...], list[_Item]] = {}
-    for item in _items(program, units, drivers, blocks, target):
+    size = high - low
+    for item in _items(program, units, drivers, blocks, target, low, high):
         form = item.block
         # Sums that are rounded or wrap are taken block by block; those that are not may be shared by everything of one shift.
         exact = form.exponent >= 0 and (form.accumulator == 0 or form.accumulator >= 32)
@@ -170,18 +191,18 @@ def synapses_into(program: Program, units: Sequence[Unit], drivers: Drivers, blo
     made: list[Accumulator] = []
     shared: dict[tuple[int, int, int], list[_Built]] = {}
     for (receptor, exponent, bits, _, exact, listed, _), members in sorted(items.items(), key=lambda entry: entry[0]):
-        built = _built(units, members, units[target], listed)
+        built = _built(units, members, _Range(units[target].size, low, high), listed)
         if not exact:
-            made.extend(_wide(built, receptor, exponent, bits, units[target].size))
+            made.extend(_wide(built, receptor, exponent, bits, size))
             continue
         for one in built:
-            shift, width = exponent + one.drop, _width(one, units[target].size)
+            shift, width = exponent + one.drop, _width(one, size)
             if one.segments is not None:
-                made.append(_accumulator(receptor, width, shift, [one], units[target].size))
+                made.append(_accumulator(receptor, width, shift, [one], size))
             else:
                 # The dendrite itself holds sums without a shift.
                 shared.setdefault((receptor, 0 if width == 32 and shift == 0 else width, shift), []).append(one)
-    made.extend(_accumulator(*key, some, units[target].size) for key, some in sorted(shared.items(), key=lambda entry: entry[0]))
+    made.extend(_accumulator(*key, some, size) for key, some in sorted(shared.items(), key=lambda entry: entry[0]))
     return tuple(sorted(made, key=lambda accumulator: (accumulator.receptor, accumulator.width != 0)))
 
 
@@ -219,26 +240,36 @@ def _wide(built: Sequence[_Built], receptor: int, exponent: int, bits: int, targ
     return made
 
 
-def _items(program: Program, units: Sequence[Unit], drivers: Drivers, blocks: Sequence[int], target: int) -> list[_Item]:
+def _items(
+    program: Program, units: Sequence[Unit], drivers: Drivers, blocks: Sequence[int], target: int, low: int, high: int
+) -> list[_Item]:
     marks = [np.full(unit.size, -1, np.int64) for unit in units]
     found = []
     for number in blocks:
         block = program.blocks[number]
         group = program.groups[block.group]
-        targets = units[target].position[slice_indices(group.slice, program.populations[group.population].shape)]
-        synapses = block.synapses
-        if isinstance(synapses, ConvTile) and (
-            synapses.out_box != group.slice or int(np.prod(synapses.out_shape)) != units[target].size
-        ):
+        shape = program.populations[group.population].shape
+        targets = units[target].position[slice_indices(group.slice, shape)] - low
+        synapses, delays = block.synapses, block.delays
+        if isinstance(synapses, ConvTile) and (synapses.out_box, synapses.out_shape) != (group.slice, shape):
             raise damaged(f"the tile of synapse block {number} is not the part of the population that its neuron group holds")
         by = drivers.of(number, block.axons)
         _check_once(number, by, marks)
-        if block.delays is None or isinstance(synapses, ConvTile):
+        inside = (targets >= 0) & (targets < high - low)
+        if not inside.any():
+            continue
+        if isinstance(synapses, ConvTile):
+            found.append(_Item(number, block, synapses, 1 + block.delay, targets, by))
+            continue
+        if not inside.all():
+            synapses, delays = _of_targets(synapses, delays, np.flatnonzero(inside))
+            targets = targets[inside]
+        if delays is None:
             found.append(_Item(number, block, synapses, 1 + block.delay, targets, by))
             continue
         found.extend(
-            _Item(number, block, _of_delay(synapses, block.delays == extra), 1 + block.delay + int(extra), targets, by)
-            for extra in np.unique(block.delays)
+            _Item(number, block, _of_delay(synapses, delays == extra), 1 + block.delay + int(extra), targets, by)
+            for extra in np.unique(delays)
         )
     return sorted(found, key=lambda item: (int(item.targets[0]), item.number, item.delay))
 
@@ -253,6 +284,15 @@ def _check_once(number: int, by: list[tuple[Array, Array]], marks: list[Array]) 
             raise damaged(f"one neuron drives two rows of synapse block {number}")
 
 
+def _of_targets(synapses: Dense | Sparse, delays: Array | None, slots: Array) -> tuple[Dense | Sparse, Array | None]:
+    if isinstance(synapses, Dense):
+        return Dense(synapses.weights[slots]), None if delays is None else delays[slots]
+    entries = synapses.entries(slots)
+    pointer = np.concatenate([[0], np.cumsum(synapses.indptr[slots + 1] - synapses.indptr[slots])])
+    kept = Sparse(pointer, synapses.indices[entries], synapses.weights[entries], synapses.in_size)
+    return kept, None if delays is None else delays[entries]
+
+
 def _of_delay(synapses: Dense | Sparse, keep: Array) -> Sparse:
     if isinstance(synapses, Dense):
         return Sparse.from_dense(np.where(keep, synapses.weights, 0))
@@ -260,7 +300,7 @@ def _of_delay(synapses: Dense | Sparse, keep: Array) -> Sparse:
     return Sparse(np.concatenate([[0], np.cumsum(counts)]), synapses.indices[keep], synapses.weights[keep], synapses.in_size)
 
 
-def _built(units: Sequence[Unit], members: Sequence[_Item], target: Unit, listed: bool) -> list[_Built]:
+def _built(units: Sequence[Unit], members: Sequence[_Item], target: _Range, listed: bool) -> list[_Built]:
     by: dict[tuple[int, int, bool], list[_Item]] = {}
     for item in members:
         for unit in np.unique(np.concatenate([found[found >= 0] for found, _ in item.drivers])):
@@ -300,7 +340,7 @@ def _narrowest(items: Sequence[_Item], low: int, high: int) -> tuple[int, Any]:
     return 0, np.int32
 
 
-def _listed(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
+def _listed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
     entries = sum(int(np.count_nonzero(item.synapses.weights)) for item in items)
     held = sum(item.synapses.in_size * item.synapses.out_size for item in items)
     area = source.size * (-target.size // COLUMNS * -COLUMNS)
@@ -312,7 +352,7 @@ def _listed(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop
     return _lists(source, target, items, bare, drop)
 
 
-def _matrix(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
+def _matrix(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
     columns = -target.size // COLUMNS * -COLUMNS
     # Where two synapses may meet in one entry, their sum may be wider than each of them.
     alone = len({item.block.group for item in items}) == len(items) and all(isinstance(item.synapses, Dense) for item in items)
@@ -321,6 +361,8 @@ def _matrix(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop
         for neurons in item.neurons(bare.source):
             if isinstance(item.synapses, Dense):
                 axons = np.flatnonzero(neurons >= 0)
+                if not axons.size:
+                    continue
                 values = (item.synapses.weights.T >> drop).astype(weights.dtype)[axons]
                 rows, first, last = neurons[axons], int(item.targets[0]), int(item.targets[-1]) + 1
                 if (np.diff(item.targets) == 1).all() and (np.diff(rows) == 1).all():
@@ -334,8 +376,22 @@ def _matrix(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop
     if not alone:
         low, high = int(weights.min()), int(weights.max())
         weights = weights.astype(next(t for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max))
-    part = replace(bare, kind="matrix", weights=weights, columns=columns, synapses=source.size * target.size)
+    weights, of = _distinct(weights)
+    part = replace(bare, kind="matrix", weights=weights, rows=of, columns=columns, synapses=source.size * target.size)
     return _Built(part, drop, _UNLIMITED)
+
+
+def _distinct(weights: Array) -> tuple[Array, Array | None]:
+    """Return a matrix's distinct rows and which one each source has, where they are half as many at most; else the matrix and None."""
+    words = weights.view(np.uint64)
+    odd = np.random.default_rng(0).integers(0, 1 << 63, words.shape[1], np.uint64) * np.uint64(2) + np.uint64(1)
+    _, first, of = np.unique((words * odd).sum(1, dtype=np.uint64), return_index=True, return_inverse=True)
+    if 2 * first.size > len(weights) or not np.array_equal(weights[first][of], weights):
+        return weights, None
+    kept = weights[first]
+    silent = ~kept.any(1)
+    number = np.where(silent, -1, np.cumsum(~silent) - 1)
+    return np.ascontiguousarray(kept[~silent]), number[of].astype(np.int32)
 
 
 def _runs(source: Unit, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
@@ -367,7 +423,7 @@ def _runs(source: Unit, items: Sequence[_Item], bare: Part, drop: int) -> _Built
     return _Built(part, drop, _UNLIMITED)
 
 
-def _lists(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
+def _lists(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
     sparse = [
         item if isinstance(item.synapses, Sparse) else replace(item, synapses=Sparse.from_dense(item.synapses.weights)) for item in items
     ]
@@ -429,24 +485,21 @@ def _fill_rows(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
                     sums[targets[slot] - low] += abs(value)
 
 
-def _convolved(source: Unit, target: Unit, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
+def _convolved(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
     tiles = []
     for item in items:
         assert isinstance(item.synapses, ConvTile)
         tiles.append(item.synapses)
     whole = _whole(source, items, tiles, bare.source)
     if whole is not None:
-        places = _axon_places(whole.in_box)
-        return [_kernel_rows(target, whole, source.order, places, bare, drop)]
+        return _kernel_rows(target, whole, source.order, bare, drop)
     made = []
     for item, tile in zip(items, tiles, strict=True):
-        places = _axon_places(tile.in_box)
         for neurons in item.neurons(bare.source):
             heard = np.flatnonzero(neurons >= 0)
             axon = np.full(source.size, -1, np.int64)
             axon[neurons[heard]] = heard
-            if heard.size:
-                made.append(_kernel_rows(target, tile, axon, places, bare, drop))
+            made.extend(_kernel_rows(target, tile, axon, bare, drop))
     return made
 
 
@@ -519,30 +572,39 @@ class _Axis:
         ahead = ((i, i * self.dilation - phase) for i in range(self.taps))
         return sorted((-(distance // self.stride), i) for i, distance in ahead if distance % self.stride == 0)
 
+    def hears(self, at: Array) -> Array:
+        """Return which positions may add to the outputs from `start` to `stop` - 1."""
+        first = (at + self.padding) // self.stride
+        return (first >= self.start) & (first - (self.taps - 1) * self.dilation // self.stride - 1 < self.stop)
+
     def base(self, at: Array) -> tuple[Array, Array]:
         """Return base and phase of positions."""
         return (at + self.padding) // self.stride, (at + self.padding) % self.stride
 
 
-def _kernel_rows(
-    target: Unit, tile: ConvTile, axon: Array, places: tuple[Array, Array, Array], bare: Part, drop: int
-) -> _Built:
-    """Return a tile as runs into an accumulator with a border, channels last.
+def _kernel_rows(target: _Range, tile: ConvTile, axon: Array, bare: Part, drop: int) -> list[_Built]:
+    """Return a tile as runs into an accumulator with a border, channels last; nothing where the range hears nothing of it.
 
     Args:
-        target: the unit that receives.
+        target: neurons that receive: whole rows of the output.
         tile: the tile.
         axon: axon that each source neuron drives, -1 for none.
-        places: channel, row and column of each axon.
         bare: the part without its synapses.
         drop: power of two to take out of the weights.
     """
     (o0, o1), (r0, r1), (q0, q1) = tile.out_box
+    per_row = tile.out_shape[0] * tile.out_shape[2]
+    r0, r1 = max(r0, target.low // per_row), min(r1, target.high // per_row)
     channels, per_in, per_out = o1 - o0, tile.in_shape[0] // tile.groups, tile.out_shape[0] // tile.groups
     axes = [
         _Axis(tile.stride[k], tile.padding[k], tile.dilation[k], tile.weights.shape[2 + k], *((r0, r1), (q0, q1))[k]) for k in (0, 1)
     ]
+    places = _axon_places(tile.in_box)
     heard = axon >= 0
+    for axis, at in zip(axes, places[1:], strict=True):
+        heard[heard] = axis.hears(at[axon[heard]])
+    if r0 >= r1 or not heard.any():
+        return []
     c, y, x = (values[axon[heard]] for values in places)
     bases, phases, before, extent = [], [], [], []
     for axis, at in zip(axes, (y, x), strict=True):
@@ -565,22 +627,23 @@ def _kernel_rows(
     which[heard] = inverse
     narrow = (tile.weights >> drop).astype(bare.weights.dtype)
     pointer, offsets, starts, lengths, pieces, placed = [0], [], [], [], [], 0
+    known: dict[bytes, int] = {}
     for number in sets:
         channel, rest = divmod(int(number), tile.stride[0] * tile.stride[1])
-        at = channel // per_in
-        low, high = max(at * per_out - o0, 0), min((at + 1) * per_out - o0, channels)
+        low, high = max(channel // per_in * per_out - o0, 0), min((channel // per_in + 1) * per_out - o0, channels)
         columns = axes[1].rows(rest % tile.stride[1])
         for down, i in axes[0].rows(rest // tile.stride[1]) if high > low else ():
             for across, js in _stretches(columns, joined=high - low == channels):
                 row = narrow[low:high, channel % per_in, i][:, js].T.ravel()
                 length = -row.size // LANES * -LANES
-                piece = np.zeros(length, narrow.dtype)
-                piece[: row.size] = row
-                pieces.append(piece)
+                # Behind a pool all phases have the same rows.
+                at = known.setdefault(row.tobytes(), placed)
+                if at == placed:
+                    pieces.append(np.concatenate([row, np.zeros(length - row.size, row.dtype)]))
+                    placed += length
                 offsets.append((down * width + across) * channels)
-                starts.append(placed)
+                starts.append(at)
                 lengths.append(length)
-                placed += length
         pointer.append(len(offsets))
     base[heard] = np.where(np.diff(pointer)[inverse] > 0, base[heard], -1)
     tables = (
@@ -605,8 +668,9 @@ def _kernel_rows(
         bare, kind="runs", weights=weights, tables=tables,
         synapses=int(np.where(np.diff(pointer) > 0, per, 0)[inverse].sum()) if lengths else 0,
     )
+    segments[:, 1] -= target.low
     covers = (r1 - r0) * (q1 - q0) * channels == target.size
-    return _Built(part, drop, bound, True, segments.astype(np.int64), elements, covers)
+    return [_Built(part, drop, bound, True, segments.astype(np.int64), elements, covers)]
 
 
 def _stretches(columns: list[tuple[int, int]], *, joined: bool) -> list[tuple[int, list[int]]]:

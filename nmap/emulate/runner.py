@@ -2,6 +2,9 @@
 
 Components run in topological order, each of them through a whole block of steps, so that its weights stay in cache; spikes of earlier
 blocks are kept as far back as delays reach. Results do not depend on the length of a block.
+
+A team of threads may share a sample: each has some neurons of every unit, and all synapses that lead to them, so no two threads ever add
+to one sum, and events are listed in one order. They meet after each step of a component that feeds itself, and after each block of others.
 """
 
 from __future__ import annotations
@@ -12,12 +15,12 @@ import numpy as np
 from numba import carray
 
 from nmap.compiled import compiled
-from nmap.pointers import call_native, int32_at, int64_at
+from nmap.pointers import atomic_add, call_native, int32_at, int64_at
 
-__all__ = ["DONE", "FULL", "PAUSED", "A", "P", "Q", "U", "run"]
+__all__ = ["DONE", "FULL", "LEFT", "PAUSED", "A", "P", "Q", "S", "U", "run"]
 
-DONE, FULL, PAUSED = 0, 1, 2
-"""What `run` returns: all samples are through; a recording is full; the budget is spent."""
+DONE, FULL, PAUSED, LEFT = 0, 1, 2, 3
+"""What `run` returns: all samples are through; a recording is full; the budget is spent; the team was told to stop."""
 
 
 class U(IntEnum):
@@ -44,7 +47,7 @@ class U(IntEnum):
     VALUES = 12
     """Their payloads, likewise; 0 where all are 1."""
     COUNTS = 13
-    """How many there are, (RING,) int64."""
+    """How many there are, (RING, threads) int64: those of thread k lie from its first neuron's place on."""
     RING = 14
     """A number."""
     FIRST_ACCUMULATOR = 15
@@ -63,6 +66,12 @@ class U(IntEnum):
     """(samples, INPUT_STEPS, SIZE) values of INPUT_BYTES bytes each."""
     INPUT_BYTES = 24
     INPUT_STEPS = 25
+    FIRST = 26
+    """First neuron of this thread."""
+    LAST = 27
+    """The one behind its last."""
+    SENT_BYTES = 28
+    """Of each number that the step writes."""
 
 
 class A(IntEnum):
@@ -92,6 +101,11 @@ class P(IntEnum):
     DELAY = 3
     OFFSET = 4
     """Of the first target in the accumulator, in bytes."""
+    ROWS = 5
+    """(n,) int32 by source neuron, what the routine knows it as, -1 for nothing; 0 where it is the neuron's number."""
+    ROW_IDS = 6
+    """Room for what the routine is given then."""
+    ROW_VALUES = 7
 
 
 class Q(IntEnum):
@@ -102,7 +116,22 @@ class Q(IntEnum):
     UNIT = 2
 
 
-_TABLE = "int64[:,::1]"
+class S(IntEnum):
+    """Words that a team shares."""
+
+    ARRIVED = 0
+    """Arrivals at meeting points, all told."""
+    VERDICT = 1
+    """What the first thread decided at the beginning of the block: one of `DONE` (go on), `FULL` and `PAUSED`."""
+    STOP = 2
+    """1 where the team is to leave."""
+    YIELD = 3
+    """Address of a function that lets other threads run; 0 for none."""
+
+
+_PATIENCE = 4000
+"""Looks at the counter before a waiting thread offers its core to others."""
+_TABLE, _LIST = "int64[:,::1]", "int64[::1]"
 
 
 @compiled(inline="never")
@@ -120,16 +149,29 @@ def _clear(address, words):  # type: ignore[no-untyped-def] # pragma: no cover -
 
 
 @compiled()
+def _renumber(parts, p, ids, values, count):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Write what a part's routine knows the sources as; return how many it knows."""
+    given, rows = carray(int32_at(ids), count), parts[p, P.ROWS]
+    out, taken = carray(int32_at(parts[p, P.ROW_IDS]), count), 0
+    for k in range(count):
+        row = carray(int32_at(rows + 4 * np.int64(given[k])), 1)[0]
+        if row >= 0:
+            out[taken] = row
+            if values != 0:
+                carray(int32_at(parts[p, P.ROW_VALUES]), count)[taken] = carray(int32_at(values), count)[k]
+            taken += 1
+    return taken
+
+
+@compiled()
 def _number(address):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     return carray(int64_at(address), 1)[0]
 
 
 @compiled()
-def _fold(accumulators, a, dendrite, n, filled):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Move an accumulator's sums to the dendrite; return the receptors that hold this step's input."""
-    receptor = accumulators[a, A.RECEPTOR]
-    bit = 1 << receptor
-    row = dendrite + 4 * n * receptor
+def _fold(accumulators, a, row, n, filled):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Move an accumulator's sums to a row of the dendrite; return the receptors that hold this step's input."""
+    bit = 1 << accumulators[a, A.RECEPTOR]
     if filled & bit == 0 and accumulators[a, A.COVERS] == 0:
         _clear(row, n)
         filled |= bit
@@ -141,127 +183,203 @@ def _fold(accumulators, a, dendrite, n, filled):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _listen(units, accumulators, parts, u, t):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Fill the dendrite of a unit for a step; return the events that arrived, each a spike at a part."""
-    n, dendrite = units[u, U.SIZE], units[u, U.DENDRITE]
+def _listen(units, accumulators, parts, edges, u, t):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Fill the dendrites of the thread's neurons of a unit for a step; return the events that arrived, each a spike at a part."""
+    n, mine = units[u, U.SIZE], units[u, U.LAST] - units[u, U.FIRST]
+    dendrite = units[u, U.DENDRITE] + 4 * units[u, U.FIRST]
     filled = np.int64(0)
     arrived = np.int64(0)
     for a in range(units[u, U.FIRST_ACCUMULATOR], units[u, U.LAST_ACCUMULATOR]):
         direct = accumulators[a, A.FOLD] == 0
         receptor = accumulators[a, A.RECEPTOR]
-        address = dendrite + 4 * n * receptor if direct else accumulators[a, A.ADDRESS]
+        row = dendrite + 4 * n * receptor
+        address = row if direct else accumulators[a, A.ADDRESS]
         limit, used = accumulators[a, A.LIMIT], np.int64(0)
         for p in range(accumulators[a, A.FIRST_PART], accumulators[a, A.LAST_PART]):
             sent, source = t - parts[p, P.DELAY], parts[p, P.SOURCE]
             if sent < 0:
                 continue
             slot = sent % units[source, U.RING]
-            count = _number(units[source, U.COUNTS] + 8 * slot)
-            if count == 0:
-                continue
-            if direct and filled & (1 << receptor) == 0:
-                _clear(address, n)
-                filled |= 1 << receptor
-            before = 4 * units[source, U.SIZE] * slot
-            ids, values = units[source, U.IDS] + before, units[source, U.VALUES]
-            if values != 0:
-                values += before
-            done = np.int64(0)
-            while done < count:
-                if used == limit:
-                    filled = _fold(accumulators, a, dendrite, n, filled)
-                    used = np.int64(0)
-                take = min(count - done, limit - used)
-                call_native(parts[p, P.ROUTINE], (
-                    parts[p, P.DESCRIPTOR], ids + 4 * done, values + 4 * done if values != 0 else values, take, address + parts[p, P.OFFSET],
-                ))
-                done += take
-                used += take
-            arrived += count
+            for k in range(edges.shape[1] - 1):
+                count = _number(units[source, U.COUNTS] + 8 * (slot * (edges.shape[1] - 1) + k))
+                if count == 0:
+                    continue
+                if direct and filled & (1 << receptor) == 0:
+                    _clear(row, mine)
+                    filled |= 1 << receptor
+                before = 4 * (units[source, U.SIZE] * slot + edges[source, k])
+                ids, values = units[source, U.IDS] + before, units[source, U.VALUES]
+                if values != 0:
+                    values += before
+                arrived += count
+                if parts[p, P.ROWS] != 0:
+                    count = _renumber(parts, p, ids, values, count)
+                    ids = parts[p, P.ROW_IDS]
+                    values = parts[p, P.ROW_VALUES] if values != 0 else values
+                done = np.int64(0)
+                while done < count:
+                    if used == limit:
+                        filled = _fold(accumulators, a, row, mine, filled)
+                        used = np.int64(0)
+                    take = min(count - done, limit - used)
+                    given = values + 4 * done if values != 0 else values
+                    call_native(parts[p, P.ROUTINE], (parts[p, P.DESCRIPTOR], ids + 4 * done, given, take, address + parts[p, P.OFFSET]))
+                    done += take
+                    used += take
         if used > 0 and not direct:
-            filled = _fold(accumulators, a, dendrite, n, filled)
+            filled = _fold(accumulators, a, row, mine, filled)
     for receptor in range(units[u, U.RECEPTORS]):
         if filled & (1 << receptor) == 0:
-            _clear(dendrite + 4 * n * receptor, n)
+            _clear(dendrite + 4 * n * receptor, mine)
     return arrived
 
 
 @compiled()
-def _keep(units, u, place, ids, values, count):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    carray(int64_at(units[u, U.KEPT_COUNTS] + 8 * place), 1)[0] = count
-    _copy(ids, units[u, U.KEPT_IDS] + 4 * units[u, U.KEPT], count)
-    if values != 0:
-        _copy(values, units[u, U.KEPT_VALUES] + 4 * units[u, U.KEPT], count)
-    units[u, U.KEPT] += count
-
-
-@compiled()
-def _advance(units, accumulators, parts, probes, u, t, sample, steps):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Run a unit for a step; return the events that arrived."""
+def _advance(units, accumulators, parts, edges, thread, u, t, sample):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Run the thread's neurons of a unit for a step; return the events that arrived."""
     n, slot = units[u, U.SIZE], t % units[u, U.RING]
-    ids, values, counted = units[u, U.IDS] + 4 * n * slot, units[u, U.VALUES], units[u, U.COUNTS] + 8 * slot
+    first = units[u, U.FIRST]
+    mine = units[u, U.LAST] - first
+    counted = units[u, U.COUNTS] + 8 * (slot * (edges.shape[1] - 1) + thread)
+    ids, values = units[u, U.IDS] + 4 * (n * slot + first), units[u, U.VALUES]
     if values != 0:
-        values += 4 * n * slot
+        values += 4 * (n * slot + first)
     arrived = np.int64(0)
     if units[u, U.STEP] == 0:
-        if t < units[u, U.INPUT_STEPS]:
-            row = units[u, U.INPUT] + units[u, U.INPUT_BYTES] * n * (sample * units[u, U.INPUT_STEPS] + t)
-            call_native(units[u, U.FIND], (row, n, ids, values, counted))
-        else:
+        if t >= units[u, U.INPUT_STEPS]:
             carray(int64_at(counted), 1)[0] = 0
+            return arrived
+        width = units[u, U.INPUT_BYTES]
+        sent = units[u, U.INPUT] + width * (n * (sample * units[u, U.INPUT_STEPS] + t) + first)
     else:
-        arrived = _listen(units, accumulators, parts, u, t)
+        arrived = _listen(units, accumulators, parts, edges, u, t)
         call_native(units[u, U.STEP], (
-            units[u, U.CONSTANTS], units[u, U.SHARED], units[u, U.STATE], units[u, U.DENDRITE], units[u, U.SENT], n, np.int64(0), n, t,
+            units[u, U.CONSTANTS], units[u, U.SHARED], units[u, U.STATE], units[u, U.DENDRITE], units[u, U.SENT], n, first, first + mine, t,
         ))
-        call_native(units[u, U.FIND], (units[u, U.SENT], n, ids, values, counted))
+        sent = units[u, U.SENT] + units[u, U.SENT_BYTES] * first
+    call_native(units[u, U.FIND], (sent, mine, ids, values, counted))
     count = _number(counted)
+    if first > 0:
+        numbers = carray(int32_at(ids), count)
+        for k in range(count):
+            numbers[k] += first
     units[u, U.SPIKES] += count
-    if units[u, U.KEPT_COUNTS] != 0:
-        _keep(units, u, sample * steps + t, ids, values, count)
     return arrived
 
 
-@compiled(f"int64({_TABLE}, {_TABLE}, {_TABLE}, {_TABLE}, {_TABLE}, int64[::1], int64[::1], int64, int64, int64, int64)")
+@compiled()
+def _probe(units, probes, u, place):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Copy what is probed of the thread's neurons of a unit."""
+    for q in range(probes.shape[0]):
+        if probes[q, Q.UNIT] == u:
+            first = units[u, U.FIRST]
+            _copy(probes[q, Q.ROW] + 4 * first, probes[q, Q.TO] + 4 * (units[u, U.SIZE] * place + first), units[u, U.LAST] - first)
+
+
+@compiled()
+def _keep(units, edges, u, t, place):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Record the spikes of a unit, those of the whole team."""
+    if units[u, U.KEPT_COUNTS] == 0:
+        return
+    slot, total = t % units[u, U.RING], np.int64(0)
+    for k in range(edges.shape[1] - 1):
+        count = _number(units[u, U.COUNTS] + 8 * (slot * (edges.shape[1] - 1) + k))
+        before = 4 * (units[u, U.SIZE] * slot + edges[u, k])
+        _copy(units[u, U.IDS] + before, units[u, U.KEPT_IDS] + 4 * units[u, U.KEPT], count)
+        if units[u, U.VALUES] != 0:
+            _copy(units[u, U.VALUES] + before, units[u, U.KEPT_VALUES] + 4 * units[u, U.KEPT], count)
+        units[u, U.KEPT] += count
+        total += count
+    carray(int64_at(units[u, U.KEPT_COUNTS] + 8 * place), 1)[0] = total
+
+
+@compiled()
+def _meet(shared, team, meetings):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Wait until every thread has come to its `meetings`-th meeting; return whether the team goes on."""
+    if team == 1:
+        return True
+    atomic_add(shared + 8 * S.ARRIVED, 1)
+    looks = 0
+    while atomic_add(shared + 8 * S.ARRIVED, 0) < team * meetings:
+        if atomic_add(shared + 8 * S.STOP, 0) != 0:
+            return False
+        looks += 1
+        if looks > _PATIENCE and _number(shared + 8 * S.YIELD) != 0:
+            call_native(_number(shared + 8 * S.YIELD), ())
+    return True
+
+
+@compiled()
+def _verdict(units, steps, spent, budget):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return whether a block of `steps` steps can be run."""
+    if spent > budget:
+        return PAUSED
+    for u in range(units.shape[0]):
+        if units[u, U.KEPT_COUNTS] != 0 and units[u, U.KEPT] + steps * units[u, U.SIZE] > units[u, U.CAPACITY]:
+            return FULL
+    return DONE
+
+
+@compiled()
+def _reset(units):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    for u in range(units.shape[0]):
+        first = 4 * units[u, U.FIRST]
+        for row in range(units[u, U.VARIABLES]):
+            at = 4 * row * units[u, U.SIZE] + first
+            _copy(units[u, U.INITIAL] + at, units[u, U.STATE] + at, units[u, U.LAST] - units[u, U.FIRST])
+
+
+@compiled(f"int64({_TABLE}, {_TABLE}, {_TABLE}, {_TABLE}, {_TABLE}, {_LIST}, {_TABLE}, {_LIST}, {', '.join(['int64'] * 6)})")
 def run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    units, accumulators, parts, probes, components, members, cursor, samples, steps, block, budget
+    units, accumulators, parts, probes, components, members, edges, cursor, shared, thread, samples, steps, block, budget
 ):
     """Run samples until they are through, a recording is full, or the budget is spent; call again to go on.
 
     Args:
-        units, accumulators, parts, probes: tables with the columns of `U`, `A`, `P` and `Q`.
-        components: (k, 2), first and last member of each.
+        units, accumulators, parts, probes: the thread's tables, with the columns of `U`, `A`, `P` and `Q`.
+        components: (k, 3), first and last member of each, and whether it feeds itself.
         members: units, component by component.
-        cursor: sample and step to go on with, updated.
+        edges: (units, threads + 1), where the neurons of each thread begin.
+        cursor: sample, step and meetings to go on with, updated.
+        shared: address of the words `S` of the team.
+        thread: number of this one; the first records.
         samples, steps: how many.
         block: steps that a component runs before the next one does.
         budget: neurons updated and events added, about, before the caller is asked.
     """
-    spent = 0
+    spent, team = 0, edges.shape[1] - 1
     while cursor[0] < samples:
-        sample = cursor[0]
         if cursor[1] == 0:
-            for u in range(units.shape[0]):
-                _copy(units[u, U.INITIAL], units[u, U.STATE], units[u, U.SIZE] * units[u, U.VARIABLES])
+            _reset(units)
         while cursor[1] < steps:
             first = cursor[1]
             last = min(first + block, steps)
-            if spent > budget:
-                return PAUSED
-            for u in range(units.shape[0]):
-                if units[u, U.KEPT_COUNTS] != 0 and units[u, U.KEPT] + (last - first) * units[u, U.SIZE] > units[u, U.CAPACITY]:
-                    return FULL
+            before = cursor[0] * steps
+            if thread == 0:
+                carray(int64_at(shared + 8 * S.VERDICT), 1)[0] = _verdict(units, last - first, spent, budget)
+            cursor[2] += 1
+            if not _meet(shared, team, cursor[2]):
+                return LEFT
+            verdict = _number(shared + 8 * S.VERDICT)
+            if verdict != DONE:
+                return verdict
             for c in range(components.shape[0]):
+                looped = components[c, 2] != 0
                 for t in range(first, last):
                     for m in range(components[c, 0], components[c, 1]):
                         u = members[m]
-                        spent += units[u, U.SIZE] + 64 * _advance(units, accumulators, parts, probes, u, t, sample, steps)
-                    if probes.shape[0] > 0:
+                        spent += units[u, U.SIZE] + 64 * _advance(units, accumulators, parts, edges, thread, u, t, cursor[0])
+                        _probe(units, probes, u, before + t)
+                    if looped or t == last - 1:
+                        cursor[2] += 1
+                        if not _meet(shared, team, cursor[2]):
+                            return LEFT
+                    if thread == 0 and looped:
                         for m in range(components[c, 0], components[c, 1]):
-                            for q in range(probes.shape[0]):
-                                if probes[q, Q.UNIT] == members[m]:
-                                    n = units[members[m], U.SIZE]
-                                    _copy(probes[q, Q.ROW], probes[q, Q.TO] + 4 * n * (sample * steps + t), n)
+                            _keep(units, edges, members[m], t, before + t)
+                if thread == 0 and not looped:
+                    for t in range(first, last):
+                        _keep(units, edges, members[components[c, 0]], t, before + t)
             cursor[1] = last
         cursor[0] += 1
         cursor[1] = 0

@@ -112,13 +112,14 @@ def test_matrix_of_bytes_equals_numpy(seed: int, count: int, blocks: int, graded
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_runs_add_pieces(weight: int, acc: int, graded: bool, count: int) -> None:
     rng = np.random.default_rng(count)
-    # Set 0 has no run, set 1 one of each length up to 112, set 2 two that overlap and reach before the base.
-    pointer = np.array([0, 0, 7, 9], np.int32)
-    length = np.array([16, 32, 48, 64, 80, 96, 112, 16, 80], np.int32)
-    offset = np.array([0, 3, 40, 90, 170, 250, 350, -20, -13], np.int32)
-    start = np.array([0, 16, 5, 33, 128, 100, 88, 1, 60], np.int64)
+    # Set 0 has no run, set 1 one of each length up to 112 and some beyond, set 2 two that overlap and reach before the base.
+    pointer = np.array([0, 0, 10, 12], np.int32)
+    length = np.array([16, 32, 48, 64, 80, 96, 112, 128, 144, 208, 16, 80], np.int32)
+    offset = np.array([0, 3, 40, 90, 170, 250, 350, 300, 11, 200, -20, -13], np.int32)
+    start = np.array([0, 16, 5, 33, 128, 100, 88, 30, 99, 2, 1, 60], np.int64)
     weights = integers(rng, weight, (250,))
-    sets = np.array([1, 2, 0, 1, 2, 1], np.int32)
+    # What does nothing has no set.
+    sets = np.array([1, 2, 0, INT32.max, 2, 1], np.int32)
     base = np.array([20, 21, 5, -1, 60, 37], np.int32)
     ids = rng.integers(0, 6, count).astype(np.int32)
     values, factors = payloads(rng, count, graded)
@@ -136,6 +137,34 @@ def test_runs_add_pieces(weight: int, acc: int, graded: bool, count: int) -> Non
     if acc == 16:
         assert np.abs(expected).max() < 2**15
     np.testing.assert_array_equal(target, wrapped(expected, acc))
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+@pytest.mark.parametrize("count", [1, 5, 300])
+def test_runs_of_sources_with_rows_of_their_own(first: int, count: int) -> None:
+    rng = np.random.default_rng(count + first)
+    weights = integers(rng, 8, (300, 256))
+    base = rng.integers(0, 4000, 300).astype(np.int32)
+    base[rng.random(300) < 0.2] = -1
+    sets = np.where(base < 0, INT32.min, np.arange(300)).astype(np.int32)
+    # Every third set is empty, the last one too.
+    edges = np.cumsum(np.arange(301) % 3 != 0)
+    pointer = np.concatenate([[0], edges]).astype(np.int32)
+    rows = [k for k in range(301) if edges[k] > (edges[k - 1] if k else 0)]
+    start = 256 * np.arange(len(rows), dtype=np.int64)
+    length = np.full(len(rows), 256, np.int32)
+    offset = rng.integers(0, 50, len(rows)).astype(np.int32)
+    ids = np.arange(first, first + count).astype(np.int32) % 300
+    target = np.zeros(5000, np.int32)
+    words = [weights, base, sets, pointer, offset, start, length]
+    descriptor = np.array([word.ctypes.data for word in words], np.int64)
+    call(routine("runs", 8, 0, 32, False), descriptor, ids, 0, count, target)
+    expected = np.zeros(5000, np.int64)
+    for source in ids:
+        if base[source] >= 0 and source in rows:
+            run = rows.index(source)
+            expected[base[source] + offset[run] :][:256] += weights[run]
+    np.testing.assert_array_equal(target, expected)
 
 
 # Lists
@@ -200,6 +229,7 @@ SEGMENTS = {
     "short": [(0, 0, 5)],
     "none": [],
     "padded": [(20 * k + 2, 16 * k, 16) for k in range(34)],
+    "the same twice": [(10, 0, 100), (10, 200, 100), (650, 300, 60)],
     "swapped": [(300, 0, 33), (0, 40, 47), (100, 100, 1), (128, 101, 0)],
 }
 

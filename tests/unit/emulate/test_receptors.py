@@ -106,7 +106,8 @@ def by_hand(net: QuantizedNetwork, inputs: np.ndarray) -> np.ndarray:
                     for total in sums.values():
                         held = wrapped(total, p.format.accumulator)
                         held = held * 2**p.format.exponent if p.format.exponent > 0 else held // 2**-p.format.exponent
-                        received[sample, step, p.receptor, target] += wrapped(held, p.format.accumulator)
+                        place = (sample, step, p.receptor, target)
+                        received[place] = wrapped(int(received[place]) + wrapped(held, p.format.accumulator), 32)
             sent["a"].append((received[sample, step, 0] - received[sample, step, 1]).astype(np.int32).tolist())
     return received
 
