@@ -77,8 +77,8 @@ def units(program: Program, kernels: Mapping[str, Kernel]) -> tuple[Unit, ...]:
     """Put the populations together, one unit per population, in their order.
 
     Raises:
-        NmapError: NM602, a group has no such kernel, not its parameters, or initial values beyond 32 bits; or groups of one population
-            have different kernels.
+        NmapError: NM602, a group has no such kernel, not its parameters, parameters the kernel cannot compute with, or initial values
+            beyond 32 bits; or groups of one population have different kernels.
     """
     members: list[list[int]] = [[] for _ in program.populations]
     for number, group in enumerate(program.groups):
@@ -129,7 +129,10 @@ def _unit(
         if values.size and not _INT32.min <= int(values.min()) <= int(values.max()) <= _INT32.max:
             raise damaged(f"initial values of `{variable}` of `{population.name}` are beyond 32 bits")
         initial[row] = values
-    constants = np.ascontiguousarray(kernel.constants(params), np.int32)
+    try:
+        constants = np.ascontiguousarray(kernel.constants(params), np.int32)
+    except ValueError as error:
+        raise damaged(f"parameters of `{population.name}`: {error}") from error
     shared = bool((constants == constants[:, :1]).all())
     return Unit(index, order, position, kernel, constants, shared, initial)
 

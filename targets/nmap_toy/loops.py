@@ -1,5 +1,7 @@
 """The compiled form of the toy chip's neuron. This module imports numba; the kernel imports it when it is asked for its step."""
 
+# ruff: noqa: ARG001 - a step takes what every step takes
+
 from __future__ import annotations
 
 import numpy as np
@@ -8,6 +10,7 @@ from numba import carray
 from nmap.compiled import native
 from nmap.emulate.kernel import STEP
 from nmap.pointers import int32_at, uint8_at
+from nmap_toy.kernels import V_MAX, V_MIN
 
 __all__ = ["lif"]
 
@@ -21,8 +24,7 @@ def lif(constants, shared, state, dendrite, sent, n, first, last, time):  # type
         v = vs[k]
         if leaks[k] > 0:
             v -= v >> leaks[k]
-        # Sums have 64 bits here; the ends are those of `nmap_toy.kernels`, in figures because numba keeps code while this file stays.
-        v = min(max(v + arrived[k] + biases[k], -2048), 2047)
+        v = min(max(v + arrived[k] + biases[k], V_MIN), V_MAX)
         fired = v >= thresholds[k]
         out[k] = fired
         vs[k] = np.int32(0) if fired else np.int32(v)

@@ -22,6 +22,7 @@ import pytest
 from nmap.compile import build_program
 from nmap.emulate.engine import emulate
 from nmap.simulate.fixed import simulate
+from nmap.testing.kernels import run_kernel
 from nmap.trace import Probe
 from nmap_loihi2.integers import read_integer_network
 from nmap_loihi2.kernels import KERNELS
@@ -438,26 +439,24 @@ def test_every_message_and_state_equals_lava(lava: Path, name: str) -> None:
     with np.load(lava / f"{name}.npz") as file:
         expected = {key: file[key].astype(np.int64) for key in file.files}
     params = {key: np.broadcast_to(np.asarray(value).astype(np.int64), NEURONS) for key, value in params.items()}
-    rows = np.array([params[key] for key in kernel.params], np.int64).reshape(-1, NEURONS)
     start = np.array([params.get(key, np.zeros(NEURONS, np.int64)) for key in kernel.state], np.int64)
-    dendrite = np.concatenate(list(described["sent"].values()), axis=1).astype(np.int64)
+    dendrite = np.stack(list(described["sent"].values()), axis=1).astype(np.int64)
     assert kernel.receptors == len(described["sent"])
-    # Multiples of 2^32 do not reach Lava, whose channels carry 32 bits.
-    dendrite[::5] += 1 << 40
-    spikes, probe = np.empty((STEPS, NEURONS), np.int32), np.empty((STEPS, len(kernel.state), NEURONS), np.int64)
     # In two pieces: state and time go on where they stopped.
-    state = start.copy()
+    parts, state = [], start
     for first, last in ((0, 37), (37, STEPS)):
-        kernel.run(rows, state, np.ascontiguousarray(dendrite[first:last]), spikes[first:last], probe[first:last], first)
+        parts.append(run_kernel(kernel, params, state, dendrite[first:last], first, pieces=3))
+        state = parts[-1][1][-1]
+    spikes, probe = (np.concatenate(found) for found in zip(*parts, strict=True))
     for variable, lava_name, values in zip(kernel.state, described["names"], probe.transpose(1, 0, 2), strict=True):
         if lava_name != "-":
             np.testing.assert_array_equal(values, expected[lava_name], err_msg=variable)
     np.testing.assert_array_equal(spikes, expected["s"])
-    np.testing.assert_array_equal(state, probe[-1])
     assert (spikes != 0).mean() > 0.01
     stepped = {variable: start[k].copy() for k, variable in enumerate(kernel.state)}
     for step in range(STEPS):
-        np.testing.assert_array_equal(kernel.reference_step(params, stepped, dendrite[step], step), expected["s"][step], err_msg=str(step))
+        sent = kernel.reference_step(params, stepped, dendrite[step].ravel(), step)
+        np.testing.assert_array_equal(sent, expected["s"][step], err_msg=str(step))
         for k, variable in enumerate(kernel.state):
             np.testing.assert_array_equal(stepped[variable], probe[step, k], err_msg=f"{variable} after step {step}")
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from nmap.compiled import Native
 from nmap.connectivity import Array
-from nmap_loihi2.kernels.arithmetic import saturate, scaled_bias, toward_zero, words, wrap24_once, wrap32
+from nmap_loihi2.kernels.arithmetic import factors, saturate, scaled_bias, toward_zero, words, wrap24_once, wrap32
 
 __all__ = ["ATRLIF", "AdaptiveNeuron"]
 
@@ -58,12 +58,10 @@ class AdaptiveNeuron:
         """Return the rows of `loops`, (7, n) int32.
 
         Raises:
-            ValueError: a decay has more than 32 bits.
+            ValueError: a decay is more than a hundred times beyond its field.
         """
-        return words(
-            4095 - params["delta_i"], *(4096 - params[name] for name in ("delta_v", "delta_theta", "delta_r")), scaled_bias(params),
-            wrap32(params["theta_0"] << 6), wrap32(params["theta_step"] << 6),
-        )
+        kept = factors(4095 - params["delta_i"], *(4096 - params[name] for name in ("delta_v", "delta_theta", "delta_r")))
+        return words(*kept, scaled_bias(params), wrap32(params["theta_0"] << 6), wrap32(params["theta_step"] << 6))
 
     def reference_step(self, params: dict[str, Array], state: dict[str, Array], dendrite: Array, step: int) -> Array:
         """See `nmap.emulate.kernel.Kernel.reference_step`."""

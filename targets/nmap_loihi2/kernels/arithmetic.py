@@ -6,11 +6,13 @@ they say otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from nmap.connectivity import Array
 
-__all__ = ["saturate", "scale", "scaled_bias", "shift_left", "shift_right", "toward_zero", "words", "wrap24_once", "wrap32"]
+__all__ = ["factors", "saturate", "scale", "scaled_bias", "shift_left", "shift_right", "toward_zero", "words", "wrap24_once", "wrap32"]
 
 _HALF = 1 << 23
 
@@ -46,7 +48,7 @@ def shift_right(values: Array, bits: Array) -> Array:
     return np.where((bits >= 0) & (bits < 32), values >> np.clip(bits, 0, 31), -(values < 0).astype(np.int64))
 
 
-def scaled_bias(params: dict[str, Array]) -> Array:
+def scaled_bias(params: Mapping[str, Array]) -> Array:
     """Return bias_mant 2^bias_exp (rounded down), both of 16 bits, the result of 32."""
     mantissa, exponent = (params[name].astype(np.int16).astype(np.int64) for name in ("bias_mant", "bias_exp"))
     return np.where(exponent >= 0, shift_left(mantissa, exponent), shift_right(mantissa, -exponent))
@@ -57,13 +59,17 @@ def scale(bits: Array) -> Array:
     return shift_left(np.ones_like(bits), bits)
 
 
-def words(*rows: Array) -> Array:
-    """Return rows of (n,) integers as (rows, n) int32.
+def factors(*kept: Array) -> list[Array]:
+    """Return factors of decays, in 1/4096, that the compiled steps can multiply by.
 
     Raises:
-        ValueError: a number has more than 32 bits.
+        ValueError: one of them is beyond +-2^19; fields of the chip hold 0 to 2^12.
     """
-    wide = np.array(rows)
-    if (wide != wide.astype(np.int32)).any():
-        raise ValueError("a parameter of a neuron has more than the 32 bits that the emulator computes in")
-    return wide.astype(np.int32)
+    if any((np.abs(factor) > 1 << 19).any() for factor in kept):
+        raise ValueError(f"a decay keeps more than {1 << 19} / 4096 of what it works on")
+    return list(kept)
+
+
+def words(*rows: Array) -> Array:
+    """Return rows of (n,) integers of 32 bits as (rows, n) int32."""
+    return np.array(rows).astype(np.int32)

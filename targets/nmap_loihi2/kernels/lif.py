@@ -22,7 +22,7 @@ import numpy as np
 
 from nmap.compiled import Native
 from nmap.connectivity import Array
-from nmap_loihi2.kernels.arithmetic import saturate, scaled_bias, toward_zero, words, wrap24_once, wrap32
+from nmap_loihi2.kernels.arithmetic import factors, saturate, scaled_bias, toward_zero, words, wrap24_once, wrap32
 
 __all__ = ["LIF", "LIF_RESET", "TERNARY_LIF", "CurrentNeuron"]
 
@@ -63,12 +63,12 @@ class CurrentNeuron:
         """Return the rows of `loops`, (4, n) int32, 5 for TernaryLIF and 6 for LIFReset.
 
         Raises:
-            ValueError: a decay has more than 32 bits.
+            ValueError: a decay is more than a hundred times beyond its field.
         """
         threshold = params["vth"] << 6
         # Voltages have 24 bits: beyond 32 bits a threshold is one that they always pass, or never.
         high = wrap32(threshold) if self.graded else np.clip(threshold, -(1 << 31), (1 << 31) - 1)
-        rows = [4095 - params["du"], 4096 - params["dv"], scaled_bias(params), high]
+        rows = [*factors(4095 - params["du"], 4096 - params["dv"]), scaled_bias(params), high]
         if self.graded:
             rows.append(wrap32(params["vth_lo"] << 6))
         elif self.extra:

@@ -1,12 +1,13 @@
 """Compiled steps of the Loihi 2 kernels, each compiled when its address is first asked for: few networks need more than one.
 
-They share one file because numba's cache looks for changes in the file of the function that it compiled only. This module imports numba;
-the kernels import it when they are asked for a step.
+This module imports numba; the kernels import it when they are asked for a step.
 
 The arguments are those of `nmap.emulate.kernel.Kernel.step`. Every step goes over the neurons with numbers of 32 bits as far as it can,
 so that the compiler takes eight neurons at a time: numba makes 64 bits of a sum of two numbers of 32 unless it is told otherwise, and
 vectorises only loops over arrays from 0. The rows of constants are those of the kernel's `constants`.
 """
+
+# ruff: noqa: ARG001 - a step takes what every step takes
 
 from __future__ import annotations
 
@@ -20,68 +21,42 @@ from nmap.pointers import int32_at, uint8_at
 __all__ = ["adaptive", "delta", "lif", "lif_reset", "relay", "resonator", "resonator_reset", "sigma", "sigma_delta", "ternary_lif"]
 
 
-@compiled(inline="always")
+@compiled()
 def _row(base, n, row, first, count):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Return numbers first..first+count-1 of a row of n."""
     return carray(int32_at(base + 4 * (row * n + first)), count)
 
 
-@compiled(inline="always")
-def _kept(x, factor, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Return the low 32 bits of x factor / 2^12, the fraction cut off.
+@compiled()
+def _kept(x, factor):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return the low 32 bits of x factor / 2^12, the fraction cut off, for factors of +-2^19.
 
-    Cutting off is rounding down after adding 4095 to a negative product. Unless `wide`, the factor must be 0..2^19 - 1: the product is
-    then split into those of the upper 20 bits of x, which are whole multiples of 2^12, and of the lower 12, which fit 32 bits.
+    The product is split into that of the upper 20 bits of x, a whole multiple of 2^12, and that of the lower 12, which has 32 bits at most.
+    Cutting off is rounding down after adding 4095 to a negative product.
     """
-    if wide:
-        product = np.int64(x) * np.int64(factor)
-        return np.int32((product + ((product >> 63) & 4095)) >> 12)
-    low = np.int32(np.int32(x & np.int32(4095)) * factor)
-    low = np.int32(np.int32(low + np.int32(np.int32(x >> np.int32(31)) & np.int32(4095))) >> np.int32(12))
-    return np.int32(np.int32(np.int32(x >> np.int32(12)) * factor) + low)
+    negative = np.int32(np.int32(x ^ factor) >> np.int32(31))
+    low = np.int32(np.int32(np.int32(x & np.int32(4095)) * factor) + np.int32(negative & np.int32(4095)))
+    return np.int32(np.int32(np.int32(x >> np.int32(12)) * factor) + np.int32(low >> np.int32(12)))
 
 
-@compiled(inline="always")
-def _narrow(factors):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Whether all factors, whose bits are united in the argument, are fit for the split product of `_kept`."""
-    return 0 <= factors < 524288
+@compiled()
+def _current(kept, a):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Return kept + (a << 6), moved once by 2^24 where it lies outside (-2^23, 2^23]."""
+    u = np.int32(kept + np.int32(a << np.int32(6)))
+    side = np.int32(np.int32(u <= np.int32(-8388608)) - np.int32(u > np.int32(8388608)))
+    return np.int32(u + np.int32(side << np.int32(24)))
 
 
-@compiled(inline="always")
-def _wrapped(u):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Move once by 2^24 what lies outside (-2^23, 2^23]."""
-    return np.int32(u - np.int32(16777216)) if u > np.int32(8388608) else np.int32(u + np.int32(16777216)) if u <= np.int32(-8388608) else u
+@compiled()
+def _voltage(kept, u, bias):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    return min(max(np.int32(np.int32(kept + u) + bias), np.int32(-8388607)), np.int32(8388607))
 
 
-@compiled(inline="always")
-def _clipped(v):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    return min(max(v, np.int32(-8388607)), np.int32(8388607))
-
-
-@compiled(inline="always")
+@compiled()
 def _magnitude(x):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Return |x| in 32 bits, where |-2^31| = -2^31."""
     sign = np.int32(x >> np.int32(31))
     return np.int32(np.int32(x ^ sign) - sign)
-
-
-@compiled(inline="always")
-def _current(u, a, factor, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    return _wrapped(np.int32(_kept(u, factor, wide) + np.int32(a << np.int32(6))))
-
-
-@compiled(inline="always")
-def _voltage(v, u, factor, bias, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    return _clipped(np.int32(np.int32(_kept(v, factor, wide) + u) + bias))
-
-
-@compiled(inline="always")
-def _united(rows, count):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Return the bits that any number of a row has."""
-    bits = np.int32(0)
-    for k in range(count):
-        bits = np.int32(bits | rows[k])
-    return bits
 
 
 @compiled(inline="always")
@@ -94,27 +69,26 @@ def _leaky(constants, shared, state, dendrite, sent, n, first, last):  # type: i
     biases, highs = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count)
     us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
     arrived, out = _row(dendrite, n, 0, first, count), carray(uint8_at(sent + first), count)
-    if shared:
-        factor_u, factor_v, bias, high = keep_u[0], keep_v[0], biases[0], highs[0]
-        if _narrow(np.int32(factor_u | factor_v)):
-            for k in range(count):
-                u = _current(us[k], arrived[k], factor_u, False)
-                v = _voltage(vs[k], u, factor_v, bias, False)
-                fired = v > high
-                us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
-            return
-    elif _narrow(np.int32(_united(keep_u, count) | _united(keep_v, count))):
+    factor_u, factor_v, bias, high = keep_u[0], keep_v[0], biases[0], highs[0]
+    if not shared:
         for k in range(count):
-            u = _current(us[k], arrived[k], keep_u[k], False)
-            v = _voltage(vs[k], u, keep_v[k], biases[k], False)
+            u = _current(_kept(us[k], keep_u[k]), arrived[k])
+            v = _voltage(_kept(vs[k], keep_v[k]), u, biases[k])
             fired = v > highs[k]
             us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
-        return
-    for k in range(count):
-        u = _current(us[k], arrived[k], keep_u[k], True)
-        v = _voltage(vs[k], u, keep_v[k], biases[k], True)
-        fired = v > highs[k]
-        us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
+    elif factor_u == 0:
+        # Most networks have no current that lasts.
+        for k in range(count):
+            u = _current(np.int32(0), arrived[k])
+            v = _voltage(_kept(vs[k], factor_v), u, bias)
+            fired = v > high
+            us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
+    else:
+        for k in range(count):
+            u = _current(_kept(us[k], factor_u), arrived[k])
+            v = _voltage(_kept(vs[k], factor_v), u, bias)
+            fired = v > high
+            us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
 
 
 @native(STEP)
@@ -129,42 +103,40 @@ def lif_reset(constants, shared, state, dendrite, sent, n, first, last, time):  
     count = last - first
     intervals, remainders = _row(constants, n, 4, first, count), _row(constants, n, 5, first, count)
     us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
-    interval, remainder, hit = 0, 0, False
+    differences = np.int32(0)
+    if not shared:
+        for k in range(count):
+            unlike = np.int32(np.int32(intervals[k] ^ intervals[0]) | np.int32(remainders[k] ^ remainders[0]))
+            differences = np.int32(differences | unlike)
+    interval, remainder, hit = np.int32(0), np.int32(0), False
     for k in range(count):
-        if k == 0 or intervals[k] != interval or remainders[k] != remainder:
-            interval, remainder = np.int64(intervals[k]), np.int64(remainders[k])
+        if intervals[k] != interval or remainders[k] != remainder:
+            interval, remainder = intervals[k], remainders[k]
             # Lava counts its time steps from 1.
-            hit = interval > 0 and (time + 1) % max(interval, 1) == remainder
+            hit = interval > 0 and (time + 1) % np.int64(max(interval, 1)) == remainder
         if hit:
             us[k] = vs[k] = np.int32(0)
+        elif differences == 0:
+            break
     _leaky(constants, shared, state, dendrite, sent, n, first, last)
-
-
-@compiled(inline="always")
-def _ternary(constants, state, dendrite, sent, n, first, count, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    keep_u, keep_v, biases = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count), _row(constants, n, 2, first, count)
-    highs, lows = _row(constants, n, 3, first, count), _row(constants, n, 4, first, count)
-    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
-    arrived, out = _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
-    for k in range(count):
-        u = _current(us[k], arrived[k], keep_u[k], wide)
-        v = _voltage(vs[k], u, keep_v[k], biases[k], wide)
-        spike = np.int32(np.int32(v > highs[k]) - np.int32(v < lows[k]))
-        us[k], vs[k], out[k] = u, np.int32(0) if spike != np.int32(0) else v, spike
 
 
 @native(STEP)
 def ternary_lif(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Advance `nmap_loihi2.kernels.lif.TERNARY_LIF`: the rows of LIF, then the lower threshold."""
     count = last - first
-    keep_u, keep_v = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
-    if _narrow(np.int32(_united(keep_u, count) | _united(keep_v, count))):
-        _ternary(constants, state, dendrite, sent, n, first, count, False)
-    else:
-        _ternary(constants, state, dendrite, sent, n, first, count, True)
+    keep_u, keep_v, biases = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count), _row(constants, n, 2, first, count)
+    highs, lows = _row(constants, n, 3, first, count), _row(constants, n, 4, first, count)
+    us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
+    arrived, out = _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
+    for k in range(count):
+        u = _current(_kept(us[k], keep_u[k]), arrived[k])
+        v = _voltage(_kept(vs[k], keep_v[k]), u, biases[k])
+        spike = np.int32(np.int32(v > highs[k]) - np.int32(v < lows[k]))
+        us[k], vs[k], out[k] = u, np.int32(0) if spike != np.int32(0) else v, spike
 
 
-@compiled(inline="always")
+@compiled()
 def _change(x, v, residue, error, threshold, down, cumulative):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Return what is sent of a change to x, what is left of it, and the error; `cumulative` is -1 or 0."""
     change = np.int32(np.int32(x - v) + residue)
@@ -197,7 +169,8 @@ def sigma_delta(constants, shared, state, dendrite, sent, n, first, last, time):
     """Advance `nmap_loihi2.kernels.sigma_delta.SIGMA_DELTA`: rows threshold, shift of messages, cumulative (-1 or 0), bias, least x."""
     count = last - first
     thresholds, downs = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
-    cumulative, biases, least = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count), _row(constants, n, 4, first, count)
+    cumulative, biases = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count)
+    least = _row(constants, n, 4, first, count)
     us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
     residues, errors = _row(state, n, 2, first, count), _row(state, n, 3, first, count)
     arrived, out = _row(dendrite, n, 0, first, count), _row(sent, n, 0, first, count)
@@ -230,7 +203,7 @@ def relay(constants, shared, state, dendrite, sent, n, first, last, time):  # ty
         vs[k] = np.int32(0)
 
 
-@compiled(inline="always")
+@compiled()
 def _toward_zero(product, bits):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     # An arithmetic shift rounds down; the chip rounds toward zero.
     sign = product >> 63
@@ -272,37 +245,25 @@ def resonator_reset(constants, shared, state, dendrite, sent, n, first, last, ti
     _rotated(constants, state, dendrite, sent, n, first, last, True)
 
 
-@compiled(inline="always")
-def _adaptive(constants, state, dendrite, sent, n, first, count, wide):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+@native(STEP)
+def adaptive(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Advance `nmap_loihi2.kernels.adaptive.ATRLIF`: rows factors of u, v, theta and rho, bias, rest, rise of theta by a spike."""
+    count = last - first
     keep_u, keep_v = _row(constants, n, 0, first, count), _row(constants, n, 1, first, count)
     keep_theta, keep_rho = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count)
     biases, rests, rises = _row(constants, n, 4, first, count), _row(constants, n, 5, first, count), _row(constants, n, 6, first, count)
     us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
     thetas, rhos = _row(state, n, 2, first, count), _row(state, n, 3, first, count)
     arrived, out = _row(dendrite, n, 0, first, count), carray(uint8_at(sent + first), count)
+    if time == 0:
+        for k in range(count):
+            thetas[k] = rests[k]
     for k in range(count):
-        u = _current(us[k], arrived[k], keep_u[k], wide)
-        v = _voltage(vs[k], u, keep_v[k], biases[k], wide)
-        theta = np.int32(_kept(np.int32(thetas[k] - rests[k]), keep_theta[k], wide) + rests[k])
-        rho = _kept(rhos[k], keep_rho[k], wide)
+        u = _current(_kept(us[k], keep_u[k]), arrived[k])
+        v = _voltage(_kept(vs[k], keep_v[k]), u, biases[k])
+        theta = np.int32(_kept(np.int32(thetas[k] - rests[k]), keep_theta[k]) + rests[k])
+        rho = _kept(rhos[k], keep_rho[k])
         fired = np.int32(v - rho) >= theta
         us[k], vs[k], out[k] = u, v, fired
         rhos[k] = np.int32(rho + np.int32(theta << np.int32(1))) if fired else rho
         thetas[k] = np.int32(theta + rises[k]) if fired else theta
-
-
-@native(STEP)
-def adaptive(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Advance `nmap_loihi2.kernels.adaptive.ATRLIF`: rows factors of u, v, theta and rho, bias, rest, rise of theta by a spike."""
-    count = last - first
-    if time == 0:
-        rests, thetas = _row(constants, n, 5, first, count), _row(state, n, 2, first, count)
-        for k in range(count):
-            thetas[k] = rests[k]
-    factors = np.int32(0)
-    for row in range(4):
-        factors = np.int32(factors | _united(_row(constants, n, row, first, count), count))
-    if _narrow(factors):
-        _adaptive(constants, state, dendrite, sent, n, first, count, False)
-    else:
-        _adaptive(constants, state, dendrite, sent, n, first, count, True)

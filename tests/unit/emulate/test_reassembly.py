@@ -53,7 +53,9 @@ def spread(network, rng, largest):
 def rewired(program, rng, times):
     """Take routes away and add others, to axons that other neurons drive already."""
     owner = {(b.core, b.axon + k): number for number, b in enumerate(program.blocks) for k in range(b.axons)}
-    places = sorted(owner)
+    # Several populations may not drive one convolution whose sums wrap or are rounded.
+    alone = {k for k, b in enumerate(program.blocks) if isinstance(b.synapses, ConvTile) and (b.accumulator or b.exponent < 0)}
+    places = sorted(place for place, number in owner.items() if number not in alone)
 
     def changed(routes):
         rows = [
@@ -95,26 +97,21 @@ def compare(program, inputs, steps, **options):
     return trace
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(16))
 def test_random_programs(seed):
     rng = np.random.default_rng([seed, 5])
     case = random_network(seed)
     program = build_program(case.network, "loihi2", spread(case.network, rng, 5))
-    if seed % 2:
-        try:
-            compare(rewired(program, rng, 3), case.inputs, STEPS, team=1 + seed % 3)
-        except NmapError as error:
-            # An axon of a convolution whose sums wrap may have got a second population.
-            assert "several populations drive one convolution" in str(error.diagnostics[0].why)
-    else:
-        compare(program, case.inputs, STEPS, team=1 + seed % 3)
+    compare(rewired(program, rng, 3) if seed % 2 else program, case.inputs, STEPS, team=1 + seed % 3)
 
 
-def convolution(rng, *, weights=None, out=None, **geometry):
+def convolution(rng, *, weights=None, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1):
     shape = (4, 9, 8)
-    conv = Conv2d(weights if weights is not None else rng.integers(-60, 61, (6, 4, 3, 3)).astype(np.int32), shape,
-                  geometry.get("stride", (1, 1)), geometry.get("padding", (1, 1)), geometry.get("dilation", (1, 1)), geometry.get("groups", 1))
-    target = population("conv", conv.out_shape, du=400, dv=90, vth=rng.integers(100, 500, conv.out_size), bias_mant=0, bias_exp=0)
+    if weights is None:
+        weights = rng.integers(-60, 61, (6, 4, 3, 3)).astype(np.int32)
+    conv = Conv2d(weights, shape, stride, padding, dilation, groups)
+    thresholds = rng.integers(100, 500, conv.out_size)
+    target = population("conv", conv.out_shape, du=400, dv=90, vth=thresholds, bias_mant=0, bias_exp=0)
     return QuantizedNetwork((port("in", shape), target), (projection("in", "conv", conv),), ("in",), ("conv",))
 
 
@@ -124,8 +121,8 @@ def layout_of(program):
 
 @pytest.mark.parametrize("geometry", [
     {}, {"stride": (2, 3), "padding": (0, 2)}, {"dilation": (2, 1), "padding": (3, 0)}, {"stride": (2, 2), "dilation": (3, 2)},
-    {"groups": 2, "shape": (6, 2, 3, 3)}, {"groups": 4, "shape": (8, 1, 2, 3)}, {"shape": (5, 4, 1, 1), "padding": (0, 0), "stride": (3, 2)},
-    {"shape": (3, 4, 9, 8), "padding": (0, 0)},
+    {"groups": 2, "shape": (6, 2, 3, 3)}, {"groups": 4, "shape": (8, 1, 2, 3)},
+    {"shape": (5, 4, 1, 1), "padding": (0, 0), "stride": (3, 2)}, {"shape": (3, 4, 9, 8), "padding": (0, 0)},
 ])
 def test_tiles_of_a_convolution_become_one(geometry):
     rng = np.random.default_rng(3)

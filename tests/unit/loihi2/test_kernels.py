@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmap.emulate.kernel import Kernel
+from nmap.testing.kernels import advance, run_kernel
 from nmap_loihi2.kernels import ATRLIF, DELTA, KERNELS, LIF, LIF_RESET, RELAY, RF, RF_IZ, SIGMA, SIGMA_DELTA, TERNARY_LIF
 
 MAX = (1 << 23) - 1
@@ -18,11 +22,9 @@ def run(kernel, params, dendrite, state=None, first_step=0):
     """Run on (steps,) inputs of one neuron or (steps, receptors x neurons); return spikes, then each state variable, (steps, neurons)."""
     dendrite = np.atleast_2d(np.asarray(dendrite, np.int64)).T if np.ndim(dendrite) == 1 else np.asarray(dendrite, np.int64)
     steps, n = dendrite.shape[0], dendrite.shape[1] // kernel.receptors
-    rows = np.array([np.broadcast_to(params[name], n) for name in kernel.params], np.int64).reshape(-1, n)
     state = np.zeros((len(kernel.state), n), np.int64) if state is None else np.array(state, np.int64).reshape(-1, n)
-    spikes, probe = np.empty((steps, n), np.int32), np.empty((steps, len(kernel.state), n), np.int64)
-    kernel.run(rows, state, np.ascontiguousarray(dendrite), spikes, probe, first_step)
-    return spikes, *probe.transpose(1, 0, 2)
+    spikes, states = run_kernel(kernel, params, state, dendrite.reshape(steps, kernel.receptors, n), first_step)
+    return spikes, *states.transpose(1, 0, 2)
 
 
 BASE = {"du": 4095, "dv": 4096, "vth": 131071, "bias_mant": 0, "bias_exp": 0, "vth_lo": -131071}
@@ -36,6 +38,7 @@ def test_contract():
         assert isinstance(kernel, Kernel)
         assert kernel.name == name
         assert kernel.receptors == (2 if kernel in (RF, RF_IZ) else 1)
+        assert kernel.graded == (kernel in (TERNARY_LIF, DELTA, SIGMA_DELTA, SIGMA, RELAY))
 
 
 def test_decay_rounds_toward_zero_on_both_sides():
@@ -231,51 +234,141 @@ def numbers(rng, bits, *shape):
     return np.where(rng.random(shape) < 0.1, rng.choice([0, LOW, -1 - LOW, LOW // 2, MAX], shape), values)
 
 
-def parameters(rng, n):
-    """One value per neuron for every parameter of every kernel, sensible or not."""
+def parameters(rng, n, decays):
+    """One value per neuron for every parameter of every kernel, sensible or not; decays within their fields or beyond."""
+    names = ("du", "dv", "delta_i", "delta_v", "delta_theta", "delta_r")
+    if decays == "fields":
+        factors = {name: rng.integers(-1, 4096, n) + (name not in ("du", "delta_i")) for name in names}
+    else:
+        # Factors of +-2^19 are the largest: 4095 - du and 4096 - dv.
+        ends = [4096 - (1 << 19), 4095 + (1 << 19)]
+        factors = {name: rng.choice([*ends, -1, 4095, 4096, 90000, *rng.integers(*ends, 5)], n) for name in names}
     return {
-        **{name: numbers(rng, 14, n) for name in ("du", "dv", "delta_i", "delta_v", "delta_theta", "delta_r")},
+        **factors,
         **{name: numbers(rng, 33, n) for name in ("vth", "vth_lo", "bias", "bias_mant", "theta_0", "theta_step")},
         **{name: numbers(rng, 20, n) for name in ("cos", "sin")},
-        "bias_exp": rng.integers(-70, 70, n), "reset_interval": rng.integers(0, 6, n), "reset_offset": rng.integers(0, 20, n),
-        "spike_exp": rng.integers(-2, 34, n), "state_exp": rng.integers(-2, 34, n), "decay_bits": rng.integers(1, 40, n),
-        "cum_error": rng.integers(0, 2, n), "rectify": rng.integers(0, 2, n),
+        "bias_exp": rng.integers(-70, 70, n), "reset_interval": rng.choice([-3, 0, 1, 2, 3, 5, 1 << 31, 1 << 33], n),
+        "reset_offset": numbers(rng, 34, n), "spike_exp": rng.integers(-2, 34, n), "state_exp": rng.integers(-2, 34, n),
+        "decay_bits": rng.integers(1, 70, n), "cum_error": rng.integers(0, 2, n), "rectify": rng.integers(0, 2, n),
     }
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS))
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), bits=st.sampled_from([3, 10, 18, 25, 32, 45]), first=st.integers(0, 3))
-def test_compiled_equals_numpy(name, seed, bits, first):
+@given(
+    seed=st.integers(0, 2**32 - 1), bits=st.sampled_from([3, 10, 18, 25, 32]), decays=st.sampled_from(["fields", "beyond"]),
+    alike=st.booleans(), n=st.integers(1, 45), pieces=st.integers(1, 3), first=st.sampled_from([0, 0, 1, 3, (1 << 31) - 20]),
+)
+def test_compiled_equals_numpy(name, seed, bits, decays, alike, n, pieces, first):
     kernel = KERNELS[name]
     rng = np.random.default_rng(seed)
-    n, steps = 9, 12
-    params = {key: parameters(rng, n)[key] for key in kernel.params}
-    dendrite = numbers(rng, bits, steps, kernel.receptors * n)
-    start = numbers(rng, bits if bits < 32 else 31, len(kernel.state), n) * rng.integers(0, 2)
-    spikes, *states = run(kernel, params, dendrite, start, first)
+    params = {key: value for key, value in parameters(rng, n, decays).items() if key in kernel.params}
+    if alike:
+        # Either all of them, so that the step reads the first neuron's, or all but what the first of them says.
+        params = {key: np.full(n, value[0]) if position or seed % 2 else value for position, (key, value) in enumerate(params.items())}
+    dendrite = numbers(rng, bits, 12, kernel.receptors, n).astype(np.int32)
+    start = numbers(rng, bits, len(kernel.state), n).astype(np.int32) * rng.integers(0, 2)
+    check_against_numpy(kernel, params, start.astype(np.int64), dendrite.astype(np.int64), first, pieces)
+
+
+def check_against_numpy(kernel, params, start, dendrite, first=0, pieces=1):
+    spikes, states = run_kernel(kernel, params, start, dendrite, first, pieces)
     state = {variable: start[k].copy() for k, variable in enumerate(kernel.state)}
-    for t in range(steps):
-        np.testing.assert_array_equal(kernel.reference_step(params, state, dendrite[t], first + t), spikes[t])
-        for variable, values in zip(kernel.state, states, strict=True):
-            np.testing.assert_array_equal(state[variable], values[t], err_msg=variable)
+    for t, arrived in enumerate(dendrite):
+        np.testing.assert_array_equal(kernel.reference_step(params, state, arrived.ravel(), first + t), spikes[t])
+        for k, variable in enumerate(kernel.state):
+            np.testing.assert_array_equal(state[variable], states[t, k], err_msg=f"{variable} after step {t}")
+
+
+ENDS = np.array([
+    LOW, LOW + 1, -MAX - 2, -MAX - 1, -MAX, -4097, -4096, -4095, -1, 0, 1, 4095, 4096, MAX, MAX + 1, MAX + 2, -2 - LOW, -1 - LOW,
+])
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS))
-def test_samples_side_by_side_and_pieces_in_a_row(name):
-    """Samples are more neurons to `run` and rows to `reference_step`; stopping and going on changes nothing."""
+def test_ends_of_every_range_meet(name):
+    """All pairs of extreme inputs and extreme states, for parameters of the usual kind."""
+    kernel = KERNELS[name]
+    arrived, held = (grid.ravel() for grid in np.meshgrid(ENDS, ENDS))
+    n = arrived.size
+    params = {
+        "du": 100, "dv": 3, "vth": 131071, "vth_lo": -131071, "bias_mant": -7, "bias_exp": 9, "reset_interval": 2, "reset_offset": 1,
+        "bias": 77, "spike_exp": 6, "state_exp": 3, "cum_error": 1, "rectify": 1, "cos": 4000, "sin": -700, "decay_bits": 12,
+        "delta_i": 100, "delta_v": 3, "delta_theta": 40, "delta_r": 50, "theta_0": 10, "theta_step": 4,
+    }
+    for keep in (-1, 0, 4095):
+        params |= {"du": keep, "delta_i": keep, "dv": keep + 1}
+        given = {key: np.full(n, params[key]) for key in kernel.params}
+        start = np.array([np.roll(held, 7 * k) for k in range(len(kernel.state))])
+        dendrite = np.array([[np.roll(arrived, 5 * k) for k in range(kernel.receptors)], np.zeros((kernel.receptors, n), np.int64)])
+        # One constant that differs takes the other way through the step.
+        for name_of_one in (None, *kernel.params[:1]):
+            if name_of_one is not None:
+                given[name_of_one] = given[name_of_one] + (np.arange(n) == n - 1)
+            check_against_numpy(kernel, given, start, dendrite, first=1, pieces=2)
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_neurons_outside_the_range_stay_as_they_are(name):
+    kernel, rng = KERNELS[name], np.random.default_rng(8)
+    n, first, last = 40, 7, 26
+    params = {key: value for key, value in parameters(rng, n, "fields").items() if key in kernel.params}
+    constants = kernel.constants(params)
+    dendrite = numbers(rng, 20, kernel.receptors, n).astype(np.int32)
+    state = numbers(rng, 20, len(kernel.state), n).astype(np.int32)
+    sent = np.full(n, 77, np.int32 if kernel.graded else np.uint8)
+    now, arrived, words = state.copy(), dendrite.copy(), constants.copy()
+    advance(kernel, words, now, arrived, sent, first=first, last=last)
+    advance(kernel, words, now, arrived, sent, first=5, last=5)
+    outside = np.r_[0:first, last:n]
+    np.testing.assert_array_equal(now[:, outside], state[:, outside])
+    assert (sent[outside] == 77).all()
+    assert not (sent[first:last] == 77).any()
+    np.testing.assert_array_equal(arrived, dendrite)
+    np.testing.assert_array_equal(words, constants)
+    assert (now != state).any()
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_samples_side_by_side(name):
+    """Samples are rows to `reference_step`; each of them is a run of its own."""
     kernel, rng = KERNELS[name], np.random.default_rng(4)
     samples, n, steps = 3, 5, 9
-    params = {key: parameters(rng, n)[key] for key in kernel.params}
-    dendrite = numbers(rng, 18, steps, kernel.receptors, samples, n)
-    rows = np.array([np.tile(params[key], samples) for key in kernel.params], np.int64).reshape(-1, samples * n)
-    state, spikes = np.zeros((len(kernel.state), samples * n), np.int64), np.empty((steps, samples * n), np.int32)
-    for first, last in ((0, 4), (4, 5), (5, 9)):
-        part = np.ascontiguousarray(dendrite[first:last].reshape(last - first, -1))
-        kernel.run(rows, state, part, spikes[first:last], np.empty((0, 0, 0), np.int64), first)
+    params = {key: value for key, value in parameters(rng, n, "fields").items() if key in kernel.params}
+    dendrite = numbers(rng, 18, samples, steps, kernel.receptors, n).astype(np.int32).astype(np.int64)
+    runs = [run_kernel(kernel, params, np.zeros((len(kernel.state), n)), part) for part in dendrite]
     stepped = {variable: np.zeros((samples, n), np.int64) for variable in kernel.state}
     for t in range(steps):
-        got = kernel.reference_step(params, stepped, np.concatenate(list(dendrite[t]), axis=-1), t)
-        np.testing.assert_array_equal(got, spikes[t].reshape(samples, n))
-    for k, variable in enumerate(kernel.state):
-        np.testing.assert_array_equal(stepped[variable], state[k].reshape(samples, n))
+        got = kernel.reference_step(params, stepped, dendrite[:, t].reshape(samples, -1), t)
+        np.testing.assert_array_equal(got, [spikes[t] for spikes, _ in runs])
+        for k, variable in enumerate(kernel.state):
+            np.testing.assert_array_equal(stepped[variable], [states[t, k] for _, states in runs])
+
+
+@pytest.mark.parametrize("kernel", [LIF, ATRLIF], ids=lambda kernel: kernel.name)
+def test_decays_far_beyond_their_fields_are_refused(kernel):
+    for position, name in enumerate(kernel.params[: 2 if kernel is LIF else 4]):
+        params = {key: np.array([1]) for key in kernel.params}
+        for factor in (-(1 << 19), 1 << 19):
+            params[name] = np.array([(4096 if position else 4095) - factor])
+            assert kernel.constants(params)[position].tolist() == [factor]
+            params[name] = params[name] - np.sign(factor)
+            with pytest.raises(ValueError, match="524288 / 4096"):
+                kernel.constants(params)
+
+
+def test_a_step_is_compiled_when_it_is_asked_for():
+    """Importing the targets imports no compiler; asking for a step again gives the same one."""
+    script = """
+import sys
+import nmap_loihi2, nmap_loihi2.loihi1, nmap_toy
+from nmap_loihi2.kernels import KERNELS
+from nmap_toy.kernels import LIF
+kernels = [*KERNELS.values(), LIF]
+assert all(kernel.name and kernel.graded in (True, False) for kernel in kernels)
+assert "numba" not in sys.modules
+assert all(kernel.step is kernel.step for kernel in kernels)
+assert len({id(kernel.step) for kernel in kernels}) == len(kernels)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

@@ -3,18 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nmap.testing.kernels import run_kernel
 from nmap_toy import TARGET
 from nmap_toy.kernels import LIF, V_MAX, V_MIN
 
 
 def run(dendrite: list[int], leak: int, bias: int, threshold: int, v: int = 0) -> tuple[list[int], list[int]]:
-    params = np.array([[leak], [bias], [threshold]], np.int64)
-    state = np.array([[v]], np.int64)
-    spikes = np.full((len(dendrite), 1), 9, np.int32)
-    probe = np.empty((len(dendrite), 1, 1), np.int64)
-    LIF.run(params, state, np.array(dendrite, np.int64)[:, None], spikes, probe, 0)
-    assert state[0, 0] == probe[-1, 0, 0]
-    return spikes[:, 0].tolist(), probe[:, 0, 0].tolist()
+    params = {"leak": leak, "bias": bias, "threshold": threshold}
+    sent, states = run_kernel(LIF, params, np.array([[v]]), np.array(dendrite)[:, None, None])
+    return sent[:, 0].tolist(), states[:, 0, 0].tolist()
 
 
 def test_integrates_without_leak_and_resets_in_the_step_of_the_spike() -> None:
@@ -47,29 +44,32 @@ def test_state_saturates_at_its_ends() -> None:
     assert (limit.min, limit.max) == (V_MIN, V_MAX)
 
 
-def test_a_probe_is_optional() -> None:
-    spikes = np.empty((2, 1), np.int32)
-    LIF.run(np.array([[0], [0], [4]]), np.zeros((1, 1), np.int64), np.full((2, 1), 4), spikes, np.empty((0, 0, 0), np.int64), 0)
-    assert spikes.ravel().tolist() == [1, 1]
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_plain_numpy_form_is_the_same_neuron(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    n, steps, samples = 50, 40, 3
+    n, steps = 50, 40
     params = {
         "leak": rng.integers(0, 8, n), "bias": rng.integers(-127, 128, n), "threshold": rng.integers(1, 2048, n),
     }
-    dendrite = rng.integers(-400, 400, (steps, samples, n))
-    state = {"v": np.tile(rng.integers(-2048, 2048, n), (samples, 1))}
-    rows = np.array([np.tile(params[name], samples) for name in LIF.params])
-    compiled = state["v"].reshape(1, -1).copy()
-    spikes, probe = np.empty((steps, samples * n), np.int32), np.empty((steps, 1, samples * n), np.int64)
-    LIF.run(rows, compiled, dendrite.reshape(steps, -1), spikes, probe, 0)
-    fired = 0
+    dendrite = rng.integers(-400, 400, (steps, n))
+    start = rng.integers(-2048, 2048, n)
+    sent, states = run_kernel(LIF, params, start[None], dendrite[:, None], pieces=seed + 1)
+    state = {"v": start}
     for t in range(steps):
-        out = LIF.reference_step(params, state, dendrite[t], t)
-        np.testing.assert_array_equal(out.ravel(), spikes[t])
-        np.testing.assert_array_equal(state["v"].ravel(), probe[t, 0])
-        fired += int(out.sum())
-    assert fired > 0
+        np.testing.assert_array_equal(LIF.reference_step(params, state, dendrite[t], t), sent[t])
+        np.testing.assert_array_equal(state["v"], states[t, 0])
+    assert sent.any()
+
+
+def test_the_ends_of_32_bits_do_not_wrap() -> None:
+    ends = [-(1 << 31), -(1 << 31) + 1, -1, 0, 1, (1 << 31) - 1]
+    arrived, v = (grid.ravel() for grid in np.meshgrid(ends, ends))
+    for leak, bias in ((0, 127), (0, -127), (1, -127), (7, 127), (40, 1)):
+        params = {"leak": np.full(v.size, leak), "bias": np.full(v.size, bias), "threshold": np.full(v.size, 2047)}
+        sent, states = run_kernel(LIF, params, v[None], arrived[None, None])
+        exact = [max(-2048, min(2047, int(x) - (int(x) >> leak if leak else 0) + int(a) + bias)) for x, a in zip(v, arrived, strict=True)]
+        assert sent[0].tolist() == [int(x == 2047) for x in exact]
+        assert states[0, 0].tolist() == [0 if x == 2047 else x for x in exact]
+        state = {"v": v}
+        np.testing.assert_array_equal(LIF.reference_step(params, state, arrived, 0), sent[0])
+        np.testing.assert_array_equal(state["v"], states[0, 0])
