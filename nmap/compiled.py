@@ -1,10 +1,19 @@
-"""The ways in which nmap and its plug-ins compile inner loops with numba."""
+"""The ways in which nmap and its plug-ins compile inner loops with numba.
+
+Machine code is kept in the user's cache folder and used again by every installation of the same sources, see `nmap.machine_code`. Where
+nothing can be kept, as in a container that runs under a user number without a home, or when the disk is full, functions are compiled in
+every process anew, which takes seconds and changes no result.
+
+Neither this module nor its decorators import numba: the first call does, or the first address that is asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import update_wrapper
 from typing import Any, TypeAlias
+
+from nmap.machine_code import Recipe
 
 __all__ = ["Native", "compiled", "native"]
 
@@ -12,33 +21,55 @@ _Function: TypeAlias = Callable[..., Any]
 
 
 def compiled(signature: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
-    """Compile a function with numba: machine code is kept on disk where numba finds a place for it, else in memory only.
-
-    numba keeps machine code beside the source, in the user's cache folder, or in NUMBA_CACHE_DIR, and refuses a function when it can
-    write to none of them, as in a container that runs under a user number without a home and with packages it cannot write to. Then, or
-    when the place is full, the function is compiled in every process anew, which takes seconds and changes no result.
-
-    numba itself is imported when a function is decorated, not with this module.
+    """Compile a function with numba when it is first called, from Python or by another compiled function that is made ready.
 
     Args:
-        signature: numba's signature, compiled at once; None compiles for the types of the first call.
+        signature: numba's signature, the only one; None compiles for the types of every call.
         options: further options of `numba.njit`; `nogil` is true unless given, `cache` cannot be given.
 
     Returns:
-        A decorator; the function it returns takes the same arguments.
-
-    Raises:
-        numba.core.errors.NumbaError: from the decorator (or the first call), the function cannot be compiled.
+        A decorator; the function it returns takes the same arguments. Its first call raises `numba.core.errors.NumbaError` where it cannot
+        be compiled.
     """
-    settings = {"nogil": True, **options}
-    signatures = () if signature is None else (signature,)
+    return lambda function: _Compiled(function, signature, {"nogil": True, **options})
 
-    def decorate(function: _Function) -> _Function:
-        from numba import njit
 
-        return _kept(lambda cache: njit(*signatures, cache=cache, **settings)(function))
+class _Compiled:
+    """A function that is compiled when it is first called."""
 
-    return decorate
+    def __init__(self, function: _Function, signature: str | None, options: dict[str, Any]) -> None:
+        update_wrapper(self, function)
+        # numba looks for these two names where it may put the function's own lines in place of a call.
+        self.py_func, self.targetoptions = function, options
+        self._signature = signature
+        self._dispatcher: Any = None
+        self._ready: Any = None
+
+    def _get_ready(self) -> Any:
+        from nmap.numba_code import COMPILING, compile_only, dispatcher
+
+        with COMPILING:
+            if self._dispatcher is None:
+                recipe = Recipe(self.py_func, (*self.targetoptions.items(), ("signature", self._signature)))
+                self._dispatcher = dispatcher(recipe, self.targetoptions)
+                try:
+                    if self._signature is not None:
+                        compile_only(self._dispatcher, self._signature)
+                except BaseException:
+                    self._dispatcher = None
+                    raise
+            self._ready = self._dispatcher
+        return self._ready
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return (self._ready or self._get_ready())(*args, **kwargs)
+
+    @property
+    def _numba_type_(self) -> Any:
+        # What numba asks a name's value for, when it compiles a function that uses the name, which may be this one.
+        if self._dispatcher is None:
+            self._get_ready()
+        return self._dispatcher._numba_type_
 
 
 def native(signature: str) -> Callable[[_Function], Native]:
@@ -58,12 +89,9 @@ class Native:
 
     def __init__(self, signature: str, function: _Function) -> None:
         self.signature, self.function = signature, function
-
-    @cached_property
-    def _code(self) -> Any:
-        from numba import cfunc
-
-        return _kept(lambda cache: cfunc(self.signature, cache=cache, nopython=True)(self.function))
+        # The code lives as long as this object.
+        self._code: Any = None
+        self._address: int | None = None
 
     @property
     def address(self) -> int:
@@ -72,18 +100,11 @@ class Native:
         Raises:
             numba.core.errors.NumbaError: it cannot be compiled.
         """
-        return int(self._code.address)
+        if self._address is None:
+            from nmap.numba_code import COMPILING, callback
 
-
-def _kept(make: Callable[[bool], Any]) -> Any:
-    """Return what `make` compiles, kept on disk where that is possible."""
-    try:
-        return make(True)
-    except OSError:
-        # The place was there and took no file: a full disk, or another user's entries.
-        pass
-    except RuntimeError as error:
-        # https://github.com/numba/numba/blob/main/numba/core/caching.py, `CacheImpl`, has no type of its own for this.
-        if "no locator available" not in str(error):
-            raise
-    return make(False)
+            with COMPILING:
+                if self._address is None:
+                    self._code = callback(Recipe(self.function, [("native", self.signature)]), self.signature)
+                    self._address = int(self._code.address)
+        return self._address

@@ -18,6 +18,9 @@ __all__ = ["Connectivity", "Conv2d", "Dense", "Sparse", "fold_pool", "frozen_arr
 
 Array: TypeAlias = NDArray[Any]
 
+_SEEN = 2**20
+"""Values that the kernels of a convolution see at a time, unless a single image has more."""
+
 
 def frozen_array(values: Any, dtype: Any = None) -> Array:
     """Return `values` as a C-contiguous array that cannot be written to."""
@@ -222,24 +225,24 @@ class Conv2d:
         """Return the same structure with other weights of the same shape."""
         return replace(self, weights=weights.reshape(self.weights.shape))
 
-    def apply(self, x: Array) -> Array:
-        """Return the summed input of the targets, (..., sources) -> (..., targets), in float64."""
-        x = np.asarray(x, np.float64)
-        (c_in, h_in, w_in), (c_out, h_out, w_out) = self.in_shape, self.out_shape
-        image = x.reshape(-1, c_in, h_in, w_in)
-        kernel = self.weights.astype(np.float64)
-        per_in, per_out = c_in // self.groups, c_out // self.groups
-        out = np.zeros((image.shape[0], c_out, h_out, w_out))
-        for g in range(self.groups):
-            source = image[:, g * per_in : (g + 1) * per_in]
-            target = slice(g * per_out, (g + 1) * per_out)
-            for a in range(kernel.shape[2]):
-                rows, lines = self.overlap(0, a)
-                for b in range(kernel.shape[3]):
-                    columns, places = self.overlap(1, b)
-                    tap = source[:, :, lines, places]
-                    out[:, target, rows, columns] += np.tensordot(tap, kernel[target, :, a, b], axes=([1], [1])).transpose(0, 3, 1, 2)
-        return out.reshape(*x.shape[:-1], self.out_size)
+    def apply(self, x: Array, dtype: Any = np.float64) -> Array:
+        """Return the summed input of the targets, (..., sources) -> (..., targets), computed in `dtype`: float64 or float32."""
+        (h_in, w_in), (c_out, h_out, w_out) = self.in_shape[1:], self.out_shape
+        per_in, kh, kw = self.weights.shape[1:]
+        images = np.asarray(x).reshape(-1, self.groups, per_in, h_in, w_in)
+        kernels = self.weights.astype(dtype).reshape(self.groups, c_out // self.groups, -1)
+        taps = [(a, b, *self.overlap(0, a), *self.overlap(1, b)) for a in range(kh) for b in range(kw)]
+        out = np.empty((images.shape[0], self.groups, kernels.shape[1], h_out * w_out), dtype)
+        # What the kernel sees from each target, for some images at a time: one product with it sums over channels and taps.
+        at_once = max(1, _SEEN // max(1, h_out * w_out * self.weights[0].size))
+        seen = np.zeros((min(at_once, images.shape[0]), per_in, kh, kw, h_out, w_out), dtype)
+        for start in range(0, images.shape[0], at_once):
+            some = images[start : start + at_once]
+            for group in range(self.groups):
+                for a, b, rows, lines, columns, places in taps:
+                    seen[: len(some), :, a, b, rows, columns] = some[:, group, :, lines, places]
+                np.matmul(kernels[group], seen[: len(some)].reshape(len(some), -1, h_out * w_out), out=out[start : start + at_once, group])
+        return out.reshape(*np.shape(x)[:-1], self.out_size)
 
     def overlap(self, axis: int, tap: int, span: tuple[int, int] | None = None) -> tuple[slice, slice]:
         """Return the targets along an axis for which a tap of the kernel lies on the image, and the places where it lies.

@@ -40,6 +40,7 @@ CATALOGUE: dict[str, str] = {
     "NM003": "unknown target, variant or partitioner",
     "NM004": "wrong use of an option",
     "NM005": "a needed package is not installed",
+    "NM006": "the Dask cluster cannot be used",
     "NM101": "the file cannot be opened or is not HDF5",
     "NM102": "the HDF5 file is of another kind",
     "NM103": "the file is truncated or a required entry is missing",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nmap.diagnostics import Diagnostic, Exit, NmapError
+from nmap.machine_code import cache_folder, refusal
 from nmap.report.versions import PACKAGES, nmap_version, package_version
 
 __all__ = ["SCHEMA", "Check", "diagnose", "exit_status", "to_json", "to_text"]
@@ -127,22 +128,15 @@ def _solver() -> Check:
 
 
 def _numba_cache() -> Check:
-    import numba
-    from numba.misc.appdirs import AppDirs
-
-    import nmap
-
-    # The order in which numba itself looks for a place.
-    if numba.config.CACHE_DIR:
-        places = [Path(numba.config.CACHE_DIR)]
-    else:
-        places = [Path(str(nmap.__file__)).parent / "__pycache__", Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
-    for place in places:
-        if _writable(place):
-            return Check("numba cache", "ok", str(place))
-    return Check(
-        "numba cache", "broken", f"{' and '.join(map(str, places))} cannot be written", "set NUMBA_CACHE_DIR to a folder of your own",
-    )
+    folder, remedy = cache_folder(), "set NUMBA_CACHE_DIR to a folder of your own"
+    if folder is None:
+        return Check("numba cache", "broken", "there is no home folder", remedy)
+    why = refusal(folder)
+    if not why and not _writable(folder):
+        why = f"{folder} cannot be written"
+    if why:
+        return Check("numba cache", "broken", f"{why}; every run compiles anew", remedy)
+    return Check("numba cache", "ok", str(folder))
 
 
 def _temporary_folder() -> Check:

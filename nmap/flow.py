@@ -11,21 +11,22 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from math import fsum, prod
+from math import fsum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from nmap.bundle import Bundle, check_lock, check_place, read_bundle, write_bundle
 from nmap.connectivity import Array
-from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError, named
+from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.estimate import Activity, activity_of_rates, load_of
 from nmap.manifest import read_manifest
 from nmap.mapping import Mapping
-from nmap.network import Network, SigmaDelta
+from nmap.network import Network
 from nmap.options import Options, split_target
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingSolution
@@ -33,14 +34,15 @@ from nmap.place.problem import PlacementProblem, PlacementSolution, placement_co
 from nmap.program import Program, read_program, write_program
 from nmap.quantized import LayerLoss, QuantizedNetwork
 from nmap.report.json import portable_command, portable_report
-from nmap.report.model import ChipVsFixed, ChipVsFloat, Estimate, Outcome, RunResult, Samples, Status, Traffic, VendorCheck, Verification
+from nmap.report.model import Estimate, Outcome, RunResult, Samples, Status, Traffic, Verification
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
-from nmap.target.backend import Estimating, Exporter, Target, VendorFile, VendorRun
+from nmap.target.backend import Estimating, Exporter, Target, VendorFile
 from nmap.target.machine import Machine, build_machine
-from nmap.trace import SpikeTrace, parse_probes
+from nmap.verify.comparison import Comparison, samples_at_once
 from nmap.verify.lockstep import Difference, compare, describe
+from nmap.verify.vendor import check_vendor
 
 __all__ = ["STAGES", "Exported", "check", "deploy", "export", "inspect", "run", "verify"]
 
@@ -53,28 +55,8 @@ KeepBest = Callable[[Callable[[], None]], AbstractContextManager[Callable[[], bo
 
 _RATE_SAMPLES = 16
 """Samples whose activity weighs the traffic: enough for a mean rate per neuron."""
-_PROBED_SAMPLES = 2
-"""Samples whose every state variable is compared; spikes are compared on all."""
-_PROBED_ELEMENTS = 1 << 26
-"""State values compared at most, so that networks of millions of neurons are compared in their first steps only."""
-_VENDOR_STEPS = 1000
-"""Chip steps run with the vendor's simulator unless the user asked for that check alone; it takes milliseconds per step."""
-_VENDOR_START = 60.0
-"""Seconds that the vendor's simulator may take to start; to them come, generously, what each step may take."""
-_VENDOR_PER_PROCESS = 0.05
-"""Seconds per step and population or projection, which vendors' simulators run as processes of their own."""
-_VENDOR_PER_SYNAPSE = 2e-8
-"""Seconds per step and synapse."""
-_VENDOR_LIMIT = 300.0
-_VENDOR_LIMIT_ALONE = 900.0
-"""Seconds of one run of the vendor's simulator at most; more samples are run in several."""
-_COMPARE_ELEMENTS = 1 << 25
-"""Recorded places per chunk of the comparison, which bounds its memory."""
-
 _FOREIGN_SHOWN = 5
 """Parts of a program that are not the network's, told one by one."""
-_MAX_KEPT_BYTES = 1 << 33
-"""Largest array of output spikes or of a probe that a run keeps."""
 
 _STATUS: dict[Exit, Status] = {
     Exit.OK: "ok", Exit.DOES_NOT_FIT: "does_not_fit", Exit.DIFFERS: "differs", Exit.UNKNOWN: "unknown",
@@ -181,13 +163,15 @@ def _read(journal: _Journal, path: Path, conventions: dict[str, Any]) -> Network
     return network
 
 
-def _load_samples(journal: _Journal, path: Path | None, network: Network, options: Options) -> tuple[InputSamples | None, Options]:
+def _load_samples(
+    journal: _Journal, path: Path | None, network: Network, options: Options, held: int | None = None
+) -> tuple[InputSamples | None, Options]:
     if path is None:
         return None, options
     from nmap.samples import load
 
     with journal.stage("read", path.name):
-        samples = load(path, network, options.steps)
+        samples = load(path, network, options.steps, held)
     journal.findings.extend(samples.diagnostics)
     scored = samples.scored if len(network.outputs) > 1 else None
     journal.facts["samples"] = Samples(path.name, samples.sha256, samples.samples, samples.steps, samples.labels is not None, scored)
@@ -415,7 +399,7 @@ def deploy(
     reset_interval: int | None = None, reset_offset: int | None = None,
     input: Path | None = None, output: Path | None = None, verify: bool = True,  # noqa: A002 - the command line's name
     stop_after: str | None = None, locked: bool = False, from_bundle: Path | None = None, keep_best: KeepBest | None = None,
-    progress: Progress | None = None, command: Sequence[str] = (),
+    jobs: int | None = None, memory_limit: int | None = None, progress: Progress | None = None, command: Sequence[str] = (),
 ) -> Outcome:
     """Take a network file to a chip: a bundle with the mapped program, the vendor's artefact and the proof that it computes the same.
 
@@ -431,6 +415,8 @@ def deploy(
         locked: fail when inputs, chip data or versions differ from the bundle's `nmap.lock`.
         from_bundle: an earlier bundle for the same target and variant, whose mapping is kept as far as possible.
         keep_best: see `KeepBest`; None: an interrupt ends the deployment.
+        jobs: threads of the verification; None for as many as there are cores that this process may use.
+        memory_limit: bytes that this process may take in the verification; None for no limit.
         progress: called with (stage, text).
         command: the words of the command line, for the record.
     """
@@ -441,7 +427,7 @@ def deploy(
         chip, machine = _find(journal, target, options)
         conventions = _stated(dt, reset, source, reset_interval, reset_offset)
         network = _read(journal, path, conventions)
-        samples, chosen = _load_samples(journal, input, network, options)
+        samples, chosen = _load_samples(journal, input, network, options, None if memory_limit is None else memory_limit // 4)
         _stop(stop_after, "read")
         folder = output if output is not None else Path("build") / f"{path.stem}.{target.replace(':', '-')}"
         check_place(folder)
@@ -486,7 +472,7 @@ def deploy(
                 (unpacked / name).write_bytes(data)
             _verify(
                 journal, network, chip, machine, quantized, program, samples, chosen, unpacked,
-                against=("fixed", "float", "vendor") if verify and stop_after != "emit" else (),
+                against=("fixed", "float", "vendor") if verify and stop_after != "emit" else (), jobs=jobs, memory_limit=memory_limit,
             )
             if chosen.strict and any(d.severity == "warning" for d in journal.findings):
                 return
@@ -587,7 +573,8 @@ def _manifest(
 
 def _verify(
     journal: _Journal, network: Network, target: Target, machine: Machine | None, quantized: QuantizedNetwork, program: Program,
-    samples: InputSamples | None, options: Options, artefact: Path, *, against: Sequence[str],
+    samples: InputSamples | None, options: Options, artefact: Path, *, against: Sequence[str], jobs: int | None,
+    memory_limit: int | None, scheduler: str | None = None,
 ) -> None:
     """Check a program against everything there is; findings and the `verification` fact receive the result."""
     from nmap.verify.mapping import verify_mapping
@@ -605,190 +592,21 @@ def _verify(
         journal.facts["samples"] = Samples(None, None, samples.samples, samples.steps)
     if "fixed" in against or "float" in against:
         with journal.stage("verify", "emulator"):
-            comparison = _Comparison(journal, network, target, quantized, program, samples)
+            comparison = Comparison(
+                network, target, quantized, program, samples, journal.findings, lambda text: journal.say("verify", text),
+                jobs=_threads(jobs), memory_limit=memory_limit, scheduler=scheduler,
+            )
             comparison.run(fixed="fixed" in against, real="float" in against)
             result = replace(result, chip_vs_fixed=comparison.chip_vs_fixed, chip_vs_float=comparison.chip_vs_float)
         if "mapping" in journal.facts and not generated and comparison.activity is not None:
             _estimate(journal, quantized, target, comparison.activity)
     if "vendor" in against:
         with journal.stage("verify", "vendor"):
-            result = replace(result, vendor=_vendor(journal, target, quantized, program, artefact, samples, alone=len(against) == 1))
+            result = replace(result, vendor=check_vendor(
+                target, quantized, program, artefact, samples, journal.findings, lambda text: journal.say("verify", text),
+                alone=len(against) == 1, jobs=_threads(jobs),
+            ))
     journal.facts["verification"] = result
-
-
-def _at_once(quantized: QuantizedNetwork, steps: int) -> int:
-    """Return how many samples are compared at a time."""
-    return max(1, _COMPARE_ELEMENTS // max(1, steps * sum(p.size for p in quantized.populations)))
-
-
-def _counted_from(difference: Difference, done: int) -> Difference:
-    """Return a difference found in a chunk with its sample numbered among all samples."""
-    if difference.first is None:
-        return difference
-    array, sample, step, neuron, expected, found = difference.first
-    return replace(difference, first=(array, done + sample, step, neuron, expected, found))
-
-
-class _Comparison:
-    """The emulator side by side with the reference and with the network in real numbers, chunk by chunk."""
-
-    def __init__(
-        self, journal: _Journal, network: Network, target: Target, quantized: QuantizedNetwork, program: Program, samples: InputSamples
-    ) -> None:
-        self.journal, self.network, self.target, self.quantized, self.program = journal, network, target, quantized, program
-        self.samples = samples
-        self.steps = samples.steps + quantized.latency
-        self.names = [p.name for p in quantized.populations if p.kernel is not None]
-        self.chip_vs_fixed: ChipVsFixed | None = None
-        self.chip_vs_float: ChipVsFloat | None = None
-        self.activity: Activity | None = None
-
-    def run(self, *, fixed: bool, real: bool) -> None:
-        """Compare; findings receive the first place that differs."""
-        from nmap.emulate.engine import emulate
-
-        mismatches = spikes = done = places = agreeing = 0
-        right = np.zeros(2, np.int64)
-        largest = dict.fromkeys(self.names, 0)
-        counts = {p.name: np.zeros(p.size, np.int64) for p in self.quantized.populations}
-        for part in self.samples.chunks(_at_once(self.quantized, self.steps)):
-            record = self.names if fixed else list(self.quantized.outputs)
-            record = [*record, *(name for name in self.quantized.outputs if name not in record)]
-            chip = emulate(self.program, self.target.kernels, part, self.steps, record=record)
-            if fixed:
-                for name, sent_by in (*chip.spikes.items(), *part.items()):
-                    counts[name] += np.count_nonzero(sent_by, axis=(0, 1)).ravel()
-                for name in self.names:
-                    largest[name] = max(largest[name], int(np.abs(chip.spikes[name]).max(initial=0)))
-                found, sent = self._chunk_vs_fixed(part, chip.spikes, done, tell=not mismatches)
-                mismatches, spikes = mismatches + found, spikes + sent
-            if real:
-                compared, alike, hits = self._chunk_vs_float(part, chip.spikes, done)
-                places, agreeing, right = places + compared, agreeing + alike, right + hits
-            done += next(iter(part.values())).shape[0]
-            self.journal.say("verify", f"{done} of {self.samples.samples} samples")
-        self._tell_wide_payloads(largest)
-        if fixed:
-            self.chip_vs_fixed = ChipVsFixed(done, self.steps, spikes, mismatches)
-            self.activity = Activity("chip", done, self.steps, counts, self.quantized.latency) if done and self.steps else None
-        if real:
-            theirs, ours = (None, None) if self.samples.labels is None or not done else (float(k) / done for k in right)
-            self.chip_vs_float = ChipVsFloat(agreeing / places if places else None, theirs, ours, done)
-            if agreeing < places:
-                self._tell_wraps(1 - agreeing / places)
-
-    def _tell_wraps(self, differing: float) -> None:
-        """Warn where outputs differ from the network's and sums may have wrapped, which real numbers never do."""
-        unproved = [p for p in self.quantized.projections if p.format.accumulator]
-        if unproved:
-            names = named([p.name for p in unproved])
-            self.journal.findings.warning(
-                "NM304",
-                f"{100 * differing:.3g} % of the outputs differ from the network's, and sums of {names} may have wrapped",
-                where=str(unproved[0].where),
-                why="They are not proved to fit the chip's accumulators on all inputs. The network in real numbers has no such limit.",
-                help=("send smaller graded payloads",),
-            )
-
-    def _chunk_vs_fixed(self, part: dict[str, Array], chip: dict[str, Array], done: int, *, tell: bool) -> tuple[int, int]:
-        """Return the places that differ and the spikes the reference sent."""
-        from nmap.emulate.engine import emulate
-        from nmap.simulate.fixed import simulate
-
-        kernels = self.target.kernels
-        reference = simulate(self.quantized, kernels, part, self.steps, record=self.names)
-        difference = compare(reference.spikes, chip)
-        if done == 0 and not difference.mismatches:
-            states = {p.name: kernels[p.kernel].state if p.kernel else () for p in self.quantized.populations}
-            probes = parse_probes(self.names, states)
-            few = {name: values[:_PROBED_SAMPLES] for name, values in part.items()}
-            values = _PROBED_SAMPLES * sum(self.quantized[name].size * len(states[name]) for name in self.names)
-            steps = min(self.steps, max(1, _PROBED_ELEMENTS // max(1, values)))
-            difference = compare(
-                simulate(self.quantized, kernels, few, steps, probes=probes).state,
-                emulate(self.program, kernels, few, steps, probes=probes).state,
-            )
-        if difference.first is not None and tell:
-            difference = _counted_from(difference, done)
-            self.journal.findings.extend([describe(difference, "NM701", "the fixed-point reference", "the emulated chip")])
-        return difference.mismatches, sum(reference.counts[name] for name in self.names)
-
-    def _tell_wide_payloads(self, largest: dict[str, int]) -> None:
-        """Warn of graded spikes that the projections they leave by have too few bits for, sign included."""
-        for name, payload in largest.items():
-            widths = [p.format.message_bits for p in self.quantized.projections if p.source == name and p.format.message_bits]
-            if widths and payload.bit_length() >= max(min(widths), 2):
-                self.journal.findings.warning(
-                    "NM304", f"graded spikes of `{name}` reach {payload}, beyond the {min(widths)} bits of their payload",
-                    where=str(self.quantized[name].where),
-                    why="Emulator and reference send them in full; the chip's messages may not.",
-                )
-
-    def _chunk_vs_float(self, part: dict[str, Array], chip: dict[str, Array], done: int) -> tuple[int, int, Array]:
-        """Return the places compared, those alike, and the samples classified right by the network and by the chip."""
-        from nmap.simulate.floating import simulate
-
-        real = simulate(self.network, part)
-        places = alike = 0
-        ours = {}
-        for name in self.quantized.outputs:
-            latency = self.quantized[name].latency
-            ours[name] = chip[name][:, latency : latency + self.samples.steps]
-            if name in real.spikes:
-                places += ours[name].size
-                graded = isinstance(self.network[name].neuron, SigmaDelta)
-                same = ours[name] == real.spikes[name] if graded else (ours[name] != 0) == (real.spikes[name] != 0)
-                alike += int(np.count_nonzero(same))
-        scored, labels = self.samples.scored, self.samples.labels
-        if scored is None or labels is None:
-            return places, alike, np.zeros(2, np.int64)
-        wanted = labels[done : done + ours[scored].shape[0]]
-        scores = (real.counts(scored), ours[scored].sum(1, dtype=np.int64))
-        return places, alike, np.array([np.count_nonzero(score.argmax(1) == wanted) for score in scores])
-
-
-def _vendor_step(quantized: QuantizedNetwork) -> float:
-    """Return the seconds that one step of the vendor's simulator may take."""
-    processes = len(quantized.populations) + len(quantized.projections)
-    synapses = sum(projection.connectivity.synapses for projection in quantized.projections)
-    return _VENDOR_PER_PROCESS * processes + _VENDOR_PER_SYNAPSE * synapses
-
-
-def _vendor(
-    journal: _Journal, target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, samples: InputSamples, *, alone: bool
-) -> VendorCheck:
-    from nmap.emulate.engine import emulate
-
-    steps = samples.steps + quantized.latency
-    most = samples.samples if alone else min(samples.samples, max(1, _VENDOR_STEPS // max(1, steps)))
-    longest = _VENDOR_LIMIT_ALONE if alone else _VENDOR_LIMIT
-    sample = max(1, steps) * _vendor_step(quantized)
-    at_once = max(1, min(most, _at_once(quantized, steps), int((longest - _VENDOR_START) / sample)))
-    mismatches = done = 0
-    answer: VendorRun | None = None
-    for chunk in samples.chunks(at_once):
-        part = {name: values[: most - done] for name, values in chunk.items()}
-        # The vendor's program takes the ports side by side, in the network's order.
-        flat = np.concatenate([part[name].reshape(*part[name].shape[:2], -1) for name in quantized.inputs], axis=2)
-        limit = float(round(min(longest, _VENDOR_START + flat.shape[0] * sample)))
-        journal.say(
-            "verify", f"vendor  {target.artefact} runs samples {done + 1} to {done + flat.shape[0]} of {most}, stopped after {limit:g} s",
-        )
-        answer = target.run_vendor(artefact, flat, steps, limit)
-        if answer.missing is not None:
-            return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
-        chip = emulate(program, target.kernels, part, steps, record=list(answer.spikes))
-        difference = compare(answer.spikes, chip.spikes)
-        if difference.first is not None and not mismatches:
-            difference = _counted_from(difference, done)
-            journal.findings.extend([describe(difference, "NM703", f"{answer.name} {answer.version}", "the emulated chip")])
-        mismatches += difference.mismatches
-        done += flat.shape[0]
-        if done >= most:
-            break
-    if answer is None:
-        return VendorCheck(target.artefact, skipped_reason="there are no samples")
-    return VendorCheck(answer.name, answer.version, mismatches, done)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -877,8 +695,8 @@ def _first_few(sentences: Sequence[str]) -> str:
 
 def verify(
     bundle: Path, *, input: Path | None = None,  # noqa: A002 - the command line's name
-    against: str | None = None, steps: int | None = None,
-    command: Sequence[str] = (), strict: bool = False, progress: Progress | None = None,
+    against: str | None = None, steps: int | None = None, jobs: int | None = None, memory_limit: int | None = None,
+    scheduler: str | None = None, command: Sequence[str] = (), strict: bool = False, progress: Progress | None = None,
 ) -> Outcome:
     """Check a bundle again: the mapping, the emulator against the reference, the network in real numbers, the vendor's simulator.
 
@@ -887,14 +705,21 @@ def verify(
         input: samples; random spikes stand in without them.
         against: `fixed`, `float` or `vendor`; None for all three. A vendor package that was asked for and is missing is an error.
         steps: time steps to run; None for the input's length.
+        jobs: threads; None for as many as there are cores that this process may use.
+        memory_limit: bytes that this process may take; None for no limit.
+        scheduler: address of a Dask scheduler, whose workers compare emulator, reference and network; None for this machine.
     """
     journal = _Journal(tuple(command), progress)
 
     def body() -> None:
         _one_of("against", against, ("fixed", "float", "vendor"))
+        if scheduler is not None:
+            from nmap.distribute import usable_scheduler
+
+            usable_scheduler(scheduler)
         opened = _open(journal, bundle)
         chosen = replace(opened.options, steps=steps)
-        samples, _ = _load_samples(journal, input, opened.network, chosen)
+        samples, _ = _load_samples(journal, input, opened.network, chosen, None if memory_limit is None else memory_limit // 4)
         _check_payload(samples, opened.options)
         quantized = _requantize(journal, opened)
         with journal.stage("read", "program.h5"):
@@ -904,6 +729,7 @@ def verify(
         kinds = (against,) if against else ("fixed", "float", "vendor")
         _verify(
             journal, opened.network, opened.target, opened.machine, quantized, program, samples, chosen, artefact, against=kinds,
+            jobs=jobs, memory_limit=memory_limit, scheduler=scheduler,
         )
         checked = journal.facts["verification"]
         if against == "vendor" and checked.vendor.skipped_reason is not None:
@@ -1089,7 +915,7 @@ def _check_file(
         place.write_bytes(file.content)
         back = read(place, **file.conventions)
         steps = samples.steps + quantized.latency
-        part = samples.first(min(_RATE_SAMPLES, _at_once(quantized, steps)))
+        part = samples.first(min(_RATE_SAMPLES, samples_at_once(quantized, steps)))
         names = [p.name for p in quantized.populations if p.kernel is not None]
         theirs = [p.name for p in back.populations if p.neuron is not None]
         want = simulate_fixed(quantized, chip.kernels, part, steps, record=names)
@@ -1141,7 +967,8 @@ def _check_payload(samples: InputSamples | None, options: Options) -> None:
 def run(
     source: Path, *, input: Path, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002 - the command line's name
     probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
-    framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None, progress: Progress | None = None,
+    framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None, jobs: int | None = None,
+    memory_limit: int | None = None, output: Path | None = None, keep: bool = True, progress: Progress | None = None,
 ) -> RunResult:
     """Run samples through a bundle (`chip`, `fixed` or `float` level) or a network file (`float`).
 
@@ -1153,12 +980,20 @@ def run(
         steps: time steps to run; None for the input's length.
         raw_time: keep the chip's own time instead of realigning to the network's.
         dt, reset, framework, reset_interval, reset_offset: conventions, for a network file.
+        jobs: threads of the emulator; None for as many as there are cores that this process may use.
+        memory_limit: bytes that this process may take; None for no limit.
+        output: HDF5 file that results are written to as they come, see `nmap.writers.recording`.
+        keep: whether spikes and probes are in the result as well.
+        progress: called with (stage, text).
 
     Raises:
         NmapError: anything a user can mend.
     """
+    from nmap import running
+
     journal = _Journal((), progress)
     _one_of("level", level, ("chip", "fixed", "float"))
+    threads = _threads(jobs)
     is_bundle = source.is_dir()
     given = {
         "--dt": dt, "--reset": reset, "--source": framework, "--reset-interval": reset_interval, "--reset-offset": reset_offset,
@@ -1180,157 +1015,72 @@ def run(
         network, options = _read(journal, source, _stated(dt, reset, framework, reset_interval, reset_offset)), Options()
     else:
         network, options = opened.network, opened.options
-    samples, _ = _load_samples(journal, input, network, replace(options, steps=steps))
-    assert samples is not None
-    runner: _Level
-    if opened is None or chosen == "float":
-        runner = _FloatLevel(network, probes)
-    else:
-        _check_payload(samples, options)
-        runner = (_ChipLevel if chosen == "chip" else _FixedLevel)(journal, opened, samples, probes)
-    outputs, recorded = _run_level(journal, network, samples, runner, chosen, raw_time)
-    silent = tuple(name for name in network.outputs if network[name].silent)
-    scores = {name: values[:, -1] if name in silent else values.sum(1, dtype=np.int64) for name, values in outputs.items()}
+
+    def prepared() -> running.Level:
+        if opened is None or chosen == "float":
+            return running.FloatLevel(network, probes)
+        quantized, program = _trusted(journal, opened)
+        if chosen == "fixed":
+            return running.FixedLevel(quantized, program, opened.target.kernels, probes)
+        with journal.stage("lower"):
+            return running.ChipLevel(program, opened.target.kernels, probes, jobs=threads, dense=keep)
+
+    with ThreadPoolExecutor(1) as other:
+        # Reading samples and laying out the program are as long as each other, and neither needs the other.
+        preparing = other.submit(prepared)
+        samples, _ = _load_samples(
+            journal, input, network, replace(options, steps=steps), None if memory_limit is None else memory_limit // 4
+        )
+        assert samples is not None
+        if opened is not None and chosen != "float":
+            _check_payload(samples, options)
+        runner = preparing.result()
+    real = chosen == "float"
+    facts = {"level": chosen, "raw_time": raw_time and not real}
+    with journal.stage(chosen):
+        ran = running.run_samples(
+            samples, network, runner, lambda text: journal.say(chosen, text), real=real, raw_time=raw_time,
+            jobs=threads if chosen == "chip" else 1, memory_limit=memory_limit, output=output, facts=facts, keep=keep,
+        )
     first, accuracy = network.outputs[0], None
     if samples.labels is not None and samples.scored is not None and samples.samples:
-        accuracy = float(np.mean(scores[samples.scored].argmax(1) == samples.labels))
-    shapes = {p.name: p.shape for p in network.populations}
-    shaped = {name: values.reshape(*values.shape[:2], *shapes[name]) for name, values in outputs.items()}
-    probed = {key: values.reshape(*values.shape[:2], *shapes.get(key.rpartition(".")[0], (-1,))) for key, values in recorded.items()}
+        accuracy = float(np.mean(ran.scores[samples.scored].argmax(1) == samples.labels))
     return RunResult(
-        level=chosen, spikes=shaped[first], counts=scores[first], probes=probed, labels=samples.labels, accuracy=accuracy,
+        level=chosen, spikes=ran.outputs[first], counts=ran.scores[first], probes=ran.probes, labels=samples.labels, accuracy=accuracy,
         raw_time=raw_time, samples=journal.facts["samples"], diagnostics=tuple(journal.findings), timings=dict(journal.timings),
         network=network.file, target=None if opened is None else f"{opened.target.name}:{opened.machine.variant}",
-        bundle=source if is_bundle else None, outputs=shaped, scores=scores, silent=silent, scored=samples.scored,
-        imported=network,
+        bundle=source if is_bundle else None, outputs=ran.outputs, scores=ran.scores,
+        silent=tuple(name for name in network.outputs if network[name].silent), scored=samples.scored, imported=network,
+        ran=samples.samples, sent=ran.sent, memory=ran.memory,
     )
 
 
-class _Level(Protocol):
-    """A way to run a chunk of samples."""
-
-    latency: dict[str, int]
-    """Steps by which each population runs behind the network's own time."""
-    extra: int
-    """Steps to run beyond the samples' own."""
-    at_once: int | None
-    """Samples to run at a time; None for as many as the samples' own limit allows."""
-
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return what the outputs sent and what was probed, (samples, steps, neurons) by output and by `POPULATION.VARIABLE`."""
-
-
-def _run_level(
-    journal: _Journal, network: Network, samples: InputSamples, level: _Level, name: str, raw_time: bool
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Run all samples chunk by chunk; what is kept is what was asked for."""
-    outputs: dict[str, Array] = {}
-    recorded: dict[str, Array] = {}
-    start, length = 0, samples.steps + (level.extra if raw_time else 0)
-    with journal.stage(name):
-        for part in samples.chunks(level.at_once):
-
-            def say(done: int, of: int, start: int = start) -> None:  # noqa: ARG001 - the simulators' own signature
-                journal.say(name, f"{start + done} of {samples.samples} samples")
-
-            sent, probed = level.run(part, say)
-            for kept, made in ((outputs, sent), (recorded, probed)):
-                for key, values in made.items():
-                    late = 0 if raw_time else level.latency[key if made is sent else key.rpartition(".")[0]]
-                    wanted = values[:, late : late + length]
-                    if key not in kept:
-                        kept[key] = _room(key, samples.samples, wanted)
-                    kept[key][start : start + wanted.shape[0]] = wanted
-            start += next(iter(part.values())).shape[0]
-    return {output: outputs[output] for output in network.outputs}, recorded
-
-
-def _room(key: str, samples: int, values: Array) -> Array:
-    """Return an array for what is kept of all samples.
+def _threads(jobs: int | None) -> int:
+    """Return the threads to run with.
 
     Raises:
-        NmapError: NM802, it would be beyond `_MAX_KEPT_BYTES`.
+        NmapError: NM004, a number below 1.
     """
-    shape = (samples, *values.shape[1:])
-    # The float level sends bytes where a neuron sends at most one spike a step.
-    dtype = np.dtype(np.int32) if values.dtype == np.uint8 else values.dtype
-    if prod(shape) * dtype.itemsize > _MAX_KEPT_BYTES:
-        raise NmapError(Diagnostic(
-            "NM802", "error", f"what is kept of `{key}`, {shape}, is beyond the limit of {_MAX_KEPT_BYTES} bytes",
-            help=("run the samples in several files",),
-        ))
-    return np.zeros(shape, dtype)
+    from nmap.running import usable_cores
+
+    if jobs is not None and jobs < 1:
+        raise NmapError(Diagnostic("NM004", "error", f"{jobs} threads cannot run anything", "--jobs"), Exit.USAGE)
+    return usable_cores() if jobs is None else jobs
 
 
-class _FloatLevel:
-    """The network as read."""
+def _trusted(journal: _Journal, opened: _Opened) -> tuple[QuantizedNetwork, Program]:
+    """Return a bundle's network in integers, and its program once it has passed every check that needs no run.
 
-    extra: int = 0
-    at_once: int | None = None
+    Raises:
+        NmapError: NM602, NM701 or NM702.
+    """
+    from nmap.verify.mapping import verify_mapping
 
-    def __init__(self, network: Network, probes: Sequence[str]) -> None:
-        self.network = network
-        self.latency = dict.fromkeys((p.name for p in network.populations), 0)
-        self.wanted = parse_probes(probes, {p.name: ("v", "u") if p.neuron is not None else () for p in network.populations})
-
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """See `_Level`."""
-        from nmap.simulate.floating import simulate
-
-        names = [f"{p.population}:{p.variable}" for p in self.wanted]
-        result = simulate(self.network, part, record=[*self.network.outputs, *names], progress=say)
-        kinds = {"spikes": result.spikes, "v": result.v, "u": result.u}
-        outputs = {name: (result.v if self.network[name].silent else result.spikes)[name] for name in self.network.outputs}
-        return outputs, {p.key: kinds[p.variable][p.population] for p in self.wanted}
-
-
-class _ChipLevel:
-    """The mapped program on the emulator."""
-
-    at_once: int | None = None
-
-    def __init__(self, journal: _Journal, opened: _Opened, samples: InputSamples, probes: Sequence[str]) -> None:
-        from nmap.verify.mapping import verify_mapping
-
-        self.kernels = opened.target.kernels
-        self.quantized = _requantize(journal, opened)
-        self.program = _stored_program(opened, self.quantized)
-        _refuse_changed(opened, self.quantized, self.program)
-        broken = verify_mapping(self.program, opened.target, opened.machine)
-        if broken:
-            raise NmapError(broken, Exit.DIFFERS)
-        kernel = {self.program.populations[g.population].name: g.kernel for g in self.program.groups}
-        states = {p.name: self.kernels[kernel[p.name]].state if p.name in kernel else () for p in self.program.populations}
-        self.wanted = parse_probes(probes, states)
-        self.latency = {p.name: p.latency for p in self.program.populations}
-        self.extra = self.program.latency
-        self.steps = samples.steps + self.extra
-        self.outputs = [p.name for p in self.program.populations if p.is_output]
-
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """See `_Level`."""
-        from nmap.emulate.engine import emulate
-
-        return self._of(emulate(self.program, self.kernels, part, self.steps, probes=self.wanted, progress=say))
-
-    def _of(self, trace: SpikeTrace) -> tuple[dict[str, Array], dict[str, Array]]:
-        recorded = dict(trace.state)
-        recorded.update({p.key: trace.spikes[p.population] for p in self.wanted if p.variable == "spikes"})
-        return {name: trace.spikes[name] for name in self.outputs}, recorded
-
-
-class _FixedLevel(_ChipLevel):
-    """The quantized reference."""
-
-    def __init__(self, journal: _Journal, opened: _Opened, samples: InputSamples, probes: Sequence[str]) -> None:
-        super().__init__(journal, opened, samples, probes)
-        self.at_once = _at_once(self.quantized, self.steps)
-
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """See `_Level`."""
-        from nmap.simulate.fixed import simulate
-
-        trace = simulate(self.quantized, self.kernels, part, self.steps, probes=self.wanted)
-        count = next(iter(part.values())).shape[0]
-        say(count, count)
-        return self._of(trace)
+    quantized = _requantize(journal, opened)
+    with journal.stage("verify", "mapping"):
+        program = _stored_program(opened, quantized)
+        _refuse_changed(opened, quantized, program)
+        broken = verify_mapping(program, opened.target, opened.machine)
+    if broken:
+        raise NmapError(broken, Exit.DIFFERS)
+    return quantized, program

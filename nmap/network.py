@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, frozen_array
 from nmap.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 __all__ = [
     "Adaptation",
@@ -376,6 +378,8 @@ class Network:
     @property
     def graph(self) -> nx.MultiDiGraph:
         """Populations as nodes, projections as edges keyed by their name."""
+        import networkx as nx
+
         graph = nx.MultiDiGraph()
         graph.add_nodes_from((p.name, {"population": p}) for p in self.populations)
         graph.add_edges_from((p.source, p.target, p.name, {"projection": p}) for p in self.projections)

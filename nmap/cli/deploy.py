@@ -20,7 +20,8 @@ def deploy(
     approximate: opt.ApproximateOption = None, partitioner: opt.PartitionerOption = "cpsat", effort: opt.EffortOption = 1,
     seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
     dead_links: opt.DeadLinksOption = None, from_: opt.FromOption = None, keep_best: opt.KeepBestOption = False,
-    steps: opt.StepsOption = None, stop_after: opt.StopOption = None, verify: opt.VerifyOption = True, locked: opt.LockedOption = False,
+    steps: opt.StepsOption = None, stop_after: opt.StopOption = None, verify: opt.VerifyOption = True, jobs: opt.JobsOption = None,
+    memory_limit: opt.MemoryOption = None, locked: opt.LockedOption = False,
     strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False,  # noqa: A002
     verbose: opt.VerboseOption = False,
 ) -> None:
@@ -42,7 +43,8 @@ def deploy(
             net, target=target, options=chosen, dt=dt, reset=reset.value if reset else None, source=source,
             reset_interval=reset_interval, reset_offset=reset_offset, input=input, output=output,
             verify=verify, stop_after=stop_after.value if stop_after else None, locked=locked, from_bundle=from_,
-            keep_best=FirstInterrupt() if keep_best else None, progress=progress, command=screen.command,
+            keep_best=FirstInterrupt() if keep_best else None, jobs=jobs, memory_limit=memory_limit, progress=progress,
+            command=screen.command,
         )
         return outcome_reply(outcome, writes=True)
 

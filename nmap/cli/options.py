@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Against", "Format", "Level", "Reset", "Stage", "build_options", "parse_dead_cores", "parse_dead_links", "parse_names", "parse_seconds",
-    "split_targets",
+    "parse_size", "split_targets",
 ]
 
 
@@ -69,6 +69,7 @@ class Stage(Enum):
 
 _SECONDS = re.compile(r"([0-9.eE+-]+?)\s*(s|ms|us|µs)?")
 _UNITS = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15}(?=\s*[KMGTkmgt]))?)\s*(?:([KMGTkmgt])(?:i?B)?|B)?")
 _DEAD = re.compile(r"(?:c|([0-9]+):)([0-9]+)|([0-9]+):\*")
 _LINK = re.compile(r"c([0-9]+)-c([0-9]+)|([0-9]+):([0-9]+)-(?:([0-9]+):)?([0-9]+)")
 
@@ -199,6 +200,20 @@ def build_options(
     )
 
 
+def parse_size(text: str) -> int:
+    """Return a number of bytes from `1000000`, `512M` or `2G`; the units are powers of 1024.
+
+    Raises:
+        typer.BadParameter: not a positive size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    power = "KMGT".index(match[2].upper()) + 1 if match and match[2] else 0
+    size = int(float(match[1]) * 1024**power) if match else 0
+    if size <= 0:
+        raise typer.BadParameter(f"`{text}` is not a size: give bytes, or a number with K, M, G or T (512M, 2G)")
+    return size
+
+
 def split_targets(text: str, known: Iterable[str]) -> list[str]:
     """Return the targets of a comma-separated list, in order and once each; `all` stands for every installed one.
 
@@ -228,7 +243,20 @@ OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder.  [default: build/NET.TARGET]", show_default=False)
 ]
 SpikesOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="File for spikes and probes.", show_default=False)
+    Path | None, typer.Option("--output", "-o", metavar="OUT.npz|OUT.h5", show_default=False,
+                              help="File for spikes and probes; .h5 is written as the samples run, however many there are.")
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", min=1, show_default=False,
+                             help="Threads of the emulator.  [default: the cores this process may use]")
+]
+MemoryOption = Annotated[
+    int | None, typer.Option("--memory-limit", metavar="SIZE", parser=parse_size, show_default=False,
+                             help="Memory that the process may take: 512M, 2G or bytes.")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", show_default=False,
+                             help="Let the workers of this Dask scheduler do it: tcp://HOST:8786.")
 ]
 InputOption = Annotated[
     Path | None, typer.Option("--input", metavar="FILE", help="Samples: .npz with `inputs` (samples, time, *shape), NIRData or events.",

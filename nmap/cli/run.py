@@ -21,6 +21,7 @@ _ProbeOption = Annotated[
     list[str] | None,
     typer.Option("--probe", metavar="POP[:v|:u|:spikes]", help="Also record this population; may be given again.", show_default=False),
 ]
+_STREAMED = frozenset({".h5", ".hdf5"})
 _RawOption = Annotated[bool, typer.Option("--raw-time", help="Keep the chip's own time; not realigned to the network's.")]
 
 
@@ -28,7 +29,8 @@ def run(
     context: typer.Context, source: opt.SourceArg, input: opt.NeededInput, level: _LevelOption = None, output: opt.SpikesOption = None,  # noqa: A002
     probe: _ProbeOption = None, steps: opt.StepsOption = None, raw_time: _RawOption = False, dt: opt.DtOption = None,
     reset: opt.ResetOption = None, framework: opt.FrameworkOption = None,
-    reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None, strict: opt.StrictOption = False,
+    reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None, jobs: opt.JobsOption = None,
+    memory_limit: opt.MemoryOption = None, strict: opt.StrictOption = False,
     format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,  # noqa: A002
 ) -> None:
     """Run samples through a bundle or a network file and write the spikes. No level runs on a chip."""
@@ -41,12 +43,14 @@ def run(
 
         if output is not None:
             check_place(output, [source, input])
+        streamed = output is not None and output.suffix.lower() in _STREAMED
         result = flow.run(
             source, input=input, level=level.value if level else None, probes=tuple(probe or ()), steps=steps, raw_time=raw_time, dt=dt,
             reset=reset.value if reset else None, framework=framework, reset_interval=reset_interval, reset_offset=reset_offset,
+            jobs=jobs, memory_limit=memory_limit, output=output if streamed else None, keep=output is not None and not streamed,
             progress=progress,
         )
-        if output is not None:
+        if output is not None and not streamed:
             _save(output, result.arrays)
         report = run_to_json(result, screen.command, None if output is None else str(output))
         return Reply(run_text(report), report, result.diagnostics, 0, run_text(report, brief=True).rstrip("\n"))
@@ -55,8 +59,7 @@ def run(
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> None:
-    import numpy as np
-
+    from nmap.writers.archive import write_archive
     from nmap.writers.place import write_file
 
-    write_file(path, lambda stream: np.savez_compressed(stream, **arrays))
+    write_file(path, lambda stream: write_archive(stream, arrays))

@@ -19,7 +19,8 @@ _AgainstOption = Annotated[
 
 def verify(
     context: typer.Context, bundle: opt.BundleArg, input: opt.InputOption = None, against: _AgainstOption = None,  # noqa: A002
-    steps: opt.StepsOption = None, strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text,  # noqa: A002
+    steps: opt.StepsOption = None, jobs: opt.JobsOption = None, memory_limit: opt.MemoryOption = None,
+    scheduler: opt.SchedulerOption = None, strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text,  # noqa: A002
     quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,
 ) -> None:
     """Compare a bundle's chip emulation with the fixed-point reference, the float network and the vendor's simulator."""
@@ -28,8 +29,8 @@ def verify(
         from nmap import flow
 
         return outcome_reply(flow.verify(
-            bundle, input=input, against=against.value if against else None, steps=steps, command=screen.command, strict=strict,
-            progress=progress,
+            bundle, input=input, against=against.value if against else None, steps=steps, jobs=jobs,
+            memory_limit=memory_limit, scheduler=scheduler, command=screen.command, strict=strict, progress=progress,
         ))
 
     serve(context, work, format=format, quiet=quiet, verbose=verbose, strict=strict)

@@ -42,6 +42,8 @@ _CHUNKS = 8
 """Chunks for each thread, so that all of them are busy to the end."""
 _BUDGET = 1 << 28
 """Work after which a thread looks whether it should stop: some tenths of a second."""
+_WINDOWS = 3
+"""Room for sums of several steps, in windows: they are moved once in the steps that two windows have."""
 _SLACK = 64
 """Elements behind an accumulator that padded rows may add zeros to."""
 
@@ -162,7 +164,7 @@ class Emulator:
     def _bytes(self, samples: int, steps: int, wanted: _Wanted, jobs: int, block: int, chunk: int, dense: bool) -> int:
         units = self.layout.units
         accumulators = sum(
-            (one.elements + _SLACK) * one.width // 8 for thread in self.layout.accumulators for into in thread for one in into
+            (one.elements * (_WINDOWS * one.window or 1) + _SLACK) * one.width // 8 for thread in self.layout.accumulators for into in thread for one in into
         )
         renumbered = sum(2 * part.rows.nbytes for part in self.layout.parts if part.rows is not None)
         each = accumulators + renumbered + self._chunk_bytes(chunk, steps, wanted)
@@ -362,7 +364,9 @@ class _Workspace:
         row[A.RECEPTOR], row[A.SHIFT], row[A.BITS], row[A.LIMIT], row[A.COVERS] = one.receptor, one.shift, one.bits, one.limit, one.covers
         row[A.ELEMENTS], row[A.SEGMENTS], row[A.SEGMENT_COUNT] = one.elements, _address(one.segments), len(one.segments)
         if one.width:
-            row[A.ADDRESS] = self._room(one.elements + _SLACK, f"int{one.width}")
+            room = _WINDOWS * one.window or 1
+            row[A.WINDOW], row[A.ROOM] = one.window, room
+            row[A.ADDRESS] = self._room(one.elements * room + _SLACK, f"int{one.width}")
             row[A.FOLD] = fold(one.width).address
 
     def _add_part(self, row: Array, part: Part, width: int, descriptor: Array) -> None:

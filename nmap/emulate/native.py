@@ -319,17 +319,23 @@ def _add_list(
             add(target, _read(builder, weights, _times(builder, k, narrow // 8), _kind(narrow), narrow // 8))
             return []
 
-        def body(k: Any, _carried: list[Any]) -> list[Any]:
-            coming = builder.add(k, ahead)
-            _prefetch(builder, builder.add(indices, _times(builder, coming, far // 8)))
-            _prefetch(builder, builder.add(weights, _times(builder, coming, narrow // 8)))
+        def some(k: Any, _carried: list[Any]) -> list[Any]:
             for j, target in enumerate(targets(k)):
                 add(target, _read(builder, weights, _times(builder, builder.add(k, number(j)), narrow // 8), _kind(narrow), narrow // 8))
             return []
 
-        rest = builder.and_(builder.sub(last, first), number(_LIST - 1))
+        def twice(k: Any, carried: list[Any]) -> list[Any]:
+            coming = builder.add(k, ahead)
+            _prefetch(builder, builder.add(indices, _times(builder, coming, far // 8)))
+            _prefetch(builder, builder.add(weights, _times(builder, coming, narrow // 8)))
+            return some(builder.add(k, number(_LIST)), some(k, carried))
+
+        count = builder.sub(last, first)
+        rest = builder.and_(count, number(_LIST - 1))
         whole = builder.sub(last, rest)
-        _loop(builder, first, whole, _LIST, [], body)
+        pairs = builder.sub(last, builder.and_(count, number(2 * _LIST - 1)))
+        _loop(builder, first, pairs, 2 * _LIST, [], twice)
+        _loop(builder, pairs, whole, _LIST, [], some)
         with builder.if_then(builder.icmp_signed("!=", rest, number(0))):
             start = builder.sub(last, number(_LIST))
             with builder.if_else(builder.icmp_signed(">=", start, number(0))) as (overlapping, short):

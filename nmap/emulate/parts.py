@@ -29,6 +29,8 @@ LANES = 16
 """Lengths of runs come in multiples of this."""
 _TILE = 1 << 16
 """Targets that 16-bit numbers tell apart."""
+_DELAYS = 3
+"""Synapses with this many delays and more are lists into sums of several steps; of fewer, a part for each delay."""
 _SPARSE = 32
 """A matrix is faster than lists until it has this many entries per synapse: eight-bit rows are added that much faster."""
 _MATRIX = 1 << 24
@@ -88,6 +90,7 @@ class Accumulator:
         shift, bits: see `SynapseFormat.exponent` and `SynapseFormat.accumulator`.
         limit: spikes that can be added before a sum could pass 16 bits.
         parts: what is added.
+        window: steps whose sums are held at once, the present one first, `elements` each; 0 where there is the present one only.
     """
 
     receptor: int
@@ -99,6 +102,7 @@ class Accumulator:
     bits: int
     limit: int
     parts: tuple[Part, ...]
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +116,7 @@ class _Built:
         apart: whether one spike never adds twice to one target.
         segments, elements: of a convolution's own accumulator; None and 0 where targets are numbered as in the unit.
         covers: whether the segments fill the unit.
+        window: see `Accumulator.window`.
     """
 
     part: Part
@@ -121,6 +126,7 @@ class _Built:
     segments: Array | None = None
     elements: int = 0
     covers: bool = True
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,10 @@ class _Range:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Item:
-    """The synapses of a block that share a delay."""
+    """The synapses of a block that share a delay, or all that have delays of their own.
+
+    `delay` is that of all of them, `delays` (synapses,) what each adds to it; None where nothing is added.
+    """
 
     number: int
     block: SynapseBlock
@@ -147,6 +156,7 @@ class _Item:
     targets: Array
     """Number of each target slot in the range."""
     drivers: list[tuple[Array, Array]]
+    delays: Array | None = None
 
     @property
     def largest(self) -> tuple[int, int]:
@@ -175,23 +185,23 @@ def synapses_into(
         NmapError: NM602, a tile is not what its neuron group holds, or a neuron drives one block twice.
     """
     items: dict[tuple[Any, ...], list[_Item]] = {}
+    ranks: dict[tuple[Any, int], int] = {}
     size = high - low
     for item in _items(program, units, drivers, blocks, target, low, high):
         form = item.block
-        # Sums that are rounded or wrap are taken block by block; those that are not may be shared by everything of one shift.
-        exact = form.exponent >= 0 and (form.accumulator == 0 or form.accumulator >= 32)
-        own = (0, 0) if exact else (form.accumulator, item.delay)
-        listed = not isinstance(item.synapses, ConvTile)
+        kind = "tiles" if isinstance(item.synapses, ConvTile) else "delayed" if item.delays is not None else "listed"
+        key = (form.receptor, form.exponent, *((0, 0) if _exact(form) else (form.accumulator, item.delay)), _exact(form), kind)
         rank = 0
-        while any(other.block.group == form.group for other in items.get((form.receptor, form.exponent, *own, exact, listed, rank), ())):
-            rank += 1
-        if exact and listed:
-            rank = 0
-        items.setdefault((form.receptor, form.exponent, *own, exact, listed, rank), []).append(item)
+        if kind == "tiles" or not _exact(form):
+            rank = ranks[key, form.group] = ranks.get((key, form.group), -1) + 1
+        items.setdefault((*key, rank), []).append(item)
     made: list[Accumulator] = []
     shared: dict[tuple[int, int, int], list[_Built]] = {}
-    for (receptor, exponent, bits, _, exact, listed, _), members in sorted(items.items(), key=lambda entry: entry[0]):
-        built = _built(units, members, _Range(units[target].size, low, high), listed)
+    for (receptor, exponent, bits, _, exact, kind, _), members in sorted(items.items(), key=lambda entry: entry[0]):
+        built = _built(units, members, _Range(units[target].size, low, high), kind)
+        if kind == "delayed":
+            made.extend(replace(_accumulator(receptor, 32, exponent + one.drop, [one], size), window=one.window) for one in built)
+            continue
         if not exact:
             made.extend(_wide(built, receptor, exponent, bits, size))
             continue
@@ -204,6 +214,11 @@ def synapses_into(
                 shared.setdefault((receptor, 0 if width == 32 and shift == 0 else width, shift), []).append(one)
     made.extend(_accumulator(*key, some, size) for key, some in sorted(shared.items(), key=lambda entry: entry[0]))
     return tuple(sorted(made, key=lambda accumulator: (accumulator.receptor, accumulator.width != 0)))
+
+
+def _exact(block: SynapseBlock) -> bool:
+    """Return whether a block's sums are those modulo 2^32: others wrap or are rounded block by block, and delay by delay."""
+    return block.exponent >= 0 and (block.accumulator == 0 or block.accumulator >= 32)
 
 
 def _width(one: _Built, targets: int) -> int:
@@ -267,10 +282,7 @@ def _items(
         if delays is None:
             found.append(_Item(number, block, synapses, 1 + block.delay, targets, by))
             continue
-        found.extend(
-            _Item(number, block, _of_delay(synapses, delays == extra), 1 + block.delay + int(extra), targets, by)
-            for extra in np.unique(delays)
-        )
+        found.extend(_by_delay(_Item(number, block, synapses, 1 + block.delay, targets, by, delays)))
     return sorted(found, key=lambda item: (int(item.targets[0]), item.number, item.delay))
 
 
@@ -293,14 +305,29 @@ def _of_targets(synapses: Dense | Sparse, delays: Array | None, slots: Array) ->
     return kept, None if delays is None else delays[entries]
 
 
-def _of_delay(synapses: Dense | Sparse, keep: Array) -> Sparse:
+def _by_delay(item: _Item) -> list[_Item]:
+    """Return an item whose synapses have delays of their own as one of lists, or as an item for each delay where that is faster or must be."""
+    synapses, delays = item.synapses, item.delays
+    assert delays is not None
+    assert not isinstance(synapses, ConvTile)
     if isinstance(synapses, Dense):
-        return Sparse.from_dense(np.where(keep, synapses.weights, 0))
+        delays = delays[synapses.weights != 0]
+        synapses = Sparse.from_dense(synapses.weights)
+    found = np.unique(delays)
+    if found.size >= _DELAYS and _exact(item.block):
+        return [replace(item, synapses=synapses, delays=delays)]
+    return [
+        replace(item, synapses=_of_delay(synapses, delays == extra), delay=item.delay + int(extra), delays=None) for extra in found
+    ]
+
+
+def _of_delay(synapses: Sparse, keep: Array) -> Sparse:
     counts = np.bincount(synapses.targets[keep], minlength=synapses.out_size)
     return Sparse(np.concatenate([[0], np.cumsum(counts)]), synapses.indices[keep], synapses.weights[keep], synapses.in_size)
 
 
-def _built(units: Sequence[Unit], members: Sequence[_Item], target: _Range, listed: bool) -> list[_Built]:
+def _built(units: Sequence[Unit], members: Sequence[_Item], target: _Range, kind: str) -> list[_Built]:
+    build = {"tiles": _convolved, "delayed": _delayed, "listed": _listed}[kind]
     by: dict[tuple[int, int, bool], list[_Item]] = {}
     for item in members:
         for unit in np.unique(np.concatenate([found[found >= 0] for found, _ in item.drivers])):
@@ -314,7 +341,7 @@ def _built(units: Sequence[Unit], members: Sequence[_Item], target: _Range, list
             continue
         drop, dtype = _narrowest(some, low, high)
         bare = Part("", source, delay, graded, np.zeros(0, dtype), ())
-        made.extend((_listed if listed else _convolved)(units[source], target, some, bare, drop))
+        made.extend(build(units[source], target, some, bare, drop))
     return made
 
 
@@ -454,6 +481,26 @@ def _lists(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, dro
         twice[pointer[(pointer > 0) & (pointer < synapses)] - 1] = False
         made.append(_Built(part, drop, int(sums.max()), ascending and not twice.any()))
     return made
+
+
+def _delayed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
+    """Return synapses with delays of their own as lists into the sums of several steps: target + targets * delay."""
+    neurons, places, weights = [], [], []
+    window = 1 + max(int(item.delays.max()) for item in items if item.delays is not None)
+    for item in items:
+        assert isinstance(item.synapses, Sparse)
+        for driving in item.neurons(bare.source):
+            neuron = driving[item.synapses.indices]
+            heard = neuron >= 0
+            neurons.append(neuron[heard])
+            places.append((item.targets[item.synapses.targets] + target.size * item.delays)[heard])
+            weights.append((item.synapses.weights[heard] >> drop).astype(bare.weights.dtype))
+    neuron, place = np.concatenate(neurons), np.concatenate(places)
+    order = np.lexsort((place, neuron))
+    pointer = np.concatenate([[0], np.cumsum(np.bincount(neuron, minlength=source.size))]).astype(np.int64)
+    index = place[order].astype(np.uint16 if target.size * window <= _TILE else np.uint32)
+    part = replace(bare, kind="lists", weights=np.concatenate(weights)[order], tables=(pointer, index), synapses=index.size)
+    return [_Built(part, drop, _UNLIMITED, apart=False, window=window)]
 
 
 @compiled()

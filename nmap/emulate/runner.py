@@ -90,6 +90,12 @@ class A(IntEnum):
     COVERS = 9
     FIRST_PART = 10
     LAST_PART = 11
+    WINDOW = 12
+    """Steps whose sums are held, ELEMENTS each; 0 where sums are of the present step only."""
+    AT = 13
+    """Of a window: its first step among those there is room for."""
+    ROOM = 14
+    """Of a window: steps there is room for."""
 
 
 class P(IntEnum):
@@ -169,17 +175,30 @@ def _number(address):  # type: ignore[no-untyped-def] # pragma: no cover - compi
 
 
 @compiled()
-def _fold(accumulators, a, row, n, filled):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Move an accumulator's sums to a row of the dendrite; return the receptors that hold this step's input."""
+def _fold(accumulators, a, address, row, n, filled):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Move the sums at an address to a row of the dendrite; return the receptors that hold this step's input."""
     bit = 1 << accumulators[a, A.RECEPTOR]
     if filled & bit == 0 and accumulators[a, A.COVERS] == 0:
         _clear(row, n)
         filled |= bit
     call_native(accumulators[a, A.FOLD], (
-        accumulators[a, A.ADDRESS], row, accumulators[a, A.SEGMENTS], accumulators[a, A.SEGMENT_COUNT], accumulators[a, A.ELEMENTS],
+        address, row, accumulators[a, A.SEGMENTS], accumulators[a, A.SEGMENT_COUNT], accumulators[a, A.ELEMENTS],
         accumulators[a, A.SHIFT], accumulators[a, A.BITS], np.int64(filled & bit != 0),
     ))
     return filled | bit
+
+
+@compiled()
+def _slide(accumulators, a):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Move a window to the next step; to the beginning of its room where it would leave it."""
+    elements, window = accumulators[a, A.ELEMENTS], accumulators[a, A.WINDOW]
+    accumulators[a, A.AT] += 1
+    if accumulators[a, A.AT] + window > accumulators[a, A.ROOM]:
+        # The step behind the last one of the old window was not reached yet.
+        held = elements * (window - 1)
+        _copy(accumulators[a, A.ADDRESS] + 4 * elements * accumulators[a, A.AT], accumulators[a, A.ADDRESS], held)
+        _clear(accumulators[a, A.ADDRESS] + 4 * held, elements * (accumulators[a, A.ROOM] - window + 1))
+        accumulators[a, A.AT] = 0
 
 
 @compiled()
@@ -194,6 +213,9 @@ def _listen(units, accumulators, parts, edges, u, t):  # type: ignore[no-untyped
         receptor = accumulators[a, A.RECEPTOR]
         row = dendrite + 4 * n * receptor
         address = row if direct else accumulators[a, A.ADDRESS]
+        window = accumulators[a, A.WINDOW]
+        if window > 0:
+            address += 4 * accumulators[a, A.ELEMENTS] * accumulators[a, A.AT]
         limit, used = accumulators[a, A.LIMIT], np.int64(0)
         for p in range(accumulators[a, A.FIRST_PART], accumulators[a, A.LAST_PART]):
             sent, source = t - parts[p, P.DELAY], parts[p, P.SOURCE]
@@ -219,15 +241,17 @@ def _listen(units, accumulators, parts, edges, u, t):  # type: ignore[no-untyped
                 done = np.int64(0)
                 while done < count:
                     if used == limit:
-                        filled = _fold(accumulators, a, row, mine, filled)
+                        filled = _fold(accumulators, a, address, row, mine, filled)
                         used = np.int64(0)
                     take = min(count - done, limit - used)
                     given = values + 4 * done if values != 0 else values
                     call_native(parts[p, P.ROUTINE], (parts[p, P.DESCRIPTOR], ids + 4 * done, given, take, address + parts[p, P.OFFSET]))
                     done += take
                     used += take
-        if used > 0 and not direct:
-            filled = _fold(accumulators, a, row, mine, filled)
+        if (used > 0 and not direct) or window > 0:
+            filled = _fold(accumulators, a, address, row, mine, filled)
+        if window > 0:
+            _slide(accumulators, a)
     for receptor in range(units[u, U.RECEPTORS]):
         if filled & (1 << receptor) == 0:
             _clear(dendrite + 4 * n * receptor, mine)
@@ -321,7 +345,11 @@ def _verdict(units, steps, spent, budget):  # type: ignore[no-untyped-def] # pra
 
 
 @compiled()
-def _reset(units):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+def _reset(units, accumulators):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    for a in range(accumulators.shape[0]):
+        if accumulators[a, A.WINDOW] > 0:
+            _clear(accumulators[a, A.ADDRESS], accumulators[a, A.ELEMENTS] * accumulators[a, A.ROOM])
+            accumulators[a, A.AT] = 0
     for u in range(units.shape[0]):
         first = 4 * units[u, U.FIRST]
         for row in range(units[u, U.VARIABLES]):
@@ -350,7 +378,7 @@ def run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     spent, team = 0, edges.shape[1] - 1
     while cursor[0] < samples:
         if cursor[1] == 0:
-            _reset(units)
+            _reset(units, accumulators)
         while cursor[1] < steps:
             first = cursor[1]
             last = min(first + block, steps)

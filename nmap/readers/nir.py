@@ -13,12 +13,12 @@ from dataclasses import fields
 from difflib import get_close_matches
 from math import isfinite, prod
 
-import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import named
 from nmap.network import Assumption, Conventions, Network, Neuron, Population, Projection, Provenance
+from nmap.ordering import components, topological_order
 from nmap.readers.conventions import MAX_INTERVAL, RESETS, NeuronFacts, Periodic, settle
 from nmap.readers.graph import (
     CONVS,
@@ -777,8 +777,8 @@ class _Loops:
 
     def __init__(self, edges: list[Edge], populations: list[Key], relays: set[Key]) -> None:
         self.edges, self.populations = edges, populations
-        every = nx.DiGraph(sorted({(e.source, e.target) for e in edges}))
-        self.part = {key: k for k, part in enumerate(nx.strongly_connected_components(every)) for key in part}
+        every = sorted({(e.source, e.target) for e in edges})
+        self.part = {key: k for k, part in enumerate(components((), every)) for key in part}
         instant = sorted({(e.source, e.target) for e in edges if e.least == 0})
         self.closing = _before_relays(feedback(populations, instant), instant, relays)
 
@@ -792,11 +792,9 @@ class _Loops:
 
     def order(self, starts: list[Key], names: dict[Key, str]) -> list[Key]:
         """Return the inputs, then the neurons in an order in which all edges that act in the same step point forward."""
-        forward = nx.DiGraph()
-        forward.add_nodes_from(names)
-        forward.add_edges_from((e.source, e.target) for e in self.edges if not self.returns(e))
+        forward = [(e.source, e.target) for e in self.edges if not self.returns(e)]
         inputs = set(starts)
-        return [*starts, *(k for k in nx.lexicographical_topological_sort(forward, key=natural) if k not in inputs)]
+        return [*starts, *(k for k in topological_order(names, forward, natural) if k not in inputs)]
 
     def timing(self, names: dict[Key, str], conventions: Conventions) -> tuple[Assumption, ...]:
         """Return the assumptions about recurrent edges."""
@@ -820,8 +818,13 @@ def _before_relays(closing: set[tuple[Key, Key]], edges: list[tuple[Key, Key]], 
 
     What is late in a loop is the spikes; the biases on the way act from the first step on.
     """
-    graph, found = nx.DiGraph(edges), set(closing)
-    part = {key: k for k, members in enumerate(nx.strongly_connected_components(graph)) for key in members}
+    found = set(closing)
+    into: dict[Key, set[Key]] = {}
+    out: dict[Key, set[Key]] = {}
+    for source, target in edges:
+        into.setdefault(target, set()).add(source)
+        out.setdefault(source, set()).add(target)
+    part = {key: k for k, members in enumerate(components((), edges)) for key in members}
     todo = [s for s, _ in sorted(found) if s in relays]
     done: set[Key] = set()
     while todo:
@@ -830,9 +833,9 @@ def _before_relays(closing: set[tuple[Key, Key]], edges: list[tuple[Key, Key]], 
             # A loop of nothing but relays has no other place for its step.
             continue
         done.add(relay)
-        leaving = set(graph.out_edges(relay))
+        leaving = {(relay, t) for t in out.get(relay, ())}
         if leaving and leaving <= found:
-            entering = {(s, t) for s, t in graph.in_edges(relay) if part[s] == part[relay]}
+            entering = {(s, relay) for s in into.get(relay, ()) if part[s] == part[relay]}
             found = (found - leaving) | entering
             todo.extend(s for s, _ in sorted(entering) if s in relays)
     return found

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
-import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.network import Provenance
+from nmap.ordering import components, topological_order
 from nmap.readers.graph import CONVS, LINEAR, NEURONS, POOLS, Graph, Key, Node, natural
 from nmap.readers.hdf5 import Tree
 from nmap.readers.linear import MAX_UNROLLED, Diagonal, Pool, Stage, apply_chain, effort, joined, reduced, room
@@ -163,16 +163,23 @@ class Wiring:
     def _order(self) -> list[Key]:
         """Return the linear nodes in the order of the signal; a loop among them is divided at its Delay."""
         nodes = self.graph.nodes
-        linear = nx.DiGraph()
-        linear.add_nodes_from(key for key, node in nodes.items() if node.type in LINEAR)
-        linear.add_edges_from((s, t) for s, t in self.graph.edges if s in linear and t in linear and s not in self.relays)
-        loops = [part for part in nx.strongly_connected_components(linear) if len(part) > 1 or any(linear.has_edge(k, k) for k in part)]
+        linear = dict.fromkeys(key for key, node in nodes.items() if node.type in LINEAR)
+        edges = [(s, t) for s, t in self.graph.edges if s in linear and t in linear and s not in self.relays]
+        to_itself = {s for s, t in edges if s == t}
+        loops = [part for part in components(linear, edges) if len(part) > 1 or part[0] in to_itself]
         for key in sorted((key for part in loops for key in part), key=natural):
             if key in self.delays and np.all(self.delays[key] >= 1):
                 self.relays[key] = "it closes a loop without a neuron"
-                linear.remove_edges_from(list(linear.out_edges(key)))
-        if not nx.is_directed_acyclic_graph(linear):
-            loop = [s for s, _ in nx.find_cycle(linear)]
+                edges = [(s, t) for s, t in edges if s != key]
+        try:
+            return topological_order(linear, edges, natural)
+        except ValueError:
+            import networkx as nx
+
+            looped = nx.DiGraph()
+            looped.add_nodes_from(linear)
+            looped.add_edges_from(edges)
+            loop = [s for s, _ in nx.find_cycle(looped)]
             self.findings.error(
                 "NM108",
                 f"{' -> '.join(f'`{nodes[k].name}`' for k in [*loop, loop[0]])} is a loop without a neuron",
@@ -181,7 +188,6 @@ class Wiring:
                 help=("put a neuron or a Delay of at least one step into the loop",),
             )
             return []
-        return list(nx.lexicographical_topological_sort(linear, key=natural))
 
     def _arriving(self, node: Node, flow: Mapping[Key, list[_Term]]) -> list[_Term] | None:
         """Return copies of all terms that reach a node, or None beyond the limits."""

@@ -144,9 +144,16 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
         "level": result.level, "network": result.network, "target": result.target,
         # A network that is not mapped has no time of its own chip.
         "raw_time": result.raw_time and result.level != "float",
-        "samples": int(result.spikes.shape[0]), "steps": int(result.spikes.shape[1]),
+        "samples": int(result.spikes.shape[0]) if result.ran is None else result.ran, "steps": int(result.spikes.shape[1]),
         "output_spikes": result.output_spikes, "accuracy": _number(result.accuracy),
-        "probes": {name: list(values.shape) for name, values in sorted(result.probes.items())},
+        "probes": {
+            name: [values.shape[0] if result.ran is None else result.ran, *values.shape[1:]]
+            for name, values in sorted(result.probes.items())
+        },
+        "memory": None if result.memory is None else {
+            "peak_bytes": result.memory.peak, "limit_bytes": result.memory.limit, "samples_at_once": result.memory.at_once,
+            "jobs": result.memory.jobs,
+        },
     }
     return report
 

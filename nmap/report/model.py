@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nmap.partition.incremental import Remap
 
 __all__ = [
-    "BusiestCore", "ChipVsFixed", "ChipVsFloat", "Estimate", "Outcome", "Published", "RunResult", "Samples", "Status", "Traffic",
+    "BusiestCore", "ChipVsFixed", "ChipVsFloat", "Estimate", "Memory", "Outcome", "Published", "RunResult", "Samples", "Status", "Traffic",
     "VendorCheck", "Verification",
 ]
 
@@ -117,6 +117,23 @@ class Samples:
     steps: int
     labels: bool = False
     scored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a run of samples takes.
+
+    Args:
+        peak: bytes of the process at its peak, as predicted before the run.
+        limit: bytes it may take, None without a limit.
+        at_once: samples that run at a time.
+        jobs: threads.
+    """
+
+    peak: int
+    limit: int | None
+    at_once: int
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +307,8 @@ class RunResult:
 
     Args:
         level: `chip` is the emulator on the mapped program, `fixed` the quantized reference, `float` the imported network.
-        spikes: (samples, time, *output shape) int32 of the first output; if that never fires, its membrane potential, float64.
+        spikes: (samples, time, *output shape) int32 of the first output; if that never fires, its membrane potential, float64. Of no
+            samples where they were not kept but written as they came, or not at all; so are `outputs` and `probes`.
         counts: (samples, neurons) of the first output: int64, spikes summed over time; if it never fires, v of the last step, float64.
         probes: arrays by `POP.v`, `POP.u` or `POP.spikes`, (samples, time, *shape).
         labels: (samples,) or None.
@@ -306,6 +324,9 @@ class RunResult:
         silent: outputs that never fire.
         scored: the output that the labels number; None without labels.
         imported: the network as read, with what was assumed.
+        ran: number of samples; None for those of `spikes`.
+        sent: number of spikes of the outputs that fire; None for those in `outputs`.
+        memory: what the run took.
     """
 
     level: Literal["chip", "fixed", "float"]
@@ -326,10 +347,15 @@ class RunResult:
     silent: tuple[str, ...] = ()
     scored: str | None = None
     imported: Network | None = None
+    ran: int | None = None
+    sent: int | None = None
+    memory: Memory | None = None
 
     @property
     def output_spikes(self) -> int | None:
         """Number of spikes the outputs sent; None when none of them ever fires."""
+        if self.sent is not None:
+            return self.sent if not self.outputs or len(self.silent) < len(self.outputs) else None
         sent = [values for name, values in self.outputs.items() if name not in self.silent] if self.outputs else [self.spikes]
         return sum(int(np.count_nonzero(values)) for values in sent) if sent else None
 

@@ -7,6 +7,7 @@ so that it need not fit in memory.
 from __future__ import annotations
 
 import io
+import struct
 import tokenize
 import warnings
 import zipfile
@@ -25,16 +26,16 @@ from nmap.diagnostics import Diagnostic, Findings, NmapError
 from nmap.readers.hdf5 import printable
 
 __all__ = [
-    "MAX_NAME", "MAX_WHOLE_BYTES", "READ_ERRORS", "Archive", "Member", "Reader", "check_stamp", "damaged", "listed", "short", "stamp",
-    "told", "type_name",
+    "HELD_BYTES", "MAX_NAME", "MAX_WHOLE_BYTES", "READ_ERRORS", "Archive", "Keep", "Member", "Reader", "check_stamp", "damaged", "listed",
+    "short", "stamp", "told", "type_name",
 ]
 
 MAX_WHOLE_BYTES = 2**28
 """Largest size of an array that is read whole (labels, offsets), in bytes."""
 MAX_TURNED_BYTES = 2**28
 """Largest size of an array in Fortran order, which has to be read whole, in bytes."""
-HELD_BYTES = 2**26
-"""Arrays up to this size, in bytes, are kept in memory after they were read once."""
+HELD_BYTES = 2**28
+"""What a file's compressed arrays may take in memory, in bytes, to be unpacked only once."""
 MAX_NAME = 64
 """Characters of a name that are shown."""
 _MOST_NAMED = 8
@@ -45,6 +46,12 @@ _MAX_AXES = 32
 _MAX_LENGTH = 2**63
 _MAX_TOLD = 200
 """Characters of a library's message that are shown; it may quote the file."""
+_LOCAL = struct.Struct("<4s22xHH")
+"""A member's own header: signature, lengths of its name and of its extra field; https://pkware.com/appnote, section 4.3.7."""
+_LOCAL_SIGNATURE = b"PK\3\4"
+_PACKED = 2**16
+_UNPACKED = 2**20
+"""Bytes taken from the file, and made of them, at a time."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What NumPy writes. `zipfile` unpacks the other methods without a bound on what one read gives."""
 # Deflate cannot exceed 1032:1; anything beyond is a declaration without storage behind it.
@@ -124,19 +131,37 @@ def listed(names: Iterable[str], word: str = "and") -> str:
     return f"{', '.join(shown[:-1])} {word} {shown[-1]}" if len(shown) > 1 else "".join(shown)
 
 
+class Keep:
+    """How many bytes of a file may stay in memory between passes.
+
+    Args:
+        most: in all, in bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.used, self._most = 0, most
+
+    def claim(self, size: int) -> bool:
+        """Return whether an array of that size may be kept; it counts from then on."""
+        fits = self.used + size <= self._most
+        self.used += size if fits else 0
+        return fits
+
+
 class Archive:
     """An `.npz` file's members; only headers are read until a member is asked for its data.
 
     Args:
         path: the file; `zipfile.is_zipfile` holds.
         findings: receives the diagnostics.
+        keep: what of its arrays may stay in memory.
 
     Raises:
         any of `READ_ERRORS`: the archive's directory is damaged.
     """
 
-    def __init__(self, path: Path, findings: Findings) -> None:
-        self.path, self.findings, self.mark = path, findings, stamp(path)
+    def __init__(self, path: Path, findings: Findings, keep: Keep) -> None:
+        self.path, self.findings, self.mark, self.keep = path, findings, stamp(path), keep
         self._size = self.mark[2]
         self._members: dict[str, Member | None] = {}
         with zipfile.ZipFile(path) as archive:
@@ -255,8 +280,9 @@ class Member:
         self.key, self.shape, self.dtype = key, shape, dtype
         self.fortran_order = fortran_order and len(shape) > 1
         self.where = f"{archive.path}:{key}"
-        self._path, self._mark, self._info = archive.path, archive.mark, info
+        self._path, self._mark, self._info, self._keep = archive.path, archive.mark, info, archive.keep
         self._held: Array | None = None
+        self._sound = False
 
     @property
     def bytes(self) -> int:
@@ -279,11 +305,15 @@ class Member:
             if self._held is None:
                 check_stamp(self._path, self._mark)
                 with damaged(self._path):
-                    stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(self._path)).open(self._info))
+                    # What had the right checksum has it still, as long as the file is the same.
+                    stream = _Content(stack.enter_context(self._path.open("rb", buffering=0)), self._info, summed=not self._sound)
                     _header(stream)
                 reader = Reader(self._path, self.dtype, stream, None)
-                if self.bytes > HELD_BYTES and not self.fortran_order:
+                # What is stored as it is can as well be read again.
+                worth = self.fortran_order or self._info.compress_type != zipfile.ZIP_STORED
+                if not (worth and self._keep.claim(self.bytes)) and not self.fortran_order:
                     yield reader
+                    self._sound = self._sound or stream.sound
                     return
                 whole = reader.take(prod(self.shape))
                 self._held = whole.reshape(self.shape, order="F").ravel(order="C") if self.fortran_order else whole
@@ -306,10 +336,90 @@ class Reader:
             self._done += count
             return self._held[self._done - count : self._done]
         with damaged(self._path):
-            content = self._stream.read(count * self._dtype.itemsize)
-            if len(content) != count * self._dtype.itemsize:
+            content = np.empty(count * self._dtype.itemsize, np.uint8)
+            self._stream.fill(memoryview(content))
+            values = content.view(self._dtype)
+            values.flags.writeable = False
+            return values
+
+
+class _Content:
+    """The bytes of a stored or deflated member, in order; their checksum is compared when the last of them is read.
+
+    Args:
+        file: the archive, unbuffered.
+        info: the member; its sizes were found plausible.
+        summed: whether the checksum is taken.
+
+    Raises:
+        zipfile.BadZipFile: there is no member where the archive's directory says.
+    """
+
+    def __init__(self, file: Any, info: zipfile.ZipInfo, *, summed: bool = True) -> None:
+        self.sound, self._summed = False, summed
+        file.seek(info.header_offset)
+        self._file, self._name, self._sum, self._due = file, info.filename, info.CRC, info.file_size
+        self._stored, self._found = _LOCAL.size, 0
+        head = bytearray(_LOCAL.size)
+        self._from_file(memoryview(head))
+        signature, name, extra = _LOCAL.unpack(head)
+        if signature != _LOCAL_SIGNATURE:
+            raise zipfile.BadZipFile(f"no member begins at byte {info.header_offset}")
+        file.seek(name + extra, io.SEEK_CUR)
+        self._stored = info.compress_size
+        self._inflate = None if info.compress_type == zipfile.ZIP_STORED else zlib.decompressobj(-zlib.MAX_WBITS)
+        self._waiting = b""
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            READ_ERRORS: see `fill`.
+        """
+        content = bytearray(count)
+        self.fill(memoryview(content))
+        return bytes(content)
+
+    def fill(self, content: memoryview) -> None:
+        """Fill a buffer with the next bytes.
+
+        Raises:
+            READ_ERRORS: the data ends early, cannot be unpacked, or has another checksum.
+        """
+        if self._inflate is None:
+            self._from_file(content)
+        else:
+            self._unpack(content, self._inflate)
+        self._due -= len(content)
+        if not self._summed:
+            return
+        self._found = zlib.crc32(content, self._found)
+        if self._due == 0 and self._found != self._sum:
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._name!r}")
+        self.sound = self._due == 0
+
+    def _from_file(self, content: memoryview) -> None:
+        filled = 0
+        while filled < len(content):
+            got = self._file.readinto(content[filled : filled + self._stored])
+            if not got:
                 raise ValueError("the data of an array ends early")
-            return np.frombuffer(content, self._dtype, count)
+            filled += got
+            self._stored -= got
+
+    def _unpack(self, content: memoryview, inflate: Any) -> None:
+        filled = 0
+        while filled < len(content):
+            if not self._waiting and self._stored:
+                packed = bytearray(min(self._stored, _PACKED))
+                self._from_file(memoryview(packed))
+                self._waiting = bytes(packed)
+            made = inflate.decompress(self._waiting, min(len(content) - filled, _UNPACKED))
+            if not made and (inflate.eof or not self._waiting):
+                raise ValueError("the data of an array ends early")
+            self._waiting = inflate.unconsumed_tail
+            content[filled : filled + len(made)] = made
+            filled += len(made)
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:

@@ -11,7 +11,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.samples.archive import Member, Reader
-from nmap.samples.model import CHUNK_BYTES, Found, Tally, check_length
+from nmap.samples.model import CHUNK_BYTES, DType, Found, Tally, check_length, narrowed
 
 __all__ = ["DenseSource", "check_integers", "read_dense"]
 
@@ -27,14 +27,23 @@ class DenseSource:
     length: int
     row: int
 
-    def chunks(self, size: int, steps: int) -> Iterator[Array]:
+    def scratch(self, size: int) -> int:
+        """See `Source.scratch`."""
+        return min(size * self.row * self.member.dtype.itemsize, CHUNK_BYTES)
+
+    def chunks(self, size: int, steps: int, dtype: DType) -> Iterator[Array]:
         """See `Source.chunks`."""
         most = CHUNK_BYTES // self.member.dtype.itemsize
         with self.member.open() as reader:
             for start in range(0, self.samples, size):
-                out = np.zeros((min(size, self.samples - start), steps, self.row // self.length), np.int32)
-                for sample, step, values in self._pieces(reader, out.shape[0], most):
-                    part = values[:, : max(0, steps - step)]
+                count = min(size, self.samples - start)
+                if steps == self.length and count * self.row <= most:
+                    # As it lies in the file, without a copy where the type allows it.
+                    yield narrowed(reader.take(count * self.row), dtype).reshape(count, steps, -1)
+                    continue
+                out = np.zeros((count, steps, self.row // self.length), dtype)
+                for sample, step, values in self._pieces(reader, count, most):
+                    part = narrowed(values[:, : max(0, steps - step)], dtype)
                     out[sample : sample + part.shape[0], step : step + part.shape[1]] = part
                 yield out
 

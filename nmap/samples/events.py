@@ -19,11 +19,11 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.samples.archive import Archive, Member, listed, short
 from nmap.samples.dense import check_integers
-from nmap.samples.model import Found, Tally, check_length
+from nmap.samples.model import DType, Found, Tally, check_length
 
 __all__ = [
-    "SPAN_HELP", "STEP_HELP", "UNITS", "Block", "Clock", "EventSource", "bin_events", "last_step", "place_keys", "read_events", "steps_per",
-    "tally_events", "time_keys", "to_steps",
+    "EVENT_BYTES", "SPAN_HELP", "STEP_HELP", "UNITS", "Block", "Clock", "EventSource", "bin_events", "last_step", "place_keys",
+    "read_events", "steps_per", "tally_events", "time_keys", "to_steps",
 ]
 
 UNITS = {"t_s": Fraction(1), "t_ms": Fraction(1, 10**3), "t_us": Fraction(1, 10**6), "t_ns": Fraction(1, 10**9)}
@@ -33,6 +33,8 @@ STEP_HELP = "`--dt SECONDS` says how long a time step lasts"
 SPAN_HELP = "begin every sample at time 0, or give a longer time step"
 """Remedy where a list of events spans too many time steps."""
 _BLOCK = 2**20
+EVENT_BYTES = 96
+"""What an event takes while a chunk is made of it: as it is stored, sample, step, place and value, what is added and where."""
 _SCAN_BYTES = 2**22
 """Dense size of what is binned at a time to find the range of values: it stays in the processor's cache."""
 _COUNTED = 2**24
@@ -108,7 +110,10 @@ def last_step(times: Array, rate: Fraction) -> int:
 
 
 def scatter(out: Array, sample: Array, step: Array, place: Array, value: Array | None, *, binary: bool) -> None:
-    """Add events to a dense array (samples, steps, neurons) in place; those at or after its last step are left out."""
+    """Add events to a dense array (samples, steps, neurons) in place; those at or after its last step are left out.
+
+    Sums are taken modulo the range of its type: what they come to in the end has to fit.
+    """
     keep = step < out.shape[1]
     at = (sample[keep] * out.shape[1] + step[keep]) * out.shape[2] + place[keep]
     flat = out.reshape(-1)
@@ -157,9 +162,14 @@ class EventSource:
                     step = to_steps(time.take(count), self.rate)
                     yield start, bounds.size - 1, sample, step, np.asarray(place), None if value is None else value.take(count)
 
-    def chunks(self, size: int, steps: int) -> Iterator[Array]:
+    def scratch(self, size: int) -> int:
+        """See `Source.scratch`: at most the events of a piece."""
+        most = int((self.offsets[size:] - self.offsets[:-size]).max()) if size < self.offsets.size else int(self.offsets[-1])
+        return min(most, _BLOCK) * EVENT_BYTES
+
+    def chunks(self, size: int, steps: int, dtype: DType) -> Iterator[Array]:
         """See `Source.chunks`."""
-        return bin_events(self.blocks(size), steps, prod(self.shape), binary=self.binary)
+        return bin_events(self.blocks(size), steps, prod(self.shape), dtype, binary=self.binary)
 
     def tally(self, steps: int) -> Tally:
         """See `Source.tally`."""
@@ -192,14 +202,14 @@ def tally_events(blocks: Callable[[int], Iterator[Block]], steps: int, neurons: 
     return Tally(low, min(high, 1) if binary else high, events, merged)
 
 
-def bin_events(blocks: Iterator[Block], steps: int, neurons: int, *, binary: bool) -> Iterator[Array]:
-    """Yield what events become, (samples, steps, neurons) int32 for the samples of each chunk."""
-    current, out = -1, np.zeros((0, steps, neurons), np.int32)
+def bin_events(blocks: Iterator[Block], steps: int, neurons: int, dtype: DType, *, binary: bool) -> Iterator[Array]:
+    """Yield what events become, (samples, steps, neurons) for the samples of each chunk, in a type that holds their sums."""
+    current, out = -1, np.zeros((0, steps, neurons), dtype)
     for start, count, sample, step, place, value in blocks:
         if start != current:
             if current >= 0:
                 yield out
-            current, out = start, np.zeros((count, steps, neurons), np.int32)
+            current, out = start, np.zeros((count, steps, neurons), dtype)
         scatter(out, sample, step, place, value, binary=binary)
     if current >= 0:
         yield out

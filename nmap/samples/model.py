@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -14,12 +14,14 @@ from nmap.diagnostics import Diagnostic, Findings
 from nmap.samples.archive import short
 
 __all__ = [
-    "CHUNK_BYTES", "MAX_SAMPLE_BYTES", "MAX_STEPS", "SHORTER", "Found", "Samples", "Source", "Tally", "check_length", "fitted", "in_memory",
-    "most_steps",
+    "CHUNK_BYTES", "MAX_SAMPLE_BYTES", "MAX_STEPS", "SHORTER", "DType", "Found", "Samples", "Source", "Tally", "check_length", "fitted",
+    "in_memory", "most_steps", "narrowed",
 ]
 
+DType: TypeAlias = np.dtype[Any]
+
 CHUNK_BYTES = 2**26
-"""Samples are handed out in chunks of at most this size in bytes, or one by one where a single one is larger."""
+"""Samples are handed out in chunks of at most this size in bytes as 32-bit integers, or one by one where a single one is larger."""
 MAX_SAMPLE_BYTES = 2**30
 """Largest size of one sample of all inputs as dense 32-bit arrays, in bytes.
 
@@ -47,6 +49,11 @@ class Tally:
     events: int | None = None
     merged: int = 0
 
+    @property
+    def dtype(self) -> DType:
+        """The type that the samples are handed out in: uint8 where every value is in 0..255, else int32."""
+        return _dtype(self.low, self.high)
+
 
 class Source(Protocol):
     """What one input of the network receives."""
@@ -58,8 +65,16 @@ class Source(Protocol):
             NmapError: NM801, the file is damaged.
         """
 
-    def chunks(self, size: int, steps: int) -> Iterator[Array]:
-        """Yield all samples in order, `size` at a time: (samples, steps, neurons) int32; cut, or continued with silence, to `steps`.
+    def scratch(self, size: int) -> int:
+        """Return the bytes that making a chunk of `size` samples takes beside the chunk."""
+
+    def chunks(self, size: int, steps: int, dtype: DType) -> Iterator[Array]:
+        """Yield all samples in order, `size` at a time: (samples, steps, neurons); cut, or continued with silence, to `steps`.
+
+        Args:
+            size: samples per chunk.
+            steps: time steps of each.
+            dtype: of the chunks, one that holds every value (`Tally.dtype`); they may be read-only.
 
         Raises:
             NmapError: NM801, the file was changed or is damaged.
@@ -97,10 +112,15 @@ class Held:
         """See `Source.tally`."""
         return Tally(*_range(self.values[:, :steps]))
 
-    def chunks(self, size: int, steps: int) -> Iterator[Array]:
+    def scratch(self, size: int) -> int:
+        """See `Source.scratch`."""
+        del size
+        return 0
+
+    def chunks(self, size: int, steps: int, dtype: DType) -> Iterator[Array]:
         """See `Source.chunks`."""
         for start in range(0, self.values.shape[0], size):
-            yield fitted(self.values[start : start + size], steps)
+            yield fitted(self.values[start : start + size], steps, dtype)
 
 
 def most_steps(neurons: int) -> int:
@@ -132,11 +152,25 @@ def _range(values: Array) -> tuple[int, int]:
     return (min(0, int(values.min())), max(0, int(values.max()))) if values.size else (0, 0)
 
 
-def fitted(values: Array, steps: int) -> Array:
-    """Return (samples, time, neurons) as int32 with the time axis cut to `steps`, or continued with silence."""
+def _dtype(low: int, high: int) -> DType:
+    return np.dtype(np.uint8 if low >= 0 and high <= 255 else np.int32)
+
+
+def narrowed(values: Array, dtype: DType) -> Array:
+    """Return integers as one of the types of `Tally.dtype`, in place where their own type has the same bytes."""
+    if dtype.itemsize == 1 and values.dtype.kind == "b":
+        # A file may hold any byte under the name of a bool.
+        return np.minimum(values.view(np.uint8), np.uint8(1))
+    if dtype.itemsize == 1 and values.dtype.itemsize == 1:
+        return values.view(np.uint8)
+    return values.astype(dtype, copy=False)
+
+
+def fitted(values: Array, steps: int, dtype: DType) -> Array:
+    """Return (samples, time, neurons) in a type that holds them, with the time axis cut to `steps`, or continued with silence."""
     if values.shape[1] >= steps:
-        return np.ascontiguousarray(values[:, :steps], np.int32)
-    out = np.zeros((values.shape[0], steps, values.shape[2]), np.int32)
+        return np.ascontiguousarray(narrowed(values[:, :steps], dtype))
+    out = np.zeros((values.shape[0], steps, values.shape[2]), dtype)
     out[:, : values.shape[1]] = values
     return out
 
@@ -150,6 +184,7 @@ class Samples:
         steps: time steps of each of them.
         shapes: shape of each input by name, in the network's order.
         sources: what each input receives.
+        dtypes: type in which each input's samples are handed out, see `Tally.dtype`.
         low, high: smallest and largest value of all inputs.
         labels: (samples,) int64, read-only, or None.
         scored: the output whose neurons the labels number.
@@ -162,6 +197,7 @@ class Samples:
     steps: int
     shapes: Mapping[str, tuple[int, ...]]
     sources: Mapping[str, Source]
+    dtypes: Mapping[str, DType]
     low: int
     high: int
     labels: Array | None
@@ -175,8 +211,24 @@ class Samples:
         """Size of one sample of all inputs as dense 32-bit arrays."""
         return 4 * self.steps * sum(prod(shape) for shape in self.shapes.values())
 
+    @property
+    def chunk_bytes_each(self) -> int:
+        """Size of one sample of all inputs in a chunk."""
+        return self.steps * sum(self.dtypes[name].itemsize * prod(shape) for name, shape in self.shapes.items())
+
+    def scratch(self, size: int) -> int:
+        """Return the bytes that making a chunk of `size` samples takes beside the chunk."""
+        return sum(source.scratch(size) for source in self.sources.values())
+
+    @property
+    def most_at_once(self) -> int:
+        """Samples in a chunk at most."""
+        return max(1, CHUNK_BYTES // max(1, self.bytes_each))
+
     def chunks(self, size: int | None = None) -> Iterator[dict[str, Array]]:
-        """Yield all samples in order, by input: (samples, steps, *shape) int32; 0 is no spike, larger values are graded spikes.
+        """Yield all samples in order, by input: (samples, steps, *shape); 0 is no spike, other values are graded spikes.
+
+        Each input has one type throughout: uint8 where all its values are in 0..255, else int32. The arrays may be read-only.
 
         Args:
             size: samples per chunk; fewer where `CHUNK_BYTES` says so. None for as many as that allows.
@@ -184,9 +236,8 @@ class Samples:
         Raises:
             NmapError: NM801, the file was changed since it was checked.
         """
-        most = max(1, CHUNK_BYTES // max(1, self.bytes_each))
-        size = most if size is None else max(1, min(size, most))
-        streams = [source.chunks(size, self.steps) for source in self.sources.values()]
+        size = self.most_at_once if size is None else max(1, min(size, self.most_at_once))
+        streams = [source.chunks(size, self.steps, self.dtypes[name]) for name, source in self.sources.items()]
         for parts in zip(*streams, strict=True):
             yield {
                 name: part.reshape(*part.shape[:2], *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
@@ -217,9 +268,10 @@ def in_memory(inputs: Mapping[str, Array], **more: Any) -> Samples:
     """
     some = next(iter(inputs.values()))
     ranges = [_range(v) for v in inputs.values()]
+    dtypes = {name: _dtype(*span) for name, span in zip(inputs, ranges, strict=True)}
     return Samples(
         samples=some.shape[0], steps=some.shape[1], shapes={name: v.shape[2:] for name, v in inputs.items()},
-        sources={name: Held(v.reshape(*v.shape[:2], -1)) for name, v in inputs.items()},
+        sources={name: Held(v.reshape(*v.shape[:2], -1)) for name, v in inputs.items()}, dtypes=dtypes,
         low=min(low for low, _ in ranges), high=max(high for _, high in ranges),
         **{"labels": None, "scored": None, "sha256": "", "name": "", **more},
     )

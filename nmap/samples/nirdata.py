@@ -25,8 +25,8 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.samples.archive import short
-from nmap.samples.events import SPAN_HELP, STEP_HELP, Block, Clock, bin_events, last_step, steps_per, tally_events, to_steps
-from nmap.samples.model import CHUNK_BYTES, Found, Tally, check_length, most_steps
+from nmap.samples.events import EVENT_BYTES, SPAN_HELP, STEP_HELP, Block, Clock, bin_events, last_step, steps_per, tally_events, to_steps
+from nmap.samples.model import CHUNK_BYTES, DType, Found, Tally, check_length, most_steps, narrowed
 from nmap.samples.stored import SLAB_BYTES, Node, Rows
 
 __all__ = ["is_nirdata", "read_nirdata"]
@@ -56,17 +56,21 @@ class _Gridded:
                 low, high = min(low, int(part.min())), max(high, int(part.max()))
         return Tally(low, high)
 
-    def chunks(self, size: int, steps: int) -> Iterator[Array]:
+    def scratch(self, size: int) -> int:
+        """See `Source.scratch`."""
+        return min(max(size, 1) * self.data.row_bytes, CHUNK_BYTES) + self.data.band_bytes
+
+    def chunks(self, size: int, steps: int, dtype: DType) -> Iterator[Array]:
         """See `Source.chunks`."""
         samples, length, neurons = self.data.shape
         piece = max(1, CHUNK_BYTES // self.data.row_bytes)
         with self.data.open() as rows:
             for start in range(0, samples, size):
                 count = min(size, samples - start)
-                out = np.zeros((count, steps, neurons), np.int32)
+                out = np.zeros((count, steps, neurons), dtype)
                 for first in range(0, count, piece):
                     part = rows.take(min(piece, count - first))
-                    out[first : first + part.shape[0], : min(length, steps)] = part[:, :steps]
+                    out[first : first + part.shape[0], : min(length, steps)] = narrowed(part[:, :steps], dtype)
                 yield out
 
 
@@ -99,9 +103,13 @@ class _Listed:
                             idx[part][there].astype(np.int64), None if worth is None else worth[part][there],
                         )
 
-    def chunks(self, size: int, steps: int) -> Iterator[Array]:
+    def scratch(self, size: int) -> int:
+        """See `Source.scratch`."""
+        return min(size * self.idx.shape[1], _BLOCK) * EVENT_BYTES + self.idx.band_bytes + self.time.band_bytes
+
+    def chunks(self, size: int, steps: int, dtype: DType) -> Iterator[Array]:
         """See `Source.chunks`."""
-        return bin_events(self.blocks(size), steps, self.neurons, binary=self.value is None)
+        return bin_events(self.blocks(size), steps, self.neurons, dtype, binary=self.value is None)
 
     def tally(self, steps: int) -> Tally:
         """See `Source.tally`."""

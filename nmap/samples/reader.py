@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -38,27 +39,28 @@ from nmap.connectivity import Array, frozen_array
 from nmap.diagnostics import Findings, NmapError
 from nmap.digest import sha256_of
 from nmap.network import Network
-from nmap.samples.archive import READ_ERRORS, Archive, listed, short, stamp, told, type_name
+from nmap.samples.archive import HELD_BYTES, READ_ERRORS, Archive, Keep, listed, short, stamp, told, type_name
 from nmap.samples.dense import check_integers, read_dense
 from nmap.samples.events import Clock, read_events
 from nmap.samples.keys import did_you_mean, foreign_labels, near, suffixes_of, tell_unread
-from nmap.samples.model import MAX_SAMPLE_BYTES, MAX_STEPS, SHORTER, Found, Samples, Tally, most_steps
+from nmap.samples.model import MAX_SAMPLE_BYTES, MAX_STEPS, SHORTER, DType, Found, Samples, Tally, most_steps
 from nmap.samples.nirdata import is_nirdata, read_nirdata
 from nmap.samples.stored import open_recording
 
 __all__ = ["load"]
 
-_Reader: TypeAlias = Callable[[Path, Network, int | None, Findings], "tuple[dict[str, Found], Array | None, str | None]"]
+_Reader: TypeAlias = Callable[[Path, Network, int | None, Findings, Keep], "tuple[dict[str, Found], Array | None, str | None]"]
 _WRITE = "write it with `np.savez_compressed(file, inputs=..., labels=...)`"
 
 
-def load(path: str | Path, network: Network, steps: int | None = None) -> Samples:
+def load(path: str | Path, network: Network, steps: int | None = None, held: int | None = None) -> Samples:
     """Read samples for a network; their content is checked now and read in pieces later.
 
     Args:
         path: the file.
         network: whose inputs the samples must fit; labels must number the neurons of an output.
         steps: time steps to run: samples are cut, or continued with silence; None for the file's own.
+        held: bytes of a compressed file's arrays that may stay in memory, so that they are unpacked only once; None for `HELD_BYTES`.
 
     Raises:
         NmapError: NM801 (or the readers' codes for HDF5) where the file cannot be read or lacks its arrays, NM802 where what it holds does
@@ -82,8 +84,10 @@ def load(path: str | Path, network: Network, steps: int | None = None) -> Sample
         else:
             findings.error("NM801", f"`{name}` is not a .npz file, and not NIRData", where=name, help=(_WRITE,))
         if read is not None:
-            sha256 = sha256_of(path)
-            samples = _load(path, network, steps, read, findings)
+            with ThreadPoolExecutor(1) as other:
+                digest = other.submit(sha256_of, path)
+                samples = _load(path, network, steps, read, findings, Keep(HELD_BYTES if held is None else held))
+                sha256 = digest.result()
     except NmapError as error:
         findings.extend(d for d in error.diagnostics if d not in findings.errors)
     except READ_ERRORS as error:
@@ -92,8 +96,8 @@ def load(path: str | Path, network: Network, steps: int | None = None) -> Sample
     return replace(samples, sha256=sha256, diagnostics=tuple(findings))
 
 
-def _load(path: Path, network: Network, steps: int | None, read: _Reader, findings: Findings) -> Samples:
-    found, labels, scored = read(path, network, steps, findings)
+def _load(path: Path, network: Network, steps: int | None, read: _Reader, findings: Findings, keep: Keep) -> Samples:
+    found, labels, scored = read(path, network, steps, findings, keep)
     lacking = [port for port in network.inputs if port not in found]
     if lacking and not findings.errors:
         findings.error("NM801", f"`{path}` holds no samples for {', '.join(f'`{port}`' for port in lacking)}", where=str(path))
@@ -102,12 +106,14 @@ def _load(path: Path, network: Network, steps: int | None, read: _Reader, findin
     findings.raise_errors()
     low = high = 0
     graded: dict[str, Tally] = {}
+    dtypes: dict[str, DType] = {}
     for port, held in found.items():
         tally = held.source.tally(length)
         if tally.low < -(2**31) or tally.high > 2**31 - 1:
             worst = tally.high if tally.high > 2**31 - 1 else tally.low
             findings.error("NM802", f"the samples hold values up to {short(worst)}; spikes are 32-bit integers", where=held.where)
         low, high = min(low, tally.low), max(high, tally.high)
+        dtypes[port] = tally.dtype
         if tally.low < 0 or tally.high > 1:
             graded[port] = tally
         _describe(port, held, tally, len(found) == 1, findings)
@@ -115,8 +121,8 @@ def _load(path: Path, network: Network, steps: int | None, read: _Reader, findin
     _tell_graded(found, graded, findings)
     return Samples(
         samples=next(iter(found.values())).samples, steps=length, shapes={port: network[port].shape for port in found},
-        sources={port: held.source for port, held in found.items()}, low=low, high=high, labels=labels, scored=scored, sha256="",
-        name=path.name,
+        sources={port: held.source for port, held in found.items()}, dtypes=dtypes, low=low, high=high, labels=labels, scored=scored,
+        sha256="", name=path.name,
     )
 
 
@@ -125,8 +131,10 @@ def _clock(network: Network, file: float | None) -> Clock:
     return Clock(network.conventions.dt, file, stated)
 
 
-def _recording(path: Path, network: Network, cut: int | None, findings: Findings) -> tuple[dict[str, Found], Array | None, str | None]:
-    with open_recording(path, stamp(path), findings) as root:
+def _recording(
+    path: Path, network: Network, cut: int | None, findings: Findings, keep: Keep
+) -> tuple[dict[str, Found], Array | None, str | None]:
+    with open_recording(path, stamp(path), findings, keep) as root:
         if not is_nirdata(root):
             held = ", ".join(f"`{name}`" for name in root.names[:8]) or "nothing"
             findings.error(
@@ -138,8 +146,10 @@ def _recording(path: Path, network: Network, cut: int | None, findings: Findings
         return read_nirdata(root, ports, _clock(network, None), cut, findings), None, None
 
 
-def _archive(path: Path, network: Network, cut: int | None, findings: Findings) -> tuple[dict[str, Found], Array | None, str | None]:
-    archive = Archive(path, findings)
+def _archive(
+    path: Path, network: Network, cut: int | None, findings: Findings, keep: Keep
+) -> tuple[dict[str, Found], Array | None, str | None]:
+    archive = Archive(path, findings, keep)
     suffixes = suffixes_of(archive, network, findings)
     if len(suffixes) < len(network.inputs):
         if not findings.errors:

@@ -21,7 +21,7 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.readers.hdf5 import MAX_MEMBERS, MAX_NAME, printable
 from nmap.readers.storage import FILTERS, SIGNATURE, Superblock, decoded, native
-from nmap.samples.archive import HELD_BYTES, READ_ERRORS, check_stamp, damaged
+from nmap.samples.archive import READ_ERRORS, Keep, check_stamp, damaged
 from nmap.samples.model import CHUNK_BYTES, MAX_SAMPLE_BYTES, SHORTER
 
 __all__ = ["SLAB_BYTES", "Node", "Rows", "open_recording"]
@@ -36,8 +36,14 @@ _SLACK = 2**16
 
 
 @contextmanager
-def open_recording(path: Path, mark: tuple[int, ...], findings: Findings) -> Iterator[Node]:
+def open_recording(path: Path, mark: tuple[int, ...], findings: Findings, keep: Keep) -> Iterator[Node]:
     """Give the root of an HDF5 file.
+
+    Args:
+        path: the file.
+        mark: its `stamp`.
+        findings: receives the diagnostics.
+        keep: what of its datasets may stay in memory.
 
     Raises:
         NmapError: NM801, the file is damaged; NM109, its addresses are not of 8 bytes.
@@ -56,7 +62,7 @@ def open_recording(path: Path, mark: tuple[int, ...], findings: Findings) -> Ite
     with damaged(path):
         file = h5py.File(path, "r")
     try:
-        yield Node(path, h5g.open(file.id, b"/"), (), mark, findings)
+        yield Node(path, h5g.open(file.id, b"/"), (), mark, findings, keep)
     finally:
         file.close()
 
@@ -70,10 +76,13 @@ class Node:
         names: of the groups on the way to it, as stored.
         mark: `stamp` of the file.
         findings: receives the diagnostics.
+        keep: see `open_recording`.
     """
 
-    def __init__(self, file: Path, handle: Any, names: tuple[bytes, ...], mark: tuple[int, ...], findings: Findings) -> None:
-        self._file, self._handle, self._names, self._mark, self._findings = file, handle, names, mark, findings
+    def __init__(
+        self, file: Path, handle: Any, names: tuple[bytes, ...], mark: tuple[int, ...], findings: Findings, keep: Keep
+    ) -> None:
+        self._file, self._handle, self._names, self._mark, self._findings, self._keep = file, handle, names, mark, findings, keep
 
     @property
     def where(self) -> str:
@@ -128,7 +137,7 @@ class Node:
         """Return a member group; None (with NM103 or NM109) where there is none."""
         before, member = len(self._findings), self._member(name)
         if isinstance(member, h5g.GroupID):
-            return Node(self._file, member, (*self._names, name.encode()), self._mark, self._findings)
+            return Node(self._file, member, (*self._names, name.encode()), self._mark, self._findings, self._keep)
         if len(self._findings) == before:
             self._findings.error("NM103", f"the group `{name}` is missing", where=self.place(name))
         return None
@@ -222,7 +231,7 @@ class Node:
                 help=("write it with chunks of fewer samples",),
             )
             return None
-        return Rows(self._file, (*self._names, name.encode()), shape, dtype, band, self._mark, where)
+        return Rows(self._file, (*self._names, name.encode()), shape, dtype, band, self._mark, where, self._keep)
 
 
 class Rows:
@@ -235,16 +244,22 @@ class Rows:
         band: rows that its chunks hold together.
         mark: `stamp` of the file.
         where: its place, for diagnostics.
+        keep: see `open_recording`.
     """
 
     def __init__(
         self, file: Path, names: tuple[bytes, ...], shape: tuple[int, ...], dtype: np.dtype[Any], band: int, mark: tuple[int, ...],
-        where: str,
+        where: str, keep: Keep,
     ) -> None:
-        self.shape, self.dtype, self.where = shape, dtype, where
+        self.shape, self.dtype, self.where, self._keep = shape, dtype, where, keep
         self.row_bytes = prod(shape[1:]) * dtype.itemsize
         self._file, self._names, self._band, self._mark = file, names, band, mark
         self._held: Array | None = None
+
+    @property
+    def band_bytes(self) -> int:
+        """Size of the rows that are unpacked together."""
+        return max(self._band * self.row_bytes, min(SLAB_BYTES, self.shape[0] * self.row_bytes))
 
     @contextmanager
     def open(self) -> Iterator[_Reader]:
@@ -261,7 +276,7 @@ class Rows:
                 with damaged(self._file):
                     handle = h5o.open(file.id, b"/" + b"/".join(self._names))
                 reader = _Reader(self._file, self.shape, self.dtype, handle, self._band)
-                if self.shape[0] * self.row_bytes > HELD_BYTES:
+                if not self._keep.claim(self.shape[0] * self.row_bytes):
                     yield reader
                     return
                 self._held = reader.take(self.shape[0])

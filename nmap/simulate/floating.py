@@ -18,12 +18,12 @@ from difflib import get_close_matches
 from math import prod
 from typing import Protocol, TypeAlias
 
-import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Exit, Findings
 from nmap.network import Adaptation, Conventions, Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.ordering import components
 from nmap.simulate.synapses import Source, applied
 
 __all__ = ["FloatRun", "simulate"]
@@ -191,11 +191,8 @@ class _Plan:
         self.into: dict[str, list[Projection]] = {name: [] for name in self.populations}
         for projection in network.projections:
             self.into[projection.target].append(projection)
-        graph = nx.DiGraph()
-        graph.add_nodes_from(self.populations)
-        graph.add_edges_from((p.source, p.target) for p in network.projections)
-        condensed = nx.condensation(graph)
-        self.groups = [sorted(condensed.nodes[k]["members"], key=self.rank.__getitem__) for k in nx.topological_sort(condensed)]
+        found = components(self.populations, ((p.source, p.target) for p in network.projections))
+        self.groups = [sorted(names, key=self.rank.__getitem__) for names in found]
         self.ending = self._last_use()
         self.widest = max(p.size for p in network.populations)
         self.block = max(_LEAST_BLOCK, _CHUNK_BYTES // (8 * max(1, self.widest)))

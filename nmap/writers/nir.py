@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from math import prod
 
-import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array, Conv2d, Dense, Sparse
 from nmap.diagnostics import Diagnostic, Findings, NmapError
 from nmap.network import Conventions, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.ordering import components
 from nmap.readers.hdf5 import MAX_NAME
 from nmap.readers.memory import MemoryTree
 from nmap.readers.nir import read_nir
@@ -529,8 +529,8 @@ def _convolution(conv: Conv2d, bias: Array | None, shape: Shape, target: Shape) 
 
 def _loops(network: Network) -> frozenset[str]:
     """Return the names of the projections that lie on a loop."""
-    graph = network.graph
-    part = {name: k for k, names in enumerate(nx.strongly_connected_components(graph)) for name in names}
+    edges = [(p.source, p.target) for p in network.projections]
+    part = {name: k for k, names in enumerate(components((p.name for p in network.populations), edges)) for name in names}
     sizes = Counter(part.values())
     return frozenset(
         p.name for p in network.projections if part[p.source] == part[p.target] and (sizes[part[p.source]] > 1 or p.source == p.target)

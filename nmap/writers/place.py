@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from nmap.diagnostics import Diagnostic, NmapError
 
-__all__ = ["check_place", "write_file"]
+__all__ = ["check_place", "new_file", "unwritable", "write_file"]
 
 
 def check_place(path: Path, inputs: Sequence[Path]) -> None:
@@ -28,7 +28,7 @@ def check_place(path: Path, inputs: Sequence[Path]) -> None:
     """
     why = _obstacle(path, inputs)
     if why is not None:
-        raise _unwritable(path, why)
+        raise unwritable(path, why)
 
 
 def _obstacle(path: Path, inputs: Sequence[Path]) -> str | None:
@@ -88,20 +88,37 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(content)
             path.write_bytes(content.getbuffer())
             return
-        place = Path(os.path.realpath(path))
-        scratch = place.with_name(f".nmap-{secrets.token_hex(8)}.new")
-        stream = scratch.open("xb")
-        try:
-            with stream:
-                write(stream)
-            scratch.replace(place)
-        except BaseException:
-            with suppress(OSError):
-                scratch.unlink()
-            raise
+        with new_file(path) as scratch, scratch.open("wb") as stream:
+            write(stream)
     except OSError as error:
-        raise _unwritable(path, f"{error.strerror or error}.") from error
+        raise unwritable(path, f"{error.strerror or error}.") from error
 
 
-def _unwritable(path: Path, why: str) -> NmapError:
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Give an empty file beside the one that it is to replace at the end; links are followed.
+
+    Whatever goes wrong before leaves the old file, and no trace of the new one.
+
+    Args:
+        path: of the file, a regular one if it exists.
+
+    Raises:
+        OSError: the new file cannot be made or moved into place.
+    """
+    place = Path(os.path.realpath(path))
+    scratch = place.with_name(f".nmap-{secrets.token_hex(8)}.new")
+    # A file of that name would not be ours to remove.
+    scratch.open("xb").close()
+    try:
+        yield scratch
+        scratch.replace(place)
+    except BaseException:
+        with suppress(OSError):
+            scratch.unlink()
+        raise
+
+
+def unwritable(path: Path, why: str) -> NmapError:
+    """Return what says that a file cannot be written."""
     return NmapError(Diagnostic("NM601", "error", f"`{path}` cannot be written", "--output", why))

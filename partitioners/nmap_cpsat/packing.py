@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ortools.sat.python import cp_model
 
 from nmap.connectivity import Array
 from nmap.partition.fill import Filled, fill, finish, fits, loads, most_cores, quality, seams, spend_slack
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import CoreClass, PackingProblem, PackingSolution, area_bound
-from nmap_cpsat.columns import generate
 from nmap_cpsat.encoding import FINE, Encoding, encode
-from nmap_cpsat.solver import solve
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
 
 __all__ = ["pack"]
 
@@ -61,8 +62,13 @@ def _solve(
         cores: cores the model may use.
         pieces: minimise seams, then how far apart the items on a core are, instead of cores.
         limit: deterministic seconds.
-        budget: see `solve`.
+        budget: see `nmap_cpsat.solver.solve`.
     """
+    # The solver takes half a second to import: longer than many packings that never get here.
+    from ortools.sat.python import cp_model
+
+    from nmap_cpsat.solver import solve
+
     model = cp_model.CpModel()
     kind = _slots(problem, cores)
     room = problem.rooms(kind)
@@ -258,6 +264,8 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
     limit = _TIME[budget.effort]
     over = not fits(problem, filled)
     if filled.clusters > bound or over:
+        from nmap_cpsat.columns import generate
+
         budget.say(f"packing {len(problem.items)} items: {filled.clusters} cores found, at least {bound}")
         filled, bound, time = generate(problem, filled, bound, budget)
         spent += time
@@ -292,7 +300,8 @@ def pack(problem: PackingProblem, budget: Budget) -> PackingSolution:
     extra = most_cores(problem, total) - total
     least = sum(item.seam * (item.fewest_pieces - 1) for item in part.items)
     _, _, cut, spread = quality(part, inner)
-    if cut + spread > least and part.items:
+    # On one core there is one packing.
+    if cut + spread > least and part.items and inner.clusters + extra > 1:
         budget.say(f"packing on {filled.clusters} cores, least traffic across cuts")
         encodings = [encode(item, _STEPS // inner.units.size, upper=True)[0] for item in part.items]
         part = replace(part, cores=inner.clusters + extra)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from ortools.sat.python import cp_model
 
 from nmap.partition.partitioner import Budget
 from nmap.partition.tiles import TilingProblem, TilingSolution, core_budget, sweep
-from nmap_cpsat.solver import solve
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
 
 __all__ = ["choose_tiles"]
 
@@ -22,6 +25,11 @@ def choose_tiles(problem: TilingProblem, budget: Budget) -> TilingSolution:
     start = sweep(problem)
     if start.status == "optimal":
         return TilingSolution(start.choice, start.cores, start.copies, start.lower_bound, start.status, 0.0)
+    # The solver takes half a second to import.
+    from ortools.sat.python import cp_model
+
+    from nmap_cpsat.solver import solve
+
     model = cp_model.CpModel()
     most = sum(int(layer.copies.max()) for layer in problem.layers)
     step = max(1, -(-most // _LARGEST))

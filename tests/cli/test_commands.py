@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -135,6 +136,34 @@ def test_run_records_probes_and_prints_accuracy(bundle: Path, samples: Path, nma
         assert np.array_equal(arrays["n2.spikes"], arrays["spikes"])
     assert run["accuracy"] == pytest.approx(right)
     assert run["level"] == "chip"
+
+
+@pytest.mark.parametrize("name", ["o.h5", "o.HDF5"])
+def test_run_streams_into_hdf5(bundle: Path, samples: Path, nmap: Runner, name: str) -> None:
+    words = ("run", bundle, "--input", samples, "--probe", "n1:v", "--jobs", 2, "--memory-limit", "4G")
+    kept = nmap(*words, "-o", "o.npz", "--format", "json").json
+    result = nmap(*words, "-o", name, "-v", "--format", "json")
+    assert result.status == 0
+    assert problems(result.json, schema(), closed=True) == []
+    assert result.json["written"] == [name]
+    for key in ("samples", "steps", "output_spikes", "accuracy", "probes"):
+        assert result.json["run"][key] == kept["run"][key]
+    assert result.json["run"]["memory"]["limit_bytes"] == 4 * 2**30
+    assert "of 4 GiB of memory: 5 samples at a time, 2 threads" in result.err
+    with h5py.File(name) as file, np.load("o.npz") as arrays:
+        assert set(file) == set(arrays)
+        assert np.array_equal(file["counts"], arrays["counts"])
+        assert np.array_equal(file["n1.v"], arrays["n1.v"])
+        assert file["spikes/t"].size == np.count_nonzero(arrays["spikes"])
+
+
+def test_a_memory_limit_that_is_too_low_is_one_diagnostic(bundle: Path, samples: Path, nmap: Runner) -> None:
+    result = nmap("run", bundle, "--input", samples, "-o", "o.h5", "--memory-limit", "1M")
+    assert result.status == 2
+    assert result.err.count("error[NM802]") == 1
+    assert "beyond the limit of 1 MiB" in " ".join(result.err.split())
+    assert not Path("o.h5").exists()
+    assert nmap("run", bundle, "--input", samples, "--memory-limit", "many").status == 2
 
 
 def test_raw_time_keeps_the_latency(bundle: Path, samples: Path, nmap: Runner) -> None:

@@ -58,9 +58,9 @@ def test_solver_that_does_not_load_or_solve(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file" / "cache"))
     assert state("numba cache").state == "broken"
-    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "made" / "later"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "made" / "later"))
     assert state("numba cache").state == "ok"
 
 

@@ -13,6 +13,7 @@ from nmap.cli.options import (
     parse_dead_links,
     parse_names,
     parse_seconds,
+    parse_size,
     split_targets,
 )
 from nmap.diagnostics import NmapError
@@ -61,6 +62,19 @@ def test_seconds(text: str, seconds: float) -> None:
 def test_what_is_no_time_step(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_seconds(text)
+
+
+@pytest.mark.parametrize(("text", "size"), [
+    ("1", 1), ("1000000", 10**6), ("512M", 2**29), ("2G", 2**31), ("2 GiB", 2**31), ("1.5k", 1536), ("3TB", 3 * 2**40), ("100B", 100),
+])
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1M", "M", "1X", "nan", "", "1.5", "0.0G", "1e9", "9" * 400, "1 2"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_size(text)
 
 
 def test_options_carry_every_choice() -> None:

@@ -10,6 +10,7 @@ import pytest
 from nmap import flow
 from nmap.flow import deploy
 from nmap.options import Options
+from nmap.verify import comparison
 from tests.unit.readers.builders import write_netx
 
 
@@ -49,12 +50,12 @@ def test_payloads_beyond_their_width_are_told(chain: Path, largest: int, told: b
 
 def test_graded_outputs_are_compared_by_value(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert deployed(chain, 50).verification.chip_vs_float.spike_agreement == 1
-    real = flow._Comparison._chunk_vs_float
+    real = comparison._SideBySide._real
 
-    def doubled(self, part, chip, done):
-        return real(self, part, {name: 2 * values for name, values in chip.items()}, done)
+    def doubled(self, chunk, chip, found):
+        real(self, chunk, {name: 2 * values for name, values in chip.items()}, found)
 
-    monkeypatch.setattr(flow._Comparison, "_chunk_vs_float", doubled)
+    monkeypatch.setattr(comparison._SideBySide, "_real", doubled)
     # Twice the value is another message. The input of step 1 arrives two hops later, so that three of six steps are silent.
     assert deployed(chain, 50).verification.chip_vs_float.spike_agreement == 0.5
 
@@ -63,17 +64,17 @@ def test_states_of_large_networks_are_compared_in_their_first_steps(chain: Path,
     from nmap.simulate import fixed
 
     seen = []
-    real = fixed.simulate
+    real = fixed.Reference.run
 
-    def watched(network, kernels, inputs, steps, *, record=None, probes=()):
+    def watched(self, inputs, *, record=None, probes=()):
         if probes:
-            seen.append(steps)
-        return real(network, kernels, inputs, steps, record=record, probes=probes)
+            seen.append(self.steps)
+        return real(self, inputs, record=record, probes=probes)
 
-    monkeypatch.setattr(fixed, "simulate", watched)
+    monkeypatch.setattr(fixed.Reference, "run", watched)
     deployed(chain, 50)
     # 2 samples of 2 delta neurons with 4 state variables and 2 readouts with 2.
-    monkeypatch.setattr(flow, "_PROBED_ELEMENTS", 2 * (2 * 4 + 2 * 2) * 3)
+    monkeypatch.setattr(comparison, "_PROBED_ELEMENTS", 2 * (2 * 4 + 2 * 2) * 3)
     deployed(chain, 50)
     assert seen == [6, 3]
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmap import flow
+from nmap import flow, running
 from nmap.cli.main import run as command
 from nmap.options import Options
 from nmap.report.json import run_to_json, schema, to_json
 from nmap.report.text import percent, run_text, to_text
+from nmap.verify import comparison
 from tests.unit.readers.builders import chain, if_, li, lif, linear, port, sink, write_nir
 from tests.unit.report.schema_check import problems
 
@@ -150,13 +151,13 @@ def test_peak_memory_does_not_grow_with_the_samples(tmp_path: Path, kind: str) -
 def test_verification_does_not_depend_on_the_chunks(two: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, given = two
     whole = flow.deploy(net, target="toy", options=Options(), source="norse", input=given, output=tmp_path / "a")
-    monkeypatch.setattr(flow, "_COMPARE_ELEMENTS", 1)
+    monkeypatch.setattr(comparison, "_ROOM", 1)
     pieces = flow.deploy(net, target="toy", options=Options(), source="norse", input=given, output=tmp_path / "b")
     assert whole.verification == pieces.verification
 
 
 def test_run_refuses_to_keep_more_than_the_limit(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "_MAX_KEPT_BYTES", 100)
+    monkeypatch.setattr(running, "_MAX_KEPT_BYTES", 100)
     with pytest.raises(flow.NmapError, match="NM802"):
         flow.run(two[0], input=two[1], framework="norse")
 

@@ -14,7 +14,7 @@ from nmap import samples
 from nmap.connectivity import Dense
 from nmap.diagnostics import Findings, NmapError
 from nmap.network import Conventions, Network, Neuron, Population, Projection, Provenance
-from nmap.samples.archive import Archive
+from nmap.samples.archive import Archive, Keep
 
 _HERE = Provenance("net.nir", "/")
 
@@ -295,7 +295,7 @@ def test_names_of_members_are_printable(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "s.npz", "w") as file:
         file.writestr("\x1b[31mred.npy", b"")
         file.writestr("plain.npy", b"")
-    assert Archive(tmp_path / "s.npz", Findings()).keys == ("\\x1b[31mred", "plain")
+    assert Archive(tmp_path / "s.npz", Findings(), Keep(0)).keys == ("\\x1b[31mred", "plain")
 
 
 def test_records_are_told_without_the_names_of_their_fields(tmp_path: Path, network: Network) -> None:

@@ -569,7 +569,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> int:
     """1 MiB for chunks, and nothing kept between passes."""
     for module in ("model", "dense", "nirdata", "stored"):
         monkeypatch.setattr(f"nmap.samples.{module}.CHUNK_BYTES", 2**20)
-    for module in ("archive", "stored"):
+    for module in ("reader",):
         monkeypatch.setattr(f"nmap.samples.{module}.HELD_BYTES", 0)
     monkeypatch.setattr("nmap.samples.events._SCAN_BYTES", 2**20)
     monkeypatch.setattr("nmap.samples.events._BLOCK", 2**14)

@@ -1,0 +1,87 @@
+"""The emulated chip beside the vendor's own simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from nmap.diagnostics import Findings
+from nmap.program import Program
+from nmap.quantized import QuantizedNetwork
+from nmap.report.model import VendorCheck
+from nmap.samples import Samples
+from nmap.target.backend import Target, VendorRun
+from nmap.verify.comparison import samples_at_once
+from nmap.verify.lockstep import compare, describe
+
+__all__ = ["check_vendor"]
+
+_STEPS = 1000
+"""Chip steps run with the vendor's simulator unless the user asked for that check alone; it takes milliseconds per step."""
+_START = 60.0
+"""Seconds that the vendor's simulator may take to start; to them come, generously, what each step may take."""
+_PER_PROCESS = 0.05
+"""Seconds per step and population or projection, which vendors' simulators run as processes of their own."""
+_PER_SYNAPSE = 2e-8
+"""Seconds per step and synapse."""
+_LIMIT = 300.0
+_LIMIT_ALONE = 900.0
+"""Seconds of one run of the vendor's simulator at most; more samples are run in several."""
+
+
+def check_vendor(
+    target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, samples: Samples, findings: Findings,
+    say: Callable[[str], None], *, alone: bool, jobs: int = 1,
+) -> VendorCheck:
+    """Run the emitted artefact with the vendor's own software and compare what its populations send.
+
+    Args:
+        target, quantized, program: what was mapped.
+        artefact: folder with the files of `Target.emit`.
+        samples: at least one, or nothing is run.
+        findings: receives NM703 with the first place that differs.
+        say: called with a line of progress before each run.
+        alone: True where the user asked for this check alone: all samples are run then, not the first few.
+        jobs: threads of the emulator.
+    """
+    from nmap.emulate.engine import Emulator
+
+    steps = samples.steps + quantized.latency
+    most = samples.samples if alone else min(samples.samples, max(1, _STEPS // max(1, steps)))
+    longest = _LIMIT_ALONE if alone else _LIMIT
+    sample = max(1, steps) * _step(quantized)
+    at_once = max(1, min(most, samples_at_once(quantized, steps), int((longest - _START) / sample)))
+    emulator: Emulator | None = None
+    mismatches = done = 0
+    answer: VendorRun | None = None
+    for chunk in samples.chunks(at_once):
+        part = {name: values[: most - done] for name, values in chunk.items()}
+        # The vendor's program takes the ports side by side, in the network's order.
+        flat = np.concatenate([part[name].reshape(*part[name].shape[:2], -1) for name in quantized.inputs], axis=2)
+        limit = float(round(min(longest, _START + flat.shape[0] * sample)))
+        say(f"vendor  {target.artefact} runs samples {done + 1} to {done + flat.shape[0]} of {most}, stopped after {limit:g} s")
+        answer = target.run_vendor(artefact, flat, steps, limit)
+        if answer.missing is not None:
+            return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
+        # Lowered once, and not at all where the vendor's software is not installed.
+        emulator = emulator or Emulator(program, target.kernels)
+        chip = emulator.run(part, steps, record=list(answer.spikes), jobs=jobs, dense=False)
+        difference = compare(answer.spikes, chip.events)
+        if difference.first is not None and not mismatches:
+            findings.extend([describe(difference.counted_from(done), "NM703", f"{answer.name} {answer.version}", "the emulated chip")])
+        mismatches += difference.mismatches
+        done += flat.shape[0]
+        if done >= most:
+            break
+    if answer is None:
+        return VendorCheck(target.artefact, skipped_reason="there are no samples")
+    return VendorCheck(answer.name, answer.version, mismatches, done)
+
+
+def _step(quantized: QuantizedNetwork) -> float:
+    """Return the seconds that one step of the vendor's simulator may take."""
+    processes = len(quantized.populations) + len(quantized.projections)
+    synapses = sum(projection.connectivity.synapses for projection in quantized.projections)
+    return _PER_PROCESS * processes + _PER_SYNAPSE * synapses
