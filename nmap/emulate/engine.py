@@ -22,6 +22,7 @@ import numpy as np
 from nmap.compiled import compiled
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, NmapError
+from nmap.emulate.aligned import zeros
 from nmap.emulate.kernel import Kernel
 from nmap.emulate.lower import Layout, lower
 from nmap.emulate.native import find_bytes, find_words, fold, routine
@@ -163,9 +164,8 @@ class Emulator:
 
     def _bytes(self, samples: int, steps: int, wanted: _Wanted, jobs: int, block: int, chunk: int, dense: bool) -> int:
         units = self.layout.units
-        accumulators = sum(
-            (one.elements * (_WINDOWS * one.window or 1) + _SLACK) * one.width // 8 for thread in self.layout.accumulators for into in thread for one in into
-        )
+        listed = [one for thread in self.layout.accumulators for into in thread for one in into]
+        accumulators = sum((one.elements * (_WINDOWS * one.window or 1) + _SLACK) * one.width // 8 for one in listed)
         renumbered = sum(2 * part.rows.nbytes for part in self.layout.parts if part.rows is not None)
         each = accumulators + renumbered + self._chunk_bytes(chunk, steps, wanted)
         for k, unit in enumerate(units):
@@ -259,6 +259,8 @@ def _descriptor(part: Part) -> Array:
         return np.array([weights, part.weights.strides[0], part.columns], np.int64)
     if part.kind == "runs":
         return np.array([weights, *(_address(table) for table in part.tables)], np.int64)
+    if part.kind == "rows":
+        return np.array([weights, part.weights.strides[0], part.columns, _address(part.tables[0])], np.int64)
     return np.array([*(_address(table) for table in part.tables), weights], np.int64)
 
 
@@ -328,7 +330,7 @@ class _Workspace:
 
     def _room(self, shape: int | tuple[int, ...], dtype: Any) -> int:
         """Return the address of zeros that live as long as the workspace."""
-        array = np.zeros(shape, dtype)
+        array = zeros(shape, dtype)
         self._held.append(array)
         return _address(array)
 

@@ -536,6 +536,31 @@ def _runs(weight: int, acc: int, graded: int) -> Native:
     return runs
 
 
+def _rows(weight: int, acc: int, graded: int) -> Native:
+    """Make the routine for a row of weights per source, somewhere among the accumulators."""
+
+    @native(ACCUMULATE)
+    def rows(descriptor, ids, values, count, target):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+        weights = _load(descriptor, 0, 64)
+        stride = _load(descriptor, 1, 64)
+        columns = _load(descriptor, 2, 64)
+        base = _load(descriptor, 3, 64)
+        for k in range(count):
+            # There are as many rows as sources, so that few of them are in the cache.
+            _ask(base + 4 * _load(ids, min(k + 2 * _EARLY, count - 1), 32))
+            coming = weights + _load(ids, min(k + _EARLY, count - 1), 32) * stride
+            for line in range(coming, coming + columns * weight // 8, 64):
+                _ask(line)
+            source = _load(ids, k, 32)
+            at = _load(base, source, 32)
+            if at < 0:
+                continue
+            value = _load(values, k, 32) if graded else 1
+            _add_run(weights + source * stride, value, columns, target + at * acc // 8, weight, acc, graded)
+
+    return rows
+
+
 def _lists(weight: int, index: int, acc: int, graded: int) -> Native:
     """Make the routine for lists of synapses."""
 
@@ -560,6 +585,7 @@ _WIDTHS = [(weight, acc, graded) for weight in (8, 16, 32) for acc in (32, 64) f
 _ROUTINES: dict[tuple[str, int, int, int, bool], Native] = {
     **{("matrix", weight, 0, acc, bool(graded)): _matrix(weight, acc, graded) for weight, acc, graded in _WIDTHS},
     **{("runs", weight, 0, acc, bool(graded)): _runs(weight, acc, graded) for weight, acc, graded in [*_WIDTHS, (8, 16, 0)]},
+    **{("rows", weight, 0, acc, bool(graded)): _rows(weight, acc, graded) for weight, acc, graded in [*_WIDTHS, (8, 16, 0)]},
     **{
         ("lists", weight, index, acc, bool(graded)): _lists(weight, index, acc, graded)
         for index in (16, 32)
@@ -581,16 +607,18 @@ def routine(kind: str, weight: int, index: int, acc: int, graded: bool) -> Nativ
             by source); of `pointer` (int32, one more than there are sets: set s has the runs pointer[s] to pointer[s + 1] - 1); and by run,
             of `offset` (int32, elements into acc relative to the base), `start` (int64, the first weight) and `length` (int32, a multiple
             of 16). acc[base + offset + k] += weights[start + k] value for every k below the length.
+        rows: address of the weights, bytes from a source's row to the next, columns (a multiple of 16), address of `base` (int32 by source:
+            elements into acc, -1 where the source does nothing). acc[base + c] += weights[id][c] value for every column c.
         lists: addresses of `pointer` (int64, one more than there are sources), of the indices (unsigned) and of the weights.
             acc[index[s]] += weights[s] value for s from pointer[id] to pointer[id + 1] - 1.
     Nothing beyond these is read or written. Rows of weights and accumulators that begin at multiples of 64 bytes are added up to 1.4 times
     as fast as others, since no vector then lies in two cache lines.
 
     Args:
-        kind: "matrix", "runs" or "lists".
+        kind: "matrix", "runs", "rows" or "lists".
         weight: bits of a weight, 8, 16 or 32, signed.
         index: bits of an index, 16 or 32, for lists; else 0.
-        acc: bits of an accumulator, 32 or 64; or 16 for runs and lists of binary 8-bit weights, where the caller sees to it that no sum
+        acc: bits of an accumulator, 32 or 64; or 16 for runs, rows and lists of binary 8-bit weights, where the caller sees to it that no sum
             leaves 16 bits.
         graded: whether spikes carry payloads; else each counts as 1.
 

@@ -1,8 +1,9 @@
 """Synapse memory as the engine adds it up: whole projections in the chip's integer widths, put together from the cores' blocks.
 
-A part holds synapses from one unit to another that act with one delay, in one of three forms (`nmap.emulate.native`):
+A part holds synapses from one unit to another that act with one delay, in one of four forms (`nmap.emulate.native`):
     matrix: a row of weights per source neuron, over all targets;
-    runs: stretches of weights whose targets lie together: the kernel rows of a convolution, or the rows of a core's dense block;
+    runs: stretches of weights whose targets lie together: the kernel rows of a convolution, or the rows of cores' dense blocks;
+    rows: the same where every source has one stretch, a row of its own;
     lists: each synapse with its target.
 An accumulator is what several parts add to before it enters the dendrite.
 """
@@ -18,6 +19,7 @@ import numpy as np
 
 from nmap.compiled import compiled
 from nmap.connectivity import Array, Dense, Sparse
+from nmap.emulate.aligned import aligned, zeros
 from nmap.emulate.units import Drivers, Unit, damaged
 from nmap.program import Box, ConvTile, Program, SynapseBlock, box_indices, slice_indices
 
@@ -35,8 +37,10 @@ _SPARSE = 32
 """A matrix is faster than lists until it has this many entries per synapse: eight-bit rows are added that much faster."""
 _MATRIX = 1 << 24
 """Largest matrix that is made of synapses listed one by one, in entries."""
-_SMALL = 8192
+_SMALL = 16384
 """Dendrites up to this size stay in the fastest cache, where 32-bit accumulators are no slower than 16-bit ones."""
+_RUN_TABLES = 24
+"""Bytes that runs need more of for each source than rows."""
 _INT16 = 32767
 _UNLIMITED = 1 << 62
 
@@ -46,7 +50,7 @@ class Part:
     """Synapses of one form.
 
     Args:
-        kind: `matrix`, `runs` or `lists`.
+        kind: `matrix`, `runs`, `rows` or `lists`.
         source: unit that sends.
         delay: steps between sending and acting, 1 and more.
         graded: whether payloads are multiplied.
@@ -54,7 +58,7 @@ class Part:
         tables: what the routine of the kind reads beside the weights, in the order of its descriptor.
         rows: row of a matrix by source neuron, (n,) int32, -1 where it is all zeros; None where they have the same numbers. The sources of
             a sum pool share their row.
-        columns: of a matrix; 0 for others.
+        columns: of a matrix and of rows; 0 for others.
         offset: where the part's targets begin in the accumulator.
         synapses: events that one spike of every source makes.
     """
@@ -224,7 +228,7 @@ def _exact(block: SynapseBlock) -> bool:
 def _width(one: _Built, targets: int) -> int:
     """Return the width of sums that are exact modulo 2^32: 16 bits where they are faster and can be kept from overflowing."""
     part = one.part
-    if part.graded or part.weights.dtype != np.int8 or part.kind == "matrix" or not one.apart:
+    if part.graded or part.weights.dtype != np.int8 or part.kind in ("matrix", "rows") or not one.apart:
         return 32
     if part.kind == "runs":
         return 16 if one.segments is not None else 32
@@ -306,7 +310,7 @@ def _of_targets(synapses: Dense | Sparse, delays: Array | None, slots: Array) ->
 
 
 def _by_delay(item: _Item) -> list[_Item]:
-    """Return an item whose synapses have delays of their own as one of lists, or as an item for each delay where that is faster or must be."""
+    """Return an item whose synapses have delays of their own as one of lists, or as one for each delay where that is faster or must be."""
     synapses, delays = item.synapses, item.delays
     assert delays is not None
     assert not isinstance(synapses, ConvTile)
@@ -375,7 +379,7 @@ def _listed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, dr
     if entries * _SPARSE >= area and (area <= _MATRIX or (whole and 2 * held >= area)):
         return [_matrix(source, target, items, bare, drop)]
     if whole and entries * _SPARSE >= held and all((np.diff(item.targets) == 1).all() for item in items):
-        return [_runs(source, items, bare, drop)]
+        return [_runs(source, target, items, bare, drop)]
     return _lists(source, target, items, bare, drop)
 
 
@@ -383,7 +387,7 @@ def _matrix(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, dr
     columns = -target.size // COLUMNS * -COLUMNS
     # Where two synapses may meet in one entry, their sum may be wider than each of them.
     alone = len({item.block.group for item in items}) == len(items) and all(isinstance(item.synapses, Dense) for item in items)
-    weights = np.zeros((source.size, columns), bare.weights.dtype if alone else np.int32)
+    weights = zeros((source.size, columns), bare.weights.dtype if alone else np.int32)
     for item in items:
         for neurons in item.neurons(bare.source):
             if isinstance(item.synapses, Dense):
@@ -404,7 +408,7 @@ def _matrix(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, dr
         low, high = int(weights.min()), int(weights.max())
         weights = weights.astype(next(t for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max))
     weights, of = _distinct(weights)
-    part = replace(bare, kind="matrix", weights=weights, rows=of, columns=columns, synapses=source.size * target.size)
+    part = replace(bare, kind="matrix", weights=aligned(weights), rows=of, columns=columns, synapses=source.size * target.size)
     return _Built(part, drop, _UNLIMITED)
 
 
@@ -421,7 +425,34 @@ def _distinct(weights: Array) -> tuple[Array, Array | None]:
     return np.ascontiguousarray(kept[~silent]), number[of].astype(np.int32)
 
 
-def _runs(source: Unit, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
+def _rows(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> _Built | None:
+    """Return dense blocks as a row per source neuron; None where one drives several blocks, or where runs are smaller."""
+    columns = max(-item.targets.size // LANES * -LANES for item in items)
+    rows = [(item, neurons, np.flatnonzero(neurons >= 0)) for item in items for neurons in item.neurons(bare.source)]
+    driving = np.zeros(source.size, np.int64)
+    for _, neurons, axons in rows:
+        driving[neurons[axons]] += 1
+    held = sum(item.synapses.in_size * (-item.targets.size // LANES * -LANES) for item in items) * bare.weights.itemsize
+    if driving.max() > 1 or source.size * columns * bare.weights.itemsize > held + _RUN_TABLES * source.size:
+        return None
+    weights, base = zeros((source.size, columns), bare.weights.dtype), np.full(source.size, -1, np.int32)
+    synapses = 0
+    for item, neurons, axons in rows:
+        assert isinstance(item.synapses, Dense)
+        # A row that would reach far beyond the last target begins before the first one of its block.
+        first = int(item.targets[0])
+        start = max(0, min(first, target.size - columns))
+        here = slice(first - start, first - start + item.targets.size)
+        weights[neurons[axons], here] = (item.synapses.weights.T >> drop)[axons]
+        base[neurons[axons]] = start
+        synapses += axons.size * item.targets.size
+    return _Built(replace(bare, kind="rows", weights=weights, tables=(base,), columns=columns, synapses=synapses), drop, _UNLIMITED)
+
+
+def _runs(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
+    alone = _rows(source, target, items, bare, drop)
+    if alone is not None:
+        return alone
     rows, starts, pieces = 0, [], []
     ids, at, offsets, lengths = [], [], [], []
     for item in items:
@@ -712,7 +743,7 @@ def _kernel_rows(target: _Range, tile: ConvTile, axon: Array, bare: Part, drop: 
     bound = int(np.abs(narrow.astype(np.int64)).sum((1, 2, 3)).max(initial=0))
     per = np.add.reduceat(np.append(lengths, 0), np.minimum(pointer[:-1], len(lengths))) if lengths else np.zeros(1)
     part = replace(
-        bare, kind="runs", weights=weights, tables=tables,
+        bare, kind="runs", weights=aligned(weights), tables=tables,
         synapses=int(np.where(np.diff(pointer) > 0, per, 0)[inverse].sum()) if lengths else 0,
     )
     segments[:, 1] -= target.low

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, NmapError
 from nmap.emulate.kernel import Kernel
+from nmap.ordering import components as connected
+from nmap.ordering import topological_order
 from nmap.program import ConvTile, Program, slice_indices
 
 __all__ = ["Drivers", "Unit", "components", "damaged", "drivers", "units"]
@@ -196,9 +197,8 @@ def _ranked(place: Array, unit: Array, neuron: Array, size: int) -> tuple[tuple[
 
 def components(edges: set[tuple[int, int]], count: int) -> tuple[tuple[int, ...], ...]:
     """Return the units' strongly connected components, sources first."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(count))
-    graph.add_edges_from(sorted(edges))
-    condensed = nx.condensation(graph)
-    order = nx.lexicographical_topological_sort(condensed, key=lambda c: min(condensed.nodes[c]["members"]))
-    return tuple(tuple(sorted(condensed.nodes[node]["members"])) for node in order)
+    found = [sorted(members) for members in connected(range(count), sorted(edges))]
+    of = {unit: number for number, members in enumerate(found) for unit in members}
+    between = sorted({(of[a], of[b]) for a, b in edges if of[a] != of[b]})
+    order = topological_order(range(len(found)), between, lambda number: found[number][0])
+    return tuple(tuple(found[number]) for number in order)
