@@ -19,7 +19,7 @@ from numba import carray
 
 from nmap.compiled import Native, compiled, native
 from nmap.connectivity import Array
-from nmap.emulate.kernel import STEP
+from nmap.emulate.kernel import SHARED, STEP
 from nmap.pointers import int32_at, uint8_at
 
 __all__ = ["BINARY", "GRADED", "AkidaNeuron"]
@@ -51,7 +51,7 @@ def _activation(total, threshold, step, top):  # type: ignore[no-untyped-def] # 
 def _graded(constants, shared, state, dendrite, sent, n, first, last, time):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     count = last - first
     total, payload = carray(int32_at(dendrite + 4 * first), count), carray(int32_at(sent + 4 * first), count)
-    if shared:
+    if shared == SHARED:
         c = carray(int32_at(constants), (3, n))
         threshold, step, top = c[0, 0], c[1, 0], c[2, 0]
         for j in range(count):

@@ -24,7 +24,7 @@ from numba import carray
 
 from nmap.compiled import Native, compiled, native
 from nmap.connectivity import Array
-from nmap.emulate.kernel import STEP
+from nmap.emulate.kernel import SHARED, STEP
 from nmap.pointers import float32_at, int32_at, uint8_at
 
 __all__ = ["SPINNAKER1", "SPINNAKER2", "Spinnaker1Lif", "Spinnaker2Lif", "bits", "real"]
@@ -97,7 +97,7 @@ def _step1(constants, shared, state, dendrite, sent, n, first, last, time):  # t
     v, excitatory = carray(int32_at(base), count), carray(int32_at(base + row), count)
     inhibitory, refract = carray(int32_at(base + 2 * row), count), carray(int32_at(base + 3 * row), count)
     up, down, spikes = carray(int32_at(here), count), carray(int32_at(here + row), count), carray(uint8_at(sent + first), count)
-    if shared:
+    if shared == SHARED:
         c = carray(int32_at(constants), (13, n))
         one = (
             c[0, 0], c[1, 0], c[2, 0], c[3, 0], c[4, 0], c[5, 0], c[6, 0], c[7, 0], c[8, 0], c[9, 0], c[10, 0], c[11, 0], c[12, 0],
@@ -188,7 +188,7 @@ def _step2(constants, shared, state, dendrite, sent, n, first, last, time):  # t
     count, row, own = last - first, 4 * n, constants + 4 * first
     v, total = carray(float32_at(state + 4 * first), count), carray(int32_at(dendrite + 4 * first), count)
     spikes = carray(uint8_at(sent + first), count)
-    if shared:
+    if shared == SHARED:
         c, mode = carray(float32_at(constants), (5, n)), carray(int32_at(constants), (5, n))
         alpha, threshold, offset, reset, subtract = c[0, 0], c[1, 0], c[2, 0], c[3, 0], mode[4, 0]
         for j in range(count):

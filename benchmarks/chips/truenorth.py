@@ -22,7 +22,7 @@ from numba import carray
 
 from nmap.compiled import Native, compiled, native
 from nmap.connectivity import Array
-from nmap.emulate.kernel import STEP
+from nmap.emulate.kernel import SHARED, STEP
 from nmap.pointers import int32_at, uint8_at
 
 __all__ = ["NEURON", "TrueNorthNeuron"]
@@ -63,7 +63,7 @@ def _step(constants, shared, state, dendrite, sent, n, first, last, time):  # ty
     count = last - first
     potential, total = carray(int32_at(state + 4 * first), count), carray(int32_at(dendrite + 4 * first), count)
     spikes = carray(uint8_at(sent + first), count)
-    if shared:
+    if shared == SHARED:
         words = carray(int32_at(constants), 2 * n)
         word, other = words[0], words[n]
         for j in range(count):

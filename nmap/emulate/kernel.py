@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from nmap.compiled import Native
 from nmap.connectivity import Array
 
-__all__ = ["STEP", "Kernel"]
+__all__ = ["SHARED", "STEP", "Kernel", "shared_rows"]
+
+SHARED = -1
+"""What a step is told where all neurons have the same constants."""
 
 STEP = "void(int64, int64, int64, int64, int64, int64, int64, int64, int64)"
 """Signature of a step: constants, shared, state, dendrite, sent, n, first, last, time; see `Kernel.step`."""
@@ -49,7 +54,8 @@ class Kernel(Protocol):
 
         Its arguments, addresses but for the last four and `shared`:
             constants: (rows of `constants`, n) int32.
-            shared: 1 where every row of `constants` holds one number n times, so that the first of each row will do; else 0.
+            shared: `SHARED` where every row of `constants` holds one number n times, so that the first of each row will do; else bit r is
+                set for every row r that does.
             state: (len(self.state), n) int32, updated in place.
             dendrite: (receptors, n) int32, what the dendritic accumulators received in this step; left as it is.
             sent: the payload sent, 0 for none, written for every neuron: (n,) int32 where `graded`, else uint8, 0 or 1.
@@ -65,3 +71,9 @@ class Kernel(Protocol):
         Parameters are (n,), state (samples, n) or (n,) and the dendrite (samples, receptors n) or (receptors n,), so the arithmetic must
         broadcast. The dendrite's values are those of 32 bits, in int64.
         """
+
+
+def shared_rows(constants: Array) -> int:
+    """Return what a step is told of constants, (rows, n) int32: see `Kernel.step`."""
+    same = (constants == constants[:, :1]).all(1)
+    return SHARED if same.all() else sum(1 << int(row) for row in np.flatnonzero(same))

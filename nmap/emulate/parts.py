@@ -41,6 +41,7 @@ _SMALL = 16384
 """Dendrites up to this size stay in the fastest cache, where 32-bit accumulators are no slower than 16-bit ones."""
 _RUN_TABLES = 24
 """Bytes that runs need more of for each source than rows."""
+_INT8 = 127
 _INT16 = 32767
 _UNLIMITED = 1 << 62
 
@@ -221,8 +222,18 @@ def synapses_into(
 
 
 def _exact(block: SynapseBlock) -> bool:
-    """Return whether a block's sums are those modulo 2^32: others wrap or are rounded block by block, and delay by delay."""
-    return block.exponent >= 0 and (block.accumulator == 0 or block.accumulator >= 32)
+    """Return whether a block's sums are those modulo 2^32: others wrap or are rounded block by block, and delay by delay.
+
+    A shift to the right rounds nothing where all weights are multiples of its power of two; the sum is that many bits narrower then.
+    """
+    right = max(-block.exponent, 0)
+    return (block.accumulator == 0 or block.accumulator - right >= 32) and (right == 0 or _zeros(block.synapses.weights) >= right)
+
+
+def _zeros(weights: Array) -> int:
+    """Return the power of two that all weights are multiples of, 31 where all are 0."""
+    union = int(np.bitwise_or.reduce(weights.ravel())) if weights.size else 0
+    return (union & -union).bit_length() - 1 if union else 31
 
 
 def _width(one: _Built, targets: int) -> int:
@@ -354,21 +365,21 @@ def _graded(unit: Unit) -> bool:
 
 
 def _narrowest(items: Sequence[_Item], low: int, high: int) -> tuple[int, Any]:
-    """Return the power of two to take out of all weights, 0 where they are narrow as they are, and their type."""
-    for dtype in (np.int8, np.int16):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return 0, dtype
-        union = 0
-        for item in items:
-            # A right shift that rounds sees the sum as it is.
-            if item.block.exponent < 0 or item.block.accumulator:
-                break
-            union |= int(np.bitwise_or.reduce(item.synapses.weights.ravel()))
-        else:
-            drop = (union & -union).bit_length() - 1
-            if drop > 0 and np.iinfo(dtype).min <= low >> drop and high >> drop <= np.iinfo(dtype).max:
-                return drop, dtype
-    return 0, np.int32
+    """Return the power of two to take out of all weights, as small as will do, and their type.
+
+    What a shift to the right drops anyway is taken out always; more where the weights are narrower then.
+    """
+    if not _exact(items[0].block):
+        # A shift that rounds sees the sum as it is.
+        return 0, next(t for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    least = max(-items[0].block.exponent, 0)
+    most = least
+    if high >> least > _INT8 or low >> least < ~_INT8:
+        most = max(least, min(_zeros(item.synapses.weights) for item in items))
+    return next(
+        (drop, t) for t in (np.int8, np.int16, np.int32) for drop in (least, most)
+        if np.iinfo(t).min <= low >> drop and high >> drop <= np.iinfo(t).max
+    )
 
 
 def _listed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:

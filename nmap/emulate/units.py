@@ -9,7 +9,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, NmapError
-from nmap.emulate.kernel import Kernel
+from nmap.emulate.kernel import SHARED, Kernel, shared_rows
 from nmap.ordering import components as connected
 from nmap.ordering import topological_order
 from nmap.program import ConvTile, Program, slice_indices
@@ -30,7 +30,7 @@ class Unit:
         position: the inverse of `order`, (n,) int64.
         kernel: the neuron model; None for an input port.
         constants: (rows, n) int32, `Kernel.constants`.
-        shared: whether every row of `constants` holds one number.
+        shared: which rows of `constants` hold one number: `nmap.emulate.kernel.shared_rows`.
         initial: (variables, n) int32.
     """
 
@@ -39,7 +39,7 @@ class Unit:
     position: Array
     kernel: Kernel | None
     constants: Array
-    shared: bool
+    shared: int
     initial: Array
 
     @property
@@ -104,7 +104,7 @@ def _unit(
     if population.is_input:
         order = np.arange(int(np.prod(population.shape)))
         nothing = np.zeros((0, order.size), np.int32)
-        return Unit(index, order, order, None, nothing, True, nothing)
+        return Unit(index, order, order, None, nothing, SHARED, nothing)
     groups = [program.groups[k] for k in members]
     names = sorted({group.kernel for group in groups})
     if len(names) > 1:
@@ -134,8 +134,7 @@ def _unit(
         constants = np.ascontiguousarray(kernel.constants(params), np.int32)
     except ValueError as error:
         raise damaged(f"parameters of `{population.name}`: {error}") from error
-    shared = bool((constants == constants[:, :1]).all())
-    return Unit(index, order, position, kernel, constants, shared, initial)
+    return Unit(index, order, position, kernel, constants, shared_rows(constants), initial)
 
 
 def _placed(parts: Sequence[Array], where: Array) -> Array:

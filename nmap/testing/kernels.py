@@ -9,13 +9,13 @@ from itertools import pairwise
 import numpy as np
 
 from nmap.connectivity import Array
-from nmap.emulate.kernel import Kernel
+from nmap.emulate.kernel import Kernel, shared_rows
 
 __all__ = ["advance", "run_kernel"]
 
 
 def advance(
-    kernel: Kernel, constants: Array, state: Array, dendrite: Array, sent: Array, time: int = 0, *, shared: bool = False,
+    kernel: Kernel, constants: Array, state: Array, dendrite: Array, sent: Array, time: int = 0, *, shared: int = 0,
     first: int = 0, last: int | None = None,
 ) -> None:
     """Call `kernel.step` once.
@@ -27,7 +27,7 @@ def advance(
         dendrite: (receptors, n) int32.
         sent: (n,), int32 where the kernel is graded, else uint8; written.
         time: chip step.
-        shared: whether all neurons have the same constants.
+        shared: which rows of constants hold one number, `nmap.emulate.kernel.shared_rows`.
         first, last: the neurons to advance, as in a slice.
 
     Raises:
@@ -44,7 +44,7 @@ def advance(
             raise ValueError(f"{name} of {kernel.name} is {array.dtype} {array.shape}, not contiguous {np.dtype(dtype)} {shape}")
     call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)(kernel.step.address)
     addresses = [array.ctypes.data for array in (state, dendrite, sent)]
-    call(constants.ctypes.data, int(shared), *addresses, n, first, n if last is None else last, time)
+    call(constants.ctypes.data, shared, *addresses, n, first, n if last is None else last, time)
 
 
 def run_kernel(
@@ -54,8 +54,7 @@ def run_kernel(
 
     Args:
         kernel: the kernel.
-        params: (n,) integers by name, or numbers that hold for all neurons. Where each parameter is one number n times, the step is told
-            that they are shared.
+        params: (n,) integers by name, or numbers that hold for all neurons. The step is told which constants are one number n times.
         state: (variables, n) integers of 32 bits at the start.
         dendrite: (steps, receptors, n) integers; their low 32 bits count.
         first_step: chip step of the first row.
@@ -66,7 +65,7 @@ def run_kernel(
     """
     steps, _, n = dendrite.shape
     constants = kernel.constants({name: np.broadcast_to(np.asarray(params[name], np.int64), n) for name in kernel.params})
-    shared = bool((constants == constants[:, :1]).all())
+    shared = shared_rows(constants)
     arrived = np.ascontiguousarray(dendrite.astype(np.int32))
     now = np.ascontiguousarray(state, np.int32).copy()
     payloads, states = np.empty((steps, n), np.int64), np.empty((steps, *now.shape), np.int64)

@@ -24,7 +24,7 @@ from chips.truenorth import NEURON
 from nmap.compiled import compiled
 from nmap.connectivity import Array, Conv2d, Dense, Sparse
 from nmap.emulate.engine import Emulator
-from nmap.emulate.kernel import Kernel
+from nmap.emulate.kernel import SHARED, Kernel
 from nmap.pointers import call_native
 from nmap.program import ConvTile, Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
 
@@ -52,7 +52,7 @@ def native_step(
     sent = np.full(n, 77, np.int32 if kernel.graded else np.uint8)
     first, last = span or (0, n)
     at = [array.ctypes.data for array in (constants, held, came, sent)]
-    _call(kernel.step.address, at[0], int(shared), at[1], at[2], at[3], n, first, last, 5)
+    _call(kernel.step.address, at[0], SHARED if shared else 0, at[1], at[2], at[3], n, first, last, 5)
     assert np.array_equal(came, dendrite.astype(np.int32))
     return sent.astype(np.int64), {name: held[row].astype(np.int64) for row, name in enumerate(kernel.state)}
 

@@ -20,6 +20,11 @@ from nmap.pointers import int32_at, uint8_at
 
 __all__ = ["adaptive", "delta", "lif", "lif_reset", "relay", "resonator", "resonator_reset", "sigma", "sigma_delta", "ternary_lif"]
 
+_LEAKS = 0b1011
+"""Rows of LIF's constants that most networks have one number in: biases differ more often."""
+_RESETS = 0b110000
+"""Rows of LIFReset's interval and remainder."""
+
 
 @compiled()
 def _row(base, n, row, first, count):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
@@ -69,8 +74,8 @@ def _leaky(constants, shared, state, dendrite, sent, n, first, last):  # type: i
     biases, highs = _row(constants, n, 2, first, count), _row(constants, n, 3, first, count)
     us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
     arrived, out = _row(dendrite, n, 0, first, count), carray(uint8_at(sent + first), count)
-    factor_u, factor_v, bias, high = keep_u[0], keep_v[0], biases[0], highs[0]
-    if not shared:
+    factor_u, factor_v, high = keep_u[0], keep_v[0], highs[0]
+    if shared & _LEAKS != _LEAKS:
         for k in range(count):
             u = _current(_kept(us[k], keep_u[k]), arrived[k])
             v = _voltage(_kept(vs[k], keep_v[k]), u, biases[k])
@@ -80,13 +85,13 @@ def _leaky(constants, shared, state, dendrite, sent, n, first, last):  # type: i
         # Most networks have no current that lasts.
         for k in range(count):
             u = _current(np.int32(0), arrived[k])
-            v = _voltage(_kept(vs[k], factor_v), u, bias)
+            v = _voltage(_kept(vs[k], factor_v), u, biases[k])
             fired = v > high
             us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
     else:
         for k in range(count):
             u = _current(_kept(us[k], factor_u), arrived[k])
-            v = _voltage(_kept(vs[k], factor_v), u, bias)
+            v = _voltage(_kept(vs[k], factor_v), u, biases[k])
             fired = v > high
             us[k], vs[k], out[k] = u, np.int32(0) if fired else v, fired
 
@@ -104,7 +109,7 @@ def lif_reset(constants, shared, state, dendrite, sent, n, first, last, time):  
     intervals, remainders = _row(constants, n, 4, first, count), _row(constants, n, 5, first, count)
     us, vs = _row(state, n, 0, first, count), _row(state, n, 1, first, count)
     differences = np.int32(0)
-    if not shared:
+    if shared & _RESETS != _RESETS:
         for k in range(count):
             unlike = np.int32(np.int32(intervals[k] ^ intervals[0]) | np.int32(remainders[k] ^ remainders[0]))
             differences = np.int32(differences | unlike)
