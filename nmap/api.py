@@ -126,12 +126,13 @@ def deploy(
     path: str | Path, target: str, *, input: str | Path | None = None, output: str | Path | None = None,  # noqa: A002
     dt: float | None = None, reset: str | None = None, source: str | None = None, verify: bool = True, stop_after: str | None = None,
     locked: bool = False, from_bundle: str | Path | None = None, reset_interval: int | None = None, reset_offset: int | None = None,
-    **options: Any,
+    jobs: int | None = None, memory_limit: int | None = None, **options: Any,
 ) -> Deployment:
     """Take a network file to a chip and prove the result.
 
     Args:
         path, target, input, output, dt, reset, source, verify, stop_after, locked, reset_interval, reset_offset: as for `nmap deploy`.
+        jobs, memory_limit: threads and bytes of the verification; see `verify`.
         from_bundle: an earlier bundle, whose mapping is kept as far as possible: `nmap deploy --from`.
         options: `bits`, `partitioner`, `effort`, `seed`, `chips`, `dead_cores` ((chip, core) pairs; core -1 is a whole chip),
             `dead_links` (pairs of those), `slack`, `approximate` (names, or one text with commas), `steps`, `strict`.
@@ -143,7 +144,7 @@ def deploy(
         Path(path), target=target, options=_options(**options), dt=dt, reset=reset, source=source,
         input=None if input is None else Path(input), output=None if output is None else Path(output), verify=verify,
         stop_after=stop_after, locked=locked, from_bundle=None if from_bundle is None else Path(from_bundle),
-        reset_interval=reset_interval, reset_offset=reset_offset,
+        reset_interval=reset_interval, reset_offset=reset_offset, jobs=jobs, memory_limit=memory_limit,
     ))
 
 
@@ -211,30 +212,60 @@ def export(
 def run(
     source: str | Path, input: str | Path, *, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002
     probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
-    framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None,
+    framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None, jobs: int | None = None,
+    split: int = 1, memory_limit: int | None = None, scheduler: str | None = None, output: str | Path | None = None, keep: bool = True,
 ) -> RunResult:
     """Run samples through a bundle or a network file.
 
-    `dt`, `reset`, `framework`, `reset_interval` and `reset_offset` are conventions of a network file.
+    What is computed depends neither on threads, nor on the memory limit, nor on who computes it.
+
+    Args:
+        source: bundle folder or network file.
+        input: samples.
+        level: None for `chip` of a bundle and `float` of a file.
+        probes: `POP`, `POP:v`, `POP:u` or `POP:spikes`, recorded beside the outputs.
+        steps: time steps to run; None for the input's length.
+        raw_time: keep the chip's own time instead of realigning to the network's.
+        dt, reset, framework, reset_interval, reset_offset: conventions of a network file.
+        jobs: threads of the emulator that samples are shared out to; None for the cores that this process may use.
+        split: threads of the emulator that share each sample; not together with `jobs`.
+        memory_limit: bytes that this process may take; None for no limit.
+        scheduler: address of a Dask scheduler (`tcp://host:8786`) whose workers run the samples; None for this machine.
+        output: HDF5 file that results are written to as they come; an existing one is replaced.
+        keep: whether spikes and probes are in the result, too; counts and accuracy always are.
 
     Raises:
         NmapError: anything the user can mend.
     """
     return flow.run(
         Path(source), input=Path(input), level=level, probes=probes, steps=steps, raw_time=raw_time, dt=dt, reset=reset,
-        framework=framework, reset_interval=reset_interval, reset_offset=reset_offset,
+        framework=framework, reset_interval=reset_interval, reset_offset=reset_offset, jobs=jobs, split=split, memory_limit=memory_limit,
+        scheduler=scheduler, output=None if output is None else Path(output), keep=keep,
     )
 
 
 def verify(
     bundle: str | Path, *, input: str | Path | None = None, against: str | None = None,  # noqa: A002
-    steps: int | None = None, strict: bool = False,
+    steps: int | None = None, strict: bool = False, jobs: int | None = None, split: int = 1, memory_limit: int | None = None,
+    scheduler: str | None = None,
 ) -> Deployment:
     """Check a bundle again.
 
+    Args:
+        bundle: folder written by `deploy`.
+        input: samples; random spikes stand in without them.
+        against: `fixed`, `float` or `vendor`; None for all three.
+        steps: time steps to run; None for the input's length.
+        strict: warnings count as errors.
+        jobs: threads that samples are shared out to; None for the cores that this process may use.
+        split: threads of the emulator that share each sample; not together with `jobs`.
+        memory_limit: bytes that this process may take; None for no limit.
+        scheduler: address of a Dask scheduler whose workers compare emulator, reference and network; None for this machine.
+
     Raises:
-        NmapError: wrong usage, a damaged bundle, or a missing package.
+        NmapError: wrong usage, a damaged bundle, a missing package, or a cluster that cannot be used.
     """
     return _deployment(flow.verify(
-        Path(bundle), input=None if input is None else Path(input), against=against, steps=steps, strict=strict,
+        Path(bundle), input=None if input is None else Path(input), against=against, steps=steps, strict=strict, jobs=jobs, split=split,
+        memory_limit=memory_limit, scheduler=scheduler,
     ))

@@ -4,13 +4,16 @@ Machine code is kept in the user's cache folder and used again by every installa
 nothing can be kept, as in a container that runs under a user number without a home, or when the disk is full, functions are compiled in
 every process anew, which takes seconds and changes no result.
 
-Neither this module nor its decorators import numba: the first call does, or the first address that is asked for.
+Neither this module nor its decorators import numba: the first call of a compiled function does, and the first address of a native one
+that is not on disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from ctypes import CFUNCTYPE, c_int64
 from functools import update_wrapper
+from threading import RLock
 from typing import Any, TypeAlias
 
 from nmap.machine_code import Recipe
@@ -18,6 +21,8 @@ from nmap.machine_code import Recipe
 __all__ = ["Native", "compiled", "native"]
 
 _Function: TypeAlias = Callable[..., Any]
+_LOADING = RLock()
+"""Held while a native function is made ready."""
 
 
 def compiled(signature: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
@@ -76,7 +81,8 @@ def native(signature: str) -> Callable[[_Function], Native]:
     """Compile a function that other compiled code calls by its address.
 
     Args:
-        signature: numba's signature of numbers, addresses as int64; see `nmap.pointers` for how they become arrays.
+        signature: numba's signature of numbers, addresses as int64; see `nmap.pointers` for how they become arrays. A number that is
+            divided by 0 gives 0, and an error raised inside is printed and ends the function.
 
     Returns:
         A decorator; see `Native`.
@@ -85,13 +91,14 @@ def native(signature: str) -> Callable[[_Function], Native]:
 
 
 class Native:
-    """A function that is compiled when its address is first asked for."""
+    """A function that is compiled when its address is first asked for, or when it is first called."""
 
     def __init__(self, signature: str, function: _Function) -> None:
         self.signature, self.function = signature, function
         # The code lives as long as this object.
         self._code: Any = None
         self._address: int | None = None
+        self._entry: Any = None
 
     @property
     def address(self) -> int:
@@ -101,10 +108,35 @@ class Native:
             numba.core.errors.NumbaError: it cannot be compiled.
         """
         if self._address is None:
-            from nmap.numba_code import COMPILING, callback
-
-            with COMPILING:
+            with _LOADING:
                 if self._address is None:
-                    self._code = callback(Recipe(self.function, [("native", self.signature)]), self.signature)
-                    self._address = int(self._code.address)
+                    self._get_ready()
+        assert self._address is not None
         return self._address
+
+    def _get_ready(self) -> None:
+        recipe = Recipe(self.function, [("native", self.signature)])
+        try:
+            from nmap.object_code import load
+
+            self._code = load(recipe, self.signature)
+        except Exception:
+            # Whatever is wrong with the code kept, or with how another llvmlite takes it: there is the source.
+            self._code = None
+        if self._code is None:
+            from nmap.numba_code import compile_native
+
+            self._code = compile_native(recipe, self.signature)
+        self._address = int(self._code.address)
+
+    def __call__(self, *numbers: int) -> Any:
+        """Call it from Python, without the interpreter's lock; its arguments, and what it returns if anything, are int64.
+
+        Raises:
+            numba.core.errors.NumbaError: it cannot be compiled.
+        """
+        if self._entry is None:
+            returned, _, arguments = self.signature.partition("(")
+            kinds = [c_int64] * (arguments.count(",") + (arguments != ")"))
+            self._entry = CFUNCTYPE(None if returned == "void" else c_int64, *kinds)(self.address)
+        return self._entry(*numbers)

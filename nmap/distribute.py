@@ -7,7 +7,6 @@ would do on one machine, and share the weights.
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ from weakref import WeakValueDictionary
 from nmap.diagnostics import Diagnostic, Exit, NmapError
 from nmap.report.versions import nmap_version
 
-__all__ = ["CHUNK_BYTES", "run_chunks", "usable_scheduler"]
+__all__ = ["CHUNK_BYTES", "chunks_ahead", "run_chunks", "usable_scheduler"]
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
@@ -36,14 +35,12 @@ _CONNECT = 5.0
 """Seconds to wait for the scheduler."""
 _WORKERS = 60.0
 """Seconds without a single worker after which a run is given up."""
-_TIMED_OUT = (TimeoutError, asyncio.TimeoutError)
-"""Two types until Python 3.11."""
 _AHEAD = 2
 """Chunks under way for each thread, so that none is idle while results are fetched."""
 
 
 def run_chunks(
-    make: Callable[[], Work[Chunk, Result]], chunks: Iterable[Chunk], *, jobs: int = 1, scheduler: str | None = None,
+    make: Callable[[], Work[Chunk, Result]], chunks: Iterable[Chunk], *, jobs: int | None = None, scheduler: str | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Iterator[Result]:
     """Yield the result of each chunk, in the order of the chunks; they are computed in any order, some ahead of the one asked for.
@@ -52,7 +49,7 @@ def run_chunks(
         make: called once, or once in each worker process; returns what runs a chunk. With a scheduler it is pickled, so it is a
             function of a module or `functools.partial` of one, with all that the work needs as arguments.
         chunks: taken as they are needed.
-        jobs: threads, without a scheduler.
+        jobs: threads, 1 by default. With a scheduler, the threads that chunks are sent ahead for, by default those that its workers have.
         scheduler: address of a Dask scheduler (`tcp://host:8786`), whose workers have the same version of nmap.
         say: called with a line of progress about the cluster.
 
@@ -62,24 +59,37 @@ def run_chunks(
     """
     if scheduler is None:
         work = make()
-        if jobs == 1:
+        if jobs is None or jobs == 1:
             yield from map(work, chunks)
             return
         with ThreadPoolExecutor(jobs, "nmap-chunk") as pool:
             yield from _in_order(lambda chunk: pool.submit(work, chunk), chunks, jobs + 1, lambda future: future.result())
         return
     with _cluster(scheduler, say) as cluster:
-        yield from cluster.run(make, chunks)
+        yield from cluster.run(make, chunks, cluster.threads if jobs is None else jobs)
 
 
-def usable_scheduler(scheduler: str) -> None:
-    """Look whether a cluster answers, before long work is begun.
+def usable_scheduler(scheduler: str) -> int:
+    """Look whether a cluster answers, before long work is begun, and return how many threads its workers have.
 
     Raises:
         NmapError: NM005 or NM006; see `run_chunks`.
     """
-    with _cluster(scheduler, None):
-        pass
+    with _cluster(scheduler, None) as cluster:
+        return cluster.threads
+
+
+def chunks_ahead(threads: int) -> int:
+    """Return how many chunks are under way at a time for that many threads of a cluster's workers."""
+    return _AHEAD * max(1, threads)
+
+
+def _timed_out() -> tuple[type[BaseException], ...]:
+    """Return what a wait that took too long raises: two types until Python 3.11."""
+    # Takes longer to import than all of this module, and is needed for clusters only.
+    import asyncio
+
+    return TimeoutError, asyncio.TimeoutError
 
 
 def _in_order(
@@ -172,14 +182,18 @@ class _Cluster:
     def __init__(self, client: Any, address: str) -> None:
         self.client, self.address = client, address
 
-    def run(self, make: Callable[[], Work[Chunk, Result]], chunks: Iterable[Chunk]) -> Iterator[Result]:
-        """See `run_chunks`."""
+    @property
+    def threads(self) -> int:
+        """Threads of the workers that there are now."""
+        return sum(self.client.nthreads().values())
+
+    def run(self, make: Callable[[], Work[Chunk, Result]], chunks: Iterable[Chunk], threads: int) -> Iterator[Result]:
+        """See `run_chunks`; chunks are sent ahead for `threads` threads."""
         # A task like the others: one worker unpacks it, the others have it from there, and if all of them are lost it is made again.
         packed = pickle.dumps(make, pickle.HIGHEST_PROTOCOL)
         kit = self.client.submit(_Kit, packed, nmap_version(), uuid4().hex, pure=False)
-        threads = sum(self.client.nthreads().values())
         submit = partial(self.client.submit, _run, kit, pure=False)
-        yield from _in_order(submit, chunks, _AHEAD * max(1, threads), self._result)
+        yield from _in_order(submit, chunks, chunks_ahead(threads), self._result)
 
     def _result(self, future: Any) -> Any:
         """Wait for a result as long as there are workers.
@@ -193,7 +207,7 @@ class _Cluster:
             try:
                 made = future.result(timeout=_WORKERS)
                 break
-            except _TIMED_OUT:
+            except _timed_out():
                 if not self.client.nthreads():
                     raise _unusable(self.address, f"it has had no workers for {_WORKERS:g} s") from None
             except KilledWorker as error:
@@ -231,7 +245,7 @@ def _cluster(address: str, say: Callable[[str], None] | None) -> Iterator[_Clust
             say(f"waiting for workers of {address}")
         try:
             client.wait_for_workers(1, timeout=_WORKERS)
-        except _TIMED_OUT:
+        except _timed_out():
             raise _unusable(address, f"it has no workers after {_WORKERS:g} s", f"start one: dask worker {address}") from None
         yield _Cluster(client, address)
 

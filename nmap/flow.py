@@ -12,8 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import fsum
 from pathlib import Path
 from typing import Any, Literal
@@ -574,7 +575,7 @@ def _manifest(
 def _verify(
     journal: _Journal, network: Network, target: Target, machine: Machine | None, quantized: QuantizedNetwork, program: Program,
     samples: InputSamples | None, options: Options, artefact: Path, *, against: Sequence[str], jobs: int | None,
-    memory_limit: int | None, scheduler: str | None = None,
+    memory_limit: int | None, split: int = 1, scheduler: str | None = None,
 ) -> None:
     """Check a program against everything there is; findings and the `verification` fact receive the result."""
     from nmap.verify.mapping import verify_mapping
@@ -594,7 +595,7 @@ def _verify(
         with journal.stage("verify", "emulator"):
             comparison = Comparison(
                 network, target, quantized, program, samples, journal.findings, lambda text: journal.say("verify", text),
-                jobs=_threads(jobs), memory_limit=memory_limit, scheduler=scheduler,
+                jobs=_threads(jobs, split), split=split, memory_limit=memory_limit, scheduler=scheduler,
             )
             comparison.run(fixed="fixed" in against, real="float" in against)
             result = replace(result, chip_vs_fixed=comparison.chip_vs_fixed, chip_vs_float=comparison.chip_vs_float)
@@ -604,7 +605,7 @@ def _verify(
         with journal.stage("verify", "vendor"):
             result = replace(result, vendor=check_vendor(
                 target, quantized, program, artefact, samples, journal.findings, lambda text: journal.say("verify", text),
-                alone=len(against) == 1, jobs=_threads(jobs),
+                alone=len(against) == 1, jobs=_threads(jobs, split), split=split,
             ))
     journal.facts["verification"] = result
 
@@ -695,7 +696,7 @@ def _first_few(sentences: Sequence[str]) -> str:
 
 def verify(
     bundle: Path, *, input: Path | None = None,  # noqa: A002 - the command line's name
-    against: str | None = None, steps: int | None = None, jobs: int | None = None, memory_limit: int | None = None,
+    against: str | None = None, steps: int | None = None, jobs: int | None = None, split: int = 1, memory_limit: int | None = None,
     scheduler: str | None = None, command: Sequence[str] = (), strict: bool = False, progress: Progress | None = None,
 ) -> Outcome:
     """Check a bundle again: the mapping, the emulator against the reference, the network in real numbers, the vendor's simulator.
@@ -706,6 +707,7 @@ def verify(
         against: `fixed`, `float` or `vendor`; None for all three. A vendor package that was asked for and is missing is an error.
         steps: time steps to run; None for the input's length.
         jobs: threads; None for as many as there are cores that this process may use.
+        split: threads of the emulator that share each sample; not together with `jobs`.
         memory_limit: bytes that this process may take; None for no limit.
         scheduler: address of a Dask scheduler, whose workers compare emulator, reference and network; None for this machine.
     """
@@ -713,6 +715,7 @@ def verify(
 
     def body() -> None:
         _one_of("against", against, ("fixed", "float", "vendor"))
+        _threads(jobs, split)
         if scheduler is not None:
             from nmap.distribute import usable_scheduler
 
@@ -729,7 +732,7 @@ def verify(
         kinds = (against,) if against else ("fixed", "float", "vendor")
         _verify(
             journal, opened.network, opened.target, opened.machine, quantized, program, samples, chosen, artefact, against=kinds,
-            jobs=jobs, memory_limit=memory_limit, scheduler=scheduler,
+            jobs=jobs, memory_limit=memory_limit, split=split, scheduler=scheduler,
         )
         checked = journal.facts["verification"]
         if against == "vendor" and checked.vendor.skipped_reason is not None:
@@ -968,7 +971,8 @@ def run(
     source: Path, *, input: Path, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002 - the command line's name
     probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
     framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None, jobs: int | None = None,
-    memory_limit: int | None = None, output: Path | None = None, keep: bool = True, progress: Progress | None = None,
+    split: int = 1, memory_limit: int | None = None, scheduler: str | None = None, output: Path | None = None, keep: bool = True,
+    progress: Progress | None = None,
 ) -> RunResult:
     """Run samples through a bundle (`chip`, `fixed` or `float` level) or a network file (`float`).
 
@@ -981,7 +985,9 @@ def run(
         raw_time: keep the chip's own time instead of realigning to the network's.
         dt, reset, framework, reset_interval, reset_offset: conventions, for a network file.
         jobs: threads of the emulator; None for as many as there are cores that this process may use.
+        split: threads of the emulator that share each sample; not together with `jobs`.
         memory_limit: bytes that this process may take; None for no limit.
+        scheduler: address of a Dask scheduler, whose workers run the samples; None for this machine.
         output: HDF5 file that results are written to as they come, see `nmap.writers.recording`.
         keep: whether spikes and probes are in the result as well.
         progress: called with (stage, text).
@@ -993,7 +999,7 @@ def run(
 
     journal = _Journal((), progress)
     _one_of("level", level, ("chip", "fixed", "float"))
-    threads = _threads(jobs)
+    threads = _threads(jobs, split)
     is_bundle = source.is_dir()
     given = {
         "--dt": dt, "--reset": reset, "--source": framework, "--reset-interval": reset_interval, "--reset-offset": reset_offset,
@@ -1005,6 +1011,15 @@ def run(
             help=("deploy the network again with them",),
         ))
     chosen = level or ("chip" if is_bundle else "float")
+    if split > 1 and chosen != "chip":
+        raise NmapError(Diagnostic(
+            "NM004", "error", f"level `{chosen}` runs on one thread: only the emulator, level `chip`, can split a sample", "--split",
+        ))
+    workers = 0
+    if scheduler is not None:
+        from nmap.distribute import usable_scheduler
+
+        workers = usable_scheduler(scheduler)
     opened = _open(journal, source) if is_bundle else None
     if opened is None:
         if chosen != "float":
@@ -1016,14 +1031,26 @@ def run(
     else:
         network, options = opened.network, opened.options
 
+    def tell(text: str) -> None:
+        journal.say(chosen, text)
+
     def prepared() -> running.Level:
+        make: Callable[[], running.Local]
+        known: Callable[[], running.Described]
         if opened is None or chosen == "float":
-            return running.FloatLevel(network, probes)
-        quantized, program = _trusted(journal, opened)
-        if chosen == "fixed":
-            return running.FixedLevel(quantized, program, opened.target.kernels, probes)
-        with journal.stage("lower"):
-            return running.ChipLevel(program, opened.target.kernels, probes, jobs=threads, dense=keep)
+            make = known = partial(running.FloatLevel, network, probes)
+        else:
+            quantized, program = _trusted(journal, opened)
+            name, known = opened.target.name, partial(running.Mapped, program, opened.target.kernels, probes)
+            make = partial(running.fixed_level, name, quantized, program, probes)
+            if chosen == "chip":
+                # Each of a cluster's threads has samples of its own already.
+                jobs = threads if scheduler is None else 1
+                make = partial(running.chip_level, name, program, probes, jobs=jobs, split=split, dense=keep)
+        if scheduler is not None:
+            return running.Remote(make, known(), network.outputs, scheduler, workers, tell)
+        with journal.stage("lower") if chosen == "chip" else nullcontext():
+            return make()
 
     with ThreadPoolExecutor(1) as other:
         # Reading samples and laying out the program are as long as each other, and neither needs the other.
@@ -1039,8 +1066,9 @@ def run(
     facts = {"level": chosen, "raw_time": raw_time and not real}
     with journal.stage(chosen):
         ran = running.run_samples(
-            samples, network, runner, lambda text: journal.say(chosen, text), real=real, raw_time=raw_time,
-            jobs=threads if chosen == "chip" else 1, memory_limit=memory_limit, output=output, facts=facts, keep=keep,
+            samples, network, runner, tell, real=real, raw_time=raw_time,
+            jobs=max(1, workers) if scheduler is not None else threads if chosen == "chip" else 1, split=split, memory_limit=memory_limit,
+            output=output, facts=facts, keep=keep,
         )
     first, accuracy = network.outputs[0], None
     if samples.labels is not None and samples.scored is not None and samples.samples:
@@ -1055,17 +1083,27 @@ def run(
     )
 
 
-def _threads(jobs: int | None) -> int:
-    """Return the threads to run with.
+def _threads(jobs: int | None, split: int = 1) -> int:
+    """Return the threads to share samples out to.
+
+    Args:
+        jobs: as asked for; None for the cores that this process may use.
+        split: threads that share each sample.
 
     Raises:
-        NmapError: NM004, a number below 1.
+        NmapError: NM004, a number below 1, or both of them above 1.
     """
     from nmap.running import usable_cores
 
-    if jobs is not None and jobs < 1:
-        raise NmapError(Diagnostic("NM004", "error", f"{jobs} threads cannot run anything", "--jobs"), Exit.USAGE)
-    return usable_cores() if jobs is None else jobs
+    for number, where in ((jobs, "--jobs"), (split, "--split")):
+        if number is not None and number < 1:
+            raise NmapError(Diagnostic("NM004", "error", f"{number} threads cannot run anything", where), Exit.USAGE)
+    if split > 1 and jobs is not None and jobs > 1:
+        raise NmapError(Diagnostic(
+            "NM004", "error", "`--jobs` gives each thread samples of its own, `--split` lets threads share each one: use one of them",
+            "--split",
+        ))
+    return 1 if split > 1 else usable_cores() if jobs is None else jobs
 
 
 def _trusted(journal: _Journal, opened: _Opened) -> tuple[QuantizedNetwork, Program]:

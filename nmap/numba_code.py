@@ -1,87 +1,25 @@
-"""numba's side of the machine code that is kept between runs: see `nmap.machine_code`. This module imports numba."""
+"""numba's side of what is compiled: functions that Python calls, and those that are called by address. This module imports numba.
+
+Where a version of numba lacks what keeping code takes, functions are compiled in every process.
+"""
 
 from __future__ import annotations
 
-import pickle
-from functools import cache
+from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
-from llvmlite.binding import add_symbol, address_of_symbol
-from numba import njit
-from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
+from numba import cfunc, njit
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.runtime import _nrt_python
-from numba.core.serialize import dumps
+from numba.core.registry import cpu_target
 
 from nmap.machine_code import Recipe
+from nmap.object_code import assemble, load, save
 
-__all__ = ["COMPILING", "callback", "compile_only", "dispatcher"]
+__all__ = ["COMPILING", "compile_native", "compile_only", "dispatcher", "type_of"]
 
 COMPILING = global_compiler_lock
 """Held while a function is made ready, which may make others ready. It is numba's own lock, since numba makes functions ready, too."""
-
-
-class _Kept(_Cache):  # type: ignore[misc]
-    """What numba asks for machine code before it compiles, and gives it to after."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-
-    @property
-    def cache_path(self) -> str | None:
-        folder = self._recipe.folder
-        return None if folder is None else str(folder)
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the compiled function of a signature, None where none is kept.
-
-        numba's own caches call `target_context.refresh()` before, which imports and registers all that numba can compile, scipy where it is
-        installed, and takes 0.15 to 0.5 s. Code that is there already needs numba's runtime and what it calls by name only; compiling
-        calls it itself.
-        """
-        body = self._recipe.load(_variant(sig, target_context.codegen()))
-        if body is None:
-            return None
-        _add_runtime()
-        names, reduced = pickle.loads(body)
-        if not all(address_of_symbol(name) for name in names):
-            target_context.refresh()
-        return CompileResult._rebuild(target_context, *reduced)
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function, unless its code holds addresses of this process."""
-        if data.library.has_dynamic_globals or data.lifted:
-            return
-        module = data.library._final_module
-        names = [value.name for value in (*module.functions, *module.global_variables) if value.is_declaration]
-        # LLVM's own intrinsics become instructions or calls of the C library.
-        names = [name for name in names if not name.startswith("llvm.")]
-        *reduced, environments = data._reduce()
-        # An environment holds a function's Python constants; to load one imports its module, and parts of numba for numba's own functions.
-        reduced.append(tuple(environment for environment in environments if environment.consts))
-        self._recipe.save(_variant(sig, data.codegen), dumps((names, reduced)))
-
-    def enable(self) -> None:
-        """Do nothing: it is always enabled."""
-
-    def disable(self) -> None:
-        """Do nothing: it is always enabled."""
-
-    def flush(self) -> None:
-        """Do nothing: entries never go stale."""
-
-
-@cache
-def _add_runtime() -> None:
-    """Make numba's runtime known by name, without what only compiling needs, as `numba.core.runtime.nrt` does both."""
-    for name, address in getattr(_nrt_python, "c_helpers", {}).items():
-        add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
-
-
-def _variant(signature: Any, codegen: Any) -> str:
-    return f"{signature} {codegen.magic_tuple()}"
 
 
 def _named(recipe: Recipe) -> Any:
@@ -101,7 +39,10 @@ def dispatcher(recipe: Recipe, options: dict[str, Any]) -> Any:
     """Return what `numba.njit` makes of a function: with NUMBA_DISABLE_JIT the Python function."""
     made = njit(**options)(_named(recipe))
     if hasattr(made, "_cache"):
-        made._cache = _Kept(recipe)
+        with suppress(Exception):
+            from nmap.numba_cache import Kept
+
+            made._cache = Kept(recipe)
     return made
 
 
@@ -112,12 +53,28 @@ def compile_only(made: Any, signature: str) -> None:
         made.disable_compile()
 
 
-def callback(recipe: Recipe, signature: str) -> Any:
-    """Return what `numba.cfunc` makes of a function."""
-    from numba.core.ccallback import CFunc
-    from numba.core.sigutils import normalize_signature
+def type_of(value: Any) -> Any:
+    """Return the type of something that compiled code calls."""
+    known = cpu_target.typing_context
+    known.refresh()
+    return known.resolve_value_type(value)
 
-    made: Any = CFunc(_named(recipe), normalize_signature(signature), locals={}, options={"nopython": True})
-    made._cache = _Kept(recipe)
-    made.compile()
+
+def compile_native(recipe: Recipe, signature: str) -> Any:
+    """Return something with the address of a function: what `numba.cfunc` makes of it, kept for other processes."""
+    with COMPILING:
+        with suppress(Exception):
+            from nmap.numba_cache import add_runtime
+
+            # It was kept, perhaps, and calls numba's runtime.
+            add_runtime()
+            kept = load(recipe, signature)
+            if kept is not None:
+                return kept
+        made = cfunc(signature, nopython=True, error_model="numpy")(_named(recipe))
+    # Whatever a version of numba or LLVM does otherwise, there is code that runs.
+    with suppress(Exception):
+        body = assemble(made.inspect_llvm(), made.native_name)
+        if body is not None:
+            save(recipe, signature, body)
     return made

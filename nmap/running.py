@@ -1,20 +1,27 @@
-"""Samples through one level of a network, chunk by chunk: how many at once, how much memory that takes, and where the results go."""
+"""Samples through one level of a network, chunk by chunk: how many at once, how much memory that takes, and where the results go.
+
+A level runs on this machine, or on the workers of a Dask cluster, where it is made once in each process (`Remote`).
+"""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, NmapError
+from nmap.distribute import CHUNK_BYTES, chunks_ahead, run_chunks
 from nmap.emulate.kernel import Kernel
 from nmap.memory import largest, resident, size_text
 from nmap.network import Network
@@ -25,7 +32,13 @@ from nmap.report.model import Memory
 from nmap.samples import Samples
 from nmap.trace import Probe, SpikeEvents, SpikeTrace, parse_probes
 
-__all__ = ["ChipLevel", "FixedLevel", "FloatLevel", "Level", "Ran", "run_samples", "usable_cores"]
+if TYPE_CHECKING:
+    from nmap.simulate.fixed import Reference
+
+__all__ = [
+    "ChipLevel", "Described", "FixedLevel", "FloatLevel", "Level", "Local", "Mapped", "Ran", "Remote", "chip_level", "fixed_level",
+    "run_samples", "usable_cores",
+]
 
 _RESERVE = 2**25
 """What Python, numpy and its products allocate beside the arrays that are counted."""
@@ -53,8 +66,8 @@ class Ran:
     memory: Memory
 
 
-class Level(Protocol):
-    """A way to run a chunk of samples."""
+class Described(Protocol):
+    """What is known of a level before it runs."""
 
     @property
     def latency(self) -> Mapping[str, int]:
@@ -72,24 +85,37 @@ class Level(Protocol):
     def probes(self) -> tuple[Probe, ...]:
         """What is recorded beside the outputs."""
 
-    @property
-    def most(self) -> int | None:
-        """Samples to run at a time at most; None where only memory says so."""
 
-    def footprint(self, samples: int, steps: int) -> int:
+class Level(Described, Protocol):
+    """A way to run samples in chunks."""
+
+    @property
+    def ahead(self) -> int:
+        """Chunks of samples in memory beside the one that is being read."""
+
+    def most(self, samples: Samples) -> int:
+        """Return how many samples a chunk has at most, whatever the memory."""
+
+    def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
         """Return the bytes a chunk takes at its peak, what is recorded of it included, its input not.
+
+        What does not depend on the samples is in memory after the first call, and not counted.
 
         Args:
             samples: of the chunk.
             steps: of the samples.
+            least: count what `results` can do with if it must, see `room`.
         """
 
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> dict[str, Recorded]:
-        """Return what the outputs sent and what was probed, by `POPULATION.VARIABLE`.
+    def results(
+        self, parts: Iterator[dict[str, Array]], tell: Callable[[int, int], None], room: int | None
+    ) -> Generator[dict[str, Recorded], None, None]:
+        """Yield what the outputs sent and what was probed, by `POPULATION.VARIABLE`, of each chunk in order.
 
         Args:
-            part: (samples, steps, *shape) by input port.
-            say: called with (samples done, samples).
+            parts: (samples, steps, *shape) by input port.
+            tell: called with (samples done, samples) of the chunk.
+            room: bytes that a chunk may take, not below `footprint(..., least=True)`; None where its whole footprint fits.
         """
 
 
@@ -102,7 +128,8 @@ def usable_cores() -> int:
 
 def run_samples(
     samples: Samples, network: Network, level: Level, say: Callable[[str], None], *, real: bool, raw_time: bool, jobs: int = 1,
-    memory_limit: int | None = None, output: Path | None = None, facts: Mapping[str, str | int | bool] | None = None, keep: bool = True,
+    split: int = 1, memory_limit: int | None = None, output: Path | None = None, facts: Mapping[str, str | int | bool] | None = None,
+    keep: bool = True,
 ) -> Ran:
     """Run all samples.
 
@@ -113,7 +140,8 @@ def run_samples(
         say: told what memory it takes, and how far it is.
         real: whether the level computes with real numbers: outputs that never fire are recorded by their membrane potential.
         raw_time: keep the level's own time; else every population's is shifted to the network's.
-        jobs: threads that the level was made with.
+        jobs: threads that the level was made with, or that its cluster has.
+        split: threads that share each sample.
         memory_limit: bytes that the whole process may take; None for no limit.
         output: HDF5 file that results are written to as they come.
         facts: what that file says of the run.
@@ -127,9 +155,11 @@ def run_samples(
     length = samples.steps + (level.extra if raw_time else 0)
     scores, kept = _Scores(samples.samples), _Kept(samples.samples if keep else 0)
     each = _Scores.bytes_each(wanted) + (_Kept.bytes_each(wanted, length) if keep else 0)
-    memory = _plan(samples, level, samples.samples * each, jobs, memory_limit)
+    memory, room = _plan(samples, level, samples.samples * each, jobs * split, memory_limit)
+    memory = replace(memory, jobs=jobs, split=split)
     limit = "" if memory_limit is None else f" of {size_text(memory_limit)}"
-    say(f"at most {size_text(memory.peak)}{limit} of memory: {memory.at_once} samples at a time, {jobs} thread{'s' if jobs > 1 else ''}")
+    threads = f"{jobs * split} thread{'s' if jobs * split > 1 else ''}{' for each' if split > 1 else ''}"
+    say(f"at most {size_text(memory.peak)}{limit} of memory: {memory.at_once} samples at a time, {threads}")
     sinks: list[Sink] = [scores, *([kept] if keep else [])]
     with ExitStack() as stack:
         file = None
@@ -138,7 +168,7 @@ def run_samples(
 
             file = stack.enter_context(recording(output, samples.samples, length, facts or {}))
             sinks.append(file)
-        _execute(samples, level, wanted, sinks, memory.at_once, say, length, raw_time=raw_time)
+        _execute(samples, level, wanted, sinks, memory.at_once, room, say, length, raw_time=raw_time)
         if file is not None:
             alone = len(network.outputs) == 1
             file.put({"counts" if alone else f"counts.{name}": values for name, values in scores.scores.items()})
@@ -151,7 +181,7 @@ def run_samples(
     )
 
 
-def _results(network: Network, level: Level, *, real: bool) -> tuple[Result, ...]:
+def _results(network: Network, level: Described, *, real: bool) -> tuple[Result, ...]:
     """Return the arrays a run finds out; see `run_samples`."""
     shapes = {p.name: p.shape for p in network.populations}
     alone, found = len(network.outputs) == 1, []
@@ -168,23 +198,29 @@ def _results(network: Network, level: Level, *, real: bool) -> tuple[Result, ...
 
 
 def _execute(
-    samples: Samples, level: Level, wanted: Sequence[Result], sinks: Sequence[Sink], at_once: int, say: Callable[[str], None],
-    length: int, *, raw_time: bool,
+    samples: Samples, level: Level, wanted: Sequence[Result], sinks: Sequence[Sink], at_once: int, room: int | None,
+    say: Callable[[str], None], length: int, *, raw_time: bool,
 ) -> None:
-    """Run all samples; the next chunk is read while one runs."""
+    """Run all samples."""
     start = 0
-    with closing(_ahead(samples.chunks(at_once))) as parts:
-        for part in parts:
 
-            def tell(done: int, of: int, start: int = start) -> None:  # noqa: ARG001 - the simulators' own signature
-                say(f"{start + done} of {samples.samples} samples")
+    def tell(done: int, of: int) -> None:
+        del of
+        say(f"{start + done} of {samples.samples} samples")
 
-            made = level.run(part, tell)
+    with closing(level.results(samples.chunks(at_once), tell, room)) as chunks:
+        for made in chunks:
             for result in wanted:
                 values = _window(made[result.key], 0 if raw_time else level.latency[result.population], length)
                 for sink in sinks:
                     sink.add(result, start, values)
-            start += next(iter(part.values())).shape[0]
+            start += _samples(made)
+
+
+def _samples(made: Mapping[str, Recorded]) -> int:
+    """Return how many samples a result is of."""
+    some = next(iter(made.values()))
+    return some.samples if isinstance(some, SpikeEvents) else int(some.shape[0])
 
 
 def _ahead(parts: Iterator[dict[str, Array]]) -> Generator[dict[str, Array], None, None]:
@@ -219,37 +255,45 @@ def _window(values: Recorded, first: int, length: int) -> Recorded:
 # ---- memory -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _plan(samples: Samples, level: Level, kept: int, jobs: int, limit: int | None) -> Memory:
+def _plan(samples: Samples, level: Level, kept: int, jobs: int, limit: int | None) -> tuple[Memory, int | None]:
     """Return how many samples run at a time and the memory that takes; `kept` bytes of results stay until the end.
+
+    Also returned is the room that the level must do with, where not even one sample fits in comfort.
 
     Raises:
         NmapError: NM802, not even one sample at a time fits.
     """
+    # First, since it may lay out tables, which are then seen in what the process takes.
+    least = level.footprint(1, samples.steps, least=True)
     used = resident() + _RESERVE
 
-    def chunk(count: int) -> int:
-        # One that runs, one that is being read, and what reading it takes.
-        given = 2 * count * samples.chunk_bytes_each + samples.scratch(count)
-        return given + level.footprint(count, samples.steps)
+    def given(count: int) -> int:
+        # What runs, what is being read, and what reading it takes.
+        return (level.ahead + 1) * count * samples.chunk_bytes_each + samples.scratch(count)
 
-    most = max(1, min(samples.samples, samples.most_at_once, level.most or samples.samples))
-    room = _CHUNK_BYTES if limit is None else min(_CHUNK_BYTES, limit - used - kept)
-    at_once = largest(most, lambda count: chunk(count) <= room)
-    if at_once == 0 and limit is not None:
-        one = level.footprint(1, samples.steps)
+    def chunk(count: int) -> int:
+        return given(count) + level.footprint(count, samples.steps)
+
+    most = max(1, min(samples.samples, samples.most_at_once, level.most(samples)))
+    left = _CHUNK_BYTES if limit is None else limit - used - kept
+    at_once = largest(most, lambda count: chunk(count) <= min(_CHUNK_BYTES, left))
+    if at_once == 0 and limit is not None and chunk(1) > left:
+        needed = used + kept + given(1) + least
+        if needed <= limit:
+            return Memory(limit, limit, 1, jobs), left - given(1)
         raise NmapError(Diagnostic(
             "NM802", "error",
-            f"a run of one sample at a time takes {size_text(used + kept + chunk(1))} of memory, beyond the limit of {size_text(limit)}",
+            f"a run of one sample at a time takes {size_text(needed)} of memory, beyond the limit of {size_text(limit)}",
             "--memory-limit",
             f"{size_text(used)} are in use, with the network and its tables; {size_text(kept)} are results kept until the end; "
-            f"one sample takes {size_text(one)} and the reading of it {size_text(chunk(1) - one)}.",
+            f"one sample takes {size_text(least)} and the reading of it {size_text(given(1))}.",
             help=(
-                *(("write the results as they come: -o OUT.h5",) if kept > chunk(1) else ()),
-                f"--memory-limit {-(-(used + kept + chunk(1)) // 2**20)}M at least", "run fewer steps with --steps",
+                *(("write the results as they come: -o OUT.h5",) if kept > given(1) + least else ()),
+                f"--memory-limit {-(-needed // 2**20)}M at least", "run fewer steps with --steps",
             ),
         ))
     at_once = max(1, at_once)
-    return Memory(used + kept + chunk(at_once), limit, at_once, jobs)
+    return Memory(used + kept + chunk(at_once), limit, at_once, jobs), None
 
 
 # ---- results ----------------------------------------------------------------------------------------------------------------------------
@@ -346,7 +390,29 @@ def _room(key: str, samples: int, values: Array) -> Array:
 # ---- levels -----------------------------------------------------------------------------------------------------------------------------
 
 
-class FloatLevel:
+class Local(ABC):
+    """What the levels share that run on the machine they are made on: one chunk runs while the next one is read."""
+
+    ahead: int = 1
+
+    def most(self, samples: Samples) -> int:
+        """See `Level`."""
+        return samples.samples
+
+    @abstractmethod
+    def run(self, part: dict[str, Array], tell: Callable[[int, int], None], room: int | None = None) -> dict[str, Recorded]:
+        """Return the results of a chunk; see `Level.results`. Several threads may call this at a time."""
+
+    def results(
+        self, parts: Iterator[dict[str, Array]], tell: Callable[[int, int], None], room: int | None
+    ) -> Generator[dict[str, Recorded], None, None]:
+        """See `Level`."""
+        with closing(_ahead(parts)) as coming:
+            for part in coming:
+                yield self.run(part, tell, room)
+
+
+class FloatLevel(Local):
     """The network as read.
 
     Args:
@@ -358,7 +424,6 @@ class FloatLevel:
     """
 
     extra: int = 0
-    most: int | None = None
 
     def __init__(self, network: Network, probes: Sequence[str]) -> None:
         from nmap.simulate.floating import simulate
@@ -368,45 +433,53 @@ class FloatLevel:
         self.shapes = {p.name: p.shape for p in network.populations}
         self.probes = parse_probes(probes, {p.name: ("v", "u") if p.neuron is not None else () for p in network.populations})
 
-    def footprint(self, samples: int, steps: int) -> int:
+    def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
         """See `Level`: nothing is let go before the end, all of it in 8 bytes."""
+        del least
         recorded = sum(self.network[name].size for name in (*self.network.outputs, *(p.population for p in self.probes)))
         weights = sum(p.connectivity.weights.size for p in self.network.projections)
         return 8 * (samples * steps * (sum(p.size for p in self.network.populations) + recorded) + weights)
 
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> dict[str, Recorded]:
-        """See `Level`."""
+    def run(self, part: dict[str, Array], tell: Callable[[int, int], None], room: int | None = None) -> dict[str, Recorded]:
+        """See `Local`."""
+        del room
         names = [f"{p.population}:{p.variable}" for p in self.probes]
-        made = self._simulate(self.network, part, record=[*self.network.outputs, *names], progress=say)
+        made = self._simulate(self.network, part, record=[*self.network.outputs, *names], progress=tell)
         found: dict[str, Recorded] = {}
         for variable, arrays in (("spikes", made.spikes), ("v", made.v), ("u", made.u)):
             found.update({f"{name}.{variable}": values for name, values in arrays.items()})
         return found
 
 
-class _Mapped:
-    """What the levels of a bundle share: names, times and probes of its program."""
+class Mapped:
+    """Names, times and probes of a bundle's program.
 
-    most: int | None = None
+    Args:
+        program: the program.
+        kernels: the target's neuron kernels.
+        probes: `POP`, `POP:VARIABLE` or `POP:spikes`.
+
+    Raises:
+        NmapError: NM004, a probe names nothing.
+    """
 
     def __init__(self, program: Program, kernels: Mapping[str, Kernel], probes: Sequence[str]) -> None:
-        self.kernels = kernels
         kernel = {program.populations[g.population].name: g.kernel for g in program.groups}
         states = {p.name: kernels[kernel[p.name]].state if p.name in kernel else () for p in program.populations}
+        self.kernels = kernels
         self.probes = parse_probes(probes, states)
         self.latency = {p.name: p.latency for p in program.populations}
         self.shapes = {p.name: (prod(p.shape),) for p in program.populations}
         self.extra = program.latency
 
 
-class ChipLevel(_Mapped):
+class ChipLevel(Mapped, Local):
     """The mapped program on the emulator.
 
     Args:
-        program: the program.
-        kernels: the target's neuron kernels.
-        probes: see `FloatLevel`.
-        jobs: threads.
+        program, kernels, probes: see `Mapped`.
+        jobs: threads that samples are shared out to.
+        split: threads that share each sample; more than one only where `jobs` is 1.
         dense: give spikes as arrays, not as events.
 
     Raises:
@@ -414,62 +487,73 @@ class ChipLevel(_Mapped):
     """
 
     def __init__(
-        self, program: Program, kernels: Mapping[str, Kernel], probes: Sequence[str], *, jobs: int = 1, dense: bool = True
+        self, program: Program, kernels: Mapping[str, Kernel], probes: Sequence[str], *, jobs: int = 1, split: int = 1, dense: bool = True
     ) -> None:
         from nmap.emulate.engine import Emulator
 
         super().__init__(program, kernels, probes)
         self.jobs, self.dense = jobs, dense
-        self.emulator = Emulator(program, kernels)
+        self.emulator = Emulator(program, kernels, split)
         # Machine code is loaded now, beside the samples, and counts in what the process takes when memory is looked at.
         silence = {program.populations[k].name: np.zeros((1, 1, *program.populations[k].shape), np.uint8) for k in program.inputs}
         self.emulator.run(silence, 1)
 
-    def footprint(self, samples: int, steps: int) -> int:
+    def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
         """See `Level`; the tables are in memory already."""
-        all_of_it = self.emulator.footprint(samples, steps + self.extra, probes=self.probes, jobs=self.jobs, dense=self.dense)
+        all_of_it = self.emulator.footprint(
+            samples, steps + self.extra, probes=self.probes, jobs=self.jobs, dense=self.dense, least=least
+        )
         return all_of_it - self.emulator.layout.nbytes
 
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> dict[str, Recorded]:
-        """See `Level`."""
+    def run(self, part: dict[str, Array], tell: Callable[[int, int], None], room: int | None = None) -> dict[str, Recorded]:
+        """See `Local`."""
         steps = next(iter(part.values())).shape[1] + self.extra
-        return _of(self.emulator.run(part, steps, probes=self.probes, progress=say, jobs=self.jobs, dense=self.dense))
+        limit = None if room is None else room + self.emulator.layout.nbytes
+        return _of(self.emulator.run(
+            part, steps, probes=self.probes, progress=tell, jobs=self.jobs, dense=self.dense, memory_limit=limit,
+        ))
 
 
-class FixedLevel(_Mapped):
+class FixedLevel(Mapped, Local):
     """The quantized reference.
 
     Args:
         quantized: the network.
         program: the mapped program, whose names and times are taken.
-        kernels: the target's neuron kernels.
-        probes: see `FloatLevel`.
+        kernels, probes: see `Mapped`.
 
     Raises:
         NmapError: NM004, a probe names nothing.
     """
 
     def __init__(self, quantized: QuantizedNetwork, program: Program, kernels: Mapping[str, Kernel], probes: Sequence[str]) -> None:
-        from nmap.simulate.fixed import simulate
-
         super().__init__(program, kernels, probes)
-        self.quantized, self._simulate = quantized, simulate
+        self.quantized = quantized
+        self._made: Reference | None = None
+        self._lock = Lock()
 
-    def footprint(self, samples: int, steps: int) -> int:
-        """See `Level`: all spikes in 4 bytes; what is recorded again, and states in 8, both once more when they are put in order."""
-        spikes = sum(p.size for p in self.quantized.populations)
-        recorded = sum(self.quantized[name].size for name in self.quantized.outputs)
-        probed = sum(self.quantized[p.population].size * (1 if p.variable == "spikes" else 4) for p in self.probes)
-        # Products are taken in float64, of weights likewise.
-        step = 8 * 4 * max(p.size for p in self.quantized.populations)
-        weights = 8 * sum(p.connectivity.weights.size for p in self.quantized.projections)
-        return samples * ((steps + self.extra) * 4 * (spikes + recorded + probed) + step) + weights
+    def _reference(self, steps: int) -> Reference:
+        """Return the reference for samples of that many steps, which is made once."""
+        from nmap.simulate.fixed import Reference
 
-    def run(self, part: dict[str, Array], say: Callable[[int, int], None]) -> dict[str, Recorded]:
+        with self._lock:
+            if self._made is None or self._made.steps != steps + self.extra:
+                self._made = Reference(self.quantized, self.kernels, steps + self.extra)
+            return self._made
+
+    def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
         """See `Level`."""
+        del least
+        sent = {*self.quantized.outputs, *(p.population for p in self.probes if p.variable == "spikes")}
+        states = sum(self.quantized[p.population].size for p in self.probes if p.variable != "spikes")
+        return self._reference(steps).footprint(samples, sorted(sent)) + 8 * samples * (steps + self.extra) * states
+
+    def run(self, part: dict[str, Array], tell: Callable[[int, int], None], room: int | None = None) -> dict[str, Recorded]:
+        """See `Local`."""
+        del room
         count, steps = next(iter(part.values())).shape[:2]
-        trace = self._simulate(self.quantized, self.kernels, part, steps + self.extra, probes=self.probes)
-        say(count, count)
+        trace = self._reference(steps).run(part, probes=self.probes)
+        tell(count, count)
         return _of(trace)
 
 
@@ -478,3 +562,73 @@ def _of(trace: SpikeTrace) -> dict[str, Recorded]:
     for recorded in (trace.spikes, trace.events):
         found.update({f"{name}.spikes": values for name, values in recorded.items()})
     return found
+
+
+# ---- on a cluster -----------------------------------------------------------------------------------------------------------------------
+
+
+class Remote:
+    """A level on the workers of a Dask cluster; see `nmap.distribute`.
+
+    Args:
+        make: makes the level in a worker's process: it and its arguments can be pickled.
+        described: what is known of that level here.
+        outputs: populations that it records whatever is probed.
+        scheduler: address of the scheduler.
+        threads: of the workers, when the run is planned; no more chunks are under way than suits them.
+        say: called with a line of progress about the cluster.
+    """
+
+    def __init__(
+        self, make: Callable[[], Local], described: Described, outputs: Sequence[str], scheduler: str, threads: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self.latency, self.extra, self.shapes, self.probes = described.latency, described.extra, described.shapes, described.probes
+        self.ahead = chunks_ahead(threads)
+        self._make, self._outputs, self._scheduler, self._threads, self._say = make, outputs, scheduler, threads, say
+
+    def most(self, samples: Samples) -> int:
+        """See `Level`: neither what is sent to a worker nor what comes back is large."""
+        return max(1, CHUNK_BYTES // max(1, samples.chunk_bytes_each, self._recorded(samples.steps)))
+
+    def _recorded(self, steps: int) -> int:
+        """Return the bytes of one sample's results at most."""
+        return 8 * (steps + self.extra) * sum(prod(self.shapes[n]) for n in (*self._outputs, *(p.population for p in self.probes)))
+
+    def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
+        """See `Level`: results arrive one after another, packed, and are unpacked."""
+        del least
+        return 2 * samples * self._recorded(steps)
+
+    def results(
+        self, parts: Iterator[dict[str, Array]], tell: Callable[[int, int], None], room: int | None
+    ) -> Generator[dict[str, Recorded], None, None]:
+        """See `Level`."""
+        del room
+        for made in run_chunks(partial(_worker, self._make), parts, jobs=self._threads, scheduler=self._scheduler, say=self._say):
+            tell(_samples(made), _samples(made))
+            yield made
+
+
+def _worker(make: Callable[[], Local]) -> Callable[[dict[str, Array]], dict[str, Recorded]]:
+    """Make a level where it is to run, and return what runs a chunk."""
+    level = make()
+    return lambda part: level.run(part, _unheard)
+
+
+def _unheard(done: int, of: int) -> None:
+    """Tell nobody: workers have no progress line."""
+
+
+def chip_level(target: str, program: Program, probes: Sequence[str], *, jobs: int = 1, split: int = 1, dense: bool = True) -> ChipLevel:
+    """Make a `ChipLevel` with the kernels of an installed target, by name."""
+    from nmap.target.registry import find_target
+
+    return ChipLevel(program, find_target(target).kernels, probes, jobs=jobs, split=split, dense=dense)
+
+
+def fixed_level(target: str, quantized: QuantizedNetwork, program: Program, probes: Sequence[str]) -> FixedLevel:
+    """Make a `FixedLevel` with the kernels of an installed target, by name."""
+    from nmap.target.registry import find_target
+
+    return FixedLevel(quantized, program, find_target(target).kernels, probes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -56,6 +57,9 @@ for _name, _function, _line in (
     app.command(_name, short_help=_line)(_function)
 
 _COMMANDS = frozenset(str(command.name) for command in app.registered_commands)
+# numpy's products are small here, and threads of nmap's own share the work. Those of the library for products wait for each other in
+# busy loops, which on a machine that does other things, too, costs several times the time of the products themselves.
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _SPEAK_FOR_THEMSELVES = frozenset({"-h", "--help", "--version", "doctor"})
 
 
@@ -65,6 +69,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: words after the program's name; None for the process's own.
     """
+    for name in _ONE_THREAD:
+        # Read when numpy is imported, which no command does before its work begins. What the user says counts more.
+        os.environ.setdefault(name, "1")
     try:
         with terminable() as terminated:
             status = _run(list(sys.argv[1:] if argv is None else argv))

@@ -254,6 +254,10 @@ MemoryOption = Annotated[
     int | None, typer.Option("--memory-limit", metavar="SIZE", parser=parse_size, show_default=False,
                              help="Memory that the process may take: 512M, 2G or bytes.")
 ]
+SplitOption = Annotated[
+    int, typer.Option("--split", metavar="N", min=1, show_default=False,
+                      help="Threads of the emulator that share each sample: for single samples of very large networks. Not with --jobs.")
+]
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", show_default=False,
                              help="Let the workers of this Dask scheduler do it: tcp://HOST:8786.")

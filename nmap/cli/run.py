@@ -30,8 +30,9 @@ def run(
     probe: _ProbeOption = None, steps: opt.StepsOption = None, raw_time: _RawOption = False, dt: opt.DtOption = None,
     reset: opt.ResetOption = None, framework: opt.FrameworkOption = None,
     reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None, jobs: opt.JobsOption = None,
-    memory_limit: opt.MemoryOption = None, strict: opt.StrictOption = False,
-    format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,  # noqa: A002
+    split: opt.SplitOption = 1, memory_limit: opt.MemoryOption = None, scheduler: opt.SchedulerOption = None,
+    strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False,  # noqa: A002
+    verbose: opt.VerboseOption = False,
 ) -> None:
     """Run samples through a bundle or a network file and write the spikes. No level runs on a chip."""
 
@@ -47,8 +48,8 @@ def run(
         result = flow.run(
             source, input=input, level=level.value if level else None, probes=tuple(probe or ()), steps=steps, raw_time=raw_time, dt=dt,
             reset=reset.value if reset else None, framework=framework, reset_interval=reset_interval, reset_offset=reset_offset,
-            jobs=jobs, memory_limit=memory_limit, output=output if streamed else None, keep=output is not None and not streamed,
-            progress=progress,
+            jobs=jobs, split=split, memory_limit=memory_limit, scheduler=scheduler, output=output if streamed else None,
+            keep=output is not None and not streamed, progress=progress,
         )
         if output is not None and not streamed:
             _save(output, result.arrays)

@@ -19,7 +19,7 @@ _AgainstOption = Annotated[
 
 def verify(
     context: typer.Context, bundle: opt.BundleArg, input: opt.InputOption = None, against: _AgainstOption = None,  # noqa: A002
-    steps: opt.StepsOption = None, jobs: opt.JobsOption = None, memory_limit: opt.MemoryOption = None,
+    steps: opt.StepsOption = None, jobs: opt.JobsOption = None, split: opt.SplitOption = 1, memory_limit: opt.MemoryOption = None,
     scheduler: opt.SchedulerOption = None, strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text,  # noqa: A002
     quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,
 ) -> None:
@@ -30,7 +30,7 @@ def verify(
 
         return outcome_reply(flow.verify(
             bundle, input=input, against=against.value if against else None, steps=steps, jobs=jobs,
-            memory_limit=memory_limit, scheduler=scheduler, command=screen.command, strict=strict, progress=progress,
+            split=split, memory_limit=memory_limit, scheduler=scheduler, command=screen.command, strict=strict, progress=progress,
         ))
 
     serve(context, work, format=format, quiet=quiet, verbose=verbose, strict=strict)

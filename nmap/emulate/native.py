@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from nmap.compiled import Native, native
 
-__all__ = ["ACCUMULATE", "FIND", "FOLD", "find_bytes", "find_words", "fold", "routine"]
+__all__ = ["ACCUMULATE", "FIND", "FOLD", "find_bytes", "find_words", "fold", "product", "product_room", "product_sources", "routine"]
 
 ACCUMULATE = "void(int64, int64, int64, int64, int64)"
 """Signature of an accumulating routine; see `routine`."""
@@ -29,7 +29,13 @@ FIND = "void(int64, int64, int64, int64, int64)"
 
 _WORD = ir.IntType(64)
 _LIST = 8
-"""Synapses of a list that are added at a time."""
+"""Synapses of a block of a list."""
+_QUEUE = 256
+"""Room for blocks that wait to be added."""
+_QUEUED = 8
+"""Blocks that are queued at a time."""
+_COMING = 24
+"""Blocks that are on their way into the fastest cache."""
 _LANES = 16
 """Lengths of runs come in multiples of this."""
 _RUN = 128
@@ -44,6 +50,14 @@ _AHEAD = 8
 """Rows of a matrix that are on their way into the fastest cache."""
 _CHUNK = 256
 """Rows of 8-bit weights whose sum fits 16 bits: 256 times -128 is -32768."""
+_FOUR = 4
+"""Rows of a product that share a table of all their sums."""
+_WIDE = 64
+"""Columns of such a table."""
+_PITCH = 2 * _WIDE
+"""Bytes of each of its 16 rows."""
+_TABLES = 8
+"""Tables that are used together: they fill half of the fastest cache."""
 
 
 # Building blocks of LLVM instructions.
@@ -278,80 +292,212 @@ def _add_run(
 
 
 @intrinsic(prefer_literal=True)
-def _add_list(
-    _context: Any, indices: Any, weights: Any, value: Any, first: Any, last: Any, ahead: Any, acc: Any,  # noqa: ARG001
-    index: Any, weight: Any, width: Any, graded: Any,
-) -> Any:  # fmt: skip
-    """Add the weights from `first` to `last` - 1 to accumulators anywhere, and prefetch those `ahead` places on.
+def _room(_context: Any, size: Any) -> Any:
+    """Return the address of some bytes of the caller's stack."""
 
-    Eight at a time, their indices read as few words: a read that must wait for writes to addresses that look the same costs more than
-    taking a word apart. The last eight overlap those before, with zeros for what is already added, since a loop over the rest would end
-    where the processor does not expect it, once for every list.
-    """
-    far, narrow, wide = index.literal_value, weight.literal_value, width.literal_value
+    def generate(_code: Any, builder: Any, _signature: Any, _given: Any) -> Any:
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
+        room.align = 64
+        return builder.ptrtoint(room, _WORD)
+
+    return types.int64(size), generate
+
+
+@intrinsic(prefer_literal=True)
+def _spread_words(_context: Any, first: Any, step: Any, address: Any, count: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Write first, first + step, first + 2 step and so on, `count` int64."""
+    lanes = count.literal_value
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        indices, weights, value, first, last, ahead, acc = given[:7]
-        kind, row = _kind(wide), _kind(narrow, _LIST)
-        factor = _resized(builder, value, kind) if graded.literal_value else None
-
-        def number(value: int) -> Any:
-            return _number(_WORD, value)
-
-        def add(target: Any, change: Any) -> None:
-            change = _resized(builder, change, kind)
-            if factor is not None:
-                change = builder.mul(change, factor)
-            offset = _times(builder, target, wide // 8)
-            _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), change), acc, offset, wide // 8)
-
-        def targets(k: Any) -> list[Any]:
-            """Return the indices from k on."""
-            found = []
-            for j in range(0, _LIST, 64 // far):
-                word = _read(builder, indices, _times(builder, builder.add(k, number(j)), far // 8), _WORD)
-                parts = [builder.lshr(word, number(shift)) for shift in range(0, 64, far)]
-                found += [builder.and_(part, number((1 << far) - 1)) for part in parts]
-            return found
-
-        def one(k: Any, _carried: list[Any]) -> list[Any]:
-            target = builder.zext(_read(builder, indices, _times(builder, k, far // 8), _kind(far), far // 8), _WORD)
-            add(target, _read(builder, weights, _times(builder, k, narrow // 8), _kind(narrow), narrow // 8))
-            return []
-
-        def some(k: Any, _carried: list[Any]) -> list[Any]:
-            for j, target in enumerate(targets(k)):
-                add(target, _read(builder, weights, _times(builder, builder.add(k, number(j)), narrow // 8), _kind(narrow), narrow // 8))
-            return []
-
-        def twice(k: Any, carried: list[Any]) -> list[Any]:
-            coming = builder.add(k, ahead)
-            _prefetch(builder, builder.add(indices, _times(builder, coming, far // 8)))
-            _prefetch(builder, builder.add(weights, _times(builder, coming, narrow // 8)))
-            return some(builder.add(k, number(_LIST)), some(k, carried))
-
-        count = builder.sub(last, first)
-        rest = builder.and_(count, number(_LIST - 1))
-        whole = builder.sub(last, rest)
-        pairs = builder.sub(last, builder.and_(count, number(2 * _LIST - 1)))
-        _loop(builder, first, pairs, 2 * _LIST, [], twice)
-        _loop(builder, pairs, whole, _LIST, [], some)
-        with builder.if_then(builder.icmp_signed("!=", rest, number(0))):
-            start = builder.sub(last, number(_LIST))
-            with builder.if_else(builder.icmp_signed(">=", start, number(0))) as (overlapping, short):
-                with overlapping:
-                    added = _spread(builder, _resized(builder, builder.sub(number(_LIST), rest), _kind(narrow)), _LIST)
-                    fresh = builder.icmp_signed(">=", ir.Constant(row, list(range(_LIST))), added)
-                    changes = builder.select(
-                        fresh, _read(builder, weights, _times(builder, start, narrow // 8), row, narrow // 8), _number(row, 0)
-                    )
-                    for j, target in enumerate(targets(start)):
-                        add(target, builder.extract_element(changes, _number(_kind(32), j)))
-                with short:
-                    _loop(builder, whole, last, 1, [], one)
+        steps = builder.mul(_spread(builder, given[1], lanes), ir.Constant(_kind(64, lanes), list(range(lanes))))
+        _write(builder, builder.add(_spread(builder, given[0], lanes), steps), given[2], 0, 8)
         return code.get_dummy_value()
 
-    return types.void(*[types.int64] * 7, index, weight, width, graded), generate
+    return types.void(*[types.int64] * 3, count), generate
+
+
+@intrinsic(prefer_literal=True)
+def _copy_words(_context: Any, source: Any, target: Any, count: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Copy `count` int64 to where none of them lies."""
+
+    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        _write(builder, _read(builder, given[0], 0, _kind(64, count.literal_value), 8), given[1], 0, 8)
+        return code.get_dummy_value()
+
+    return types.void(types.int64, types.int64, count), generate
+
+
+@intrinsic(prefer_literal=True)
+def _add_blocks(
+    _context: Any, queue: Any, count: Any, acc: Any, index: Any, weight: Any, width: Any, graded: Any  # noqa: ARG001
+) -> Any:
+    """Add `count` blocks of eight synapses, whose addresses are queued, to accumulators anywhere, and prefetch blocks on their way.
+
+    The queue goes on behind the last block: with the address of one that exists, and two more that are not used.
+
+    A read may have to wait for a write whose address ends in the same bits. So there are few reads, of whole words, and they come early: a
+    block's address three blocks before it is added and its words, where they are few enough for the registers, one block before.
+    """
+    far, narrow, wide = index.literal_value, weight.literal_value, width.literal_value
+    held = far + narrow == 24
+
+    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        queue, count, acc = given[:3]
+        kind = _kind(wide)
+
+        def queued(k: Any, ahead: int, first: int = 0) -> Any:
+            return _read(builder, builder.add(queue, _number(_WORD, 8 * (ahead + first))), _times(builder, k, 8), _WORD, 8)
+
+        def words(block: Any) -> list[Any]:
+            return [_read(builder, block, 8 * k, _WORD) for k in range((far + narrow) * _LIST // 64)]
+
+        def part(words: list[Any], place: int, bits: int) -> Any:
+            """Return a word, its lowest so many bits those of a block from a place on, its sign that of the highest."""
+            word = words[place // 64]
+            return builder.ashr(builder.shl(word, _number(_WORD, 64 - bits - place % 64)), _number(_WORD, 64 - bits))
+
+        def target(words: list[Any], k: int) -> Any:
+            word = builder.lshr(words[k * far // 64], _number(_WORD, k * far % 64))
+            return builder.and_(word, _number(_WORD, (1 << far) - 1))
+
+        def one(k: Any, carried: list[Any]) -> list[Any]:
+            early = queued(k, 3)
+            _prefetch(builder, queued(k, _COMING))
+            now = carried[2:] if held else words(carried[2])
+            following = words(carried[0]) if held else [carried[0]]
+            factor = _resized(builder, queued(k, 0, _QUEUE), kind) if graded.literal_value else None
+            for j in range(_LIST):
+                change = _resized(builder, part(now, _LIST * far + j * narrow, narrow), kind)
+                if factor is not None:
+                    change = builder.mul(change, factor)
+                offset = _times(builder, target(now, j), wide // 8)
+                _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), change), acc, offset, wide // 8)
+            return [carried[1], early, *following]
+
+        zero = _number(_WORD, 0)
+        first = queued(zero, 0)
+        _loop(builder, zero, count, 1, [queued(zero, 1), queued(zero, 2), *(words(first) if held else [first])], one)
+        return code.get_dummy_value()
+
+    return types.void(*[types.int64] * 3, index, weight, width, graded), generate
+
+
+@intrinsic
+def _tabulate(_context: Any, weights: Any, stride: Any, last: Any, table: Any, columns: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Write all sums of four rows of bytes but the empty one, 16 bits each: row m of the table is the sum of those that m's bits name.
+
+    Rows behind the `last` one are not read.
+    """
+
+    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        weights, stride, last, table, columns = given
+        places = []
+        for k in range(_FOUR):
+            row = _number(_WORD, k)
+            row = builder.select(builder.icmp_signed("<", row, last), row, last)
+            places.append(builder.add(weights, builder.mul(row, stride)))
+            ahead = builder.add(places[-1], _times(builder, stride, _FOUR * _TABLES))
+            _prefetch(builder, ahead)
+        half = _kind(16, _LANES)
+
+        def body(column: Any, _carried: list[Any]) -> list[Any]:
+            rows = [builder.sext(_read(builder, place, column, _kind(8, _LANES)), half) for place in places]
+            sums: dict[int, Any] = {}
+            for k, row in enumerate(rows):
+                sums |= {1 << k: row, **{m | 1 << k: builder.add(total, row) for m, total in sums.items()}}
+            into = builder.add(table, _times(builder, column, 2))
+            for m, total in sums.items():
+                _write(builder, total, into, _PITCH * m, 2)
+            return []
+
+        _loop(builder, _number(_WORD, 0), columns, _LANES, [], body)
+        return code.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
+
+
+@intrinsic
+def _name_rows(_context: Any, marks: Any, count: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """Put in place of each four bytes, 0 or 1, where the table's row of their sum begins, 16 bits; there are a multiple of 8 fours.
+
+    What is written lies before what is still to be read.
+    """
+
+    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        kind = _kind(32, _TABLES)
+        # Moves bit 8 k to bit 24 + k for k from 0 to 3; what else it makes lies below bit 24, or beyond the word.
+        gather = 1 << 24 | 1 << 17 | 1 << 10 | 1 << 3
+        scale = 24 - (_PITCH.bit_length() - 1)
+
+        def body(k: Any, _carried: list[Any]) -> list[Any]:
+            fours = _read(builder, given[0], _times(builder, k, 4), kind)
+            place = builder.lshr(builder.mul(fours, _number(kind, gather)), _number(kind, scale))
+            place = builder.and_(place, _number(kind, 15 * _PITCH))
+            _write(builder, builder.trunc(place, _kind(16, _TABLES)), given[0], _times(builder, k, 2), 2)
+            return []
+
+        _loop(builder, _number(_WORD, 0), given[1], _TABLES, [], body)
+        return code.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)
+def _add_sums(
+    _context: Any, tables: Any, marks: Any, width: Any, steps: Any, partial: Any, columns: Any  # noqa: ARG001
+) -> Any:
+    """Add to each step's sums, 16 bits, the row of each table that its marks name; see `_name_rows`."""
+    lanes = columns.literal_value
+
+    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        tables, marks, width, steps, partial = given[:5]
+        half = _kind(16, _LANES)
+
+        def body(step: Any, _carried: list[Any]) -> list[Any]:
+            into, named = builder.add(partial, _times(builder, step, _PITCH)), builder.add(marks, builder.mul(step, width))
+            sums = [_read(builder, into, 2 * column, half, 2) for column in range(0, lanes, _LANES)]
+            for k in range(_TABLES):
+                row = builder.add(tables, builder.zext(_read(builder, named, 2 * k, _kind(16), 2), _WORD))
+                sums = [
+                    builder.add(total, _read(builder, row, 16 * _PITCH * k + 2 * _LANES * at, half, 2)) for at, total in enumerate(sums)
+                ]
+            for at, total in enumerate(sums):
+                _write(builder, total, into, 2 * _LANES * at, 2)
+            return []
+
+        _loop(builder, _number(_WORD, 0), steps, 1, [], body)
+        return code.get_dummy_value()
+
+    return types.void(*[types.int64] * 5, columns), generate
+
+
+@intrinsic
+def _widen(
+    _context: Any, partial: Any, steps: Any, sums: Any, width: Any, keep: Any, columns: Any  # noqa: ARG001
+) -> Any:
+    """Put each step's sums of 16 bits into those of 32 bits, of which `keep`, 0 or -1, says which bits stay."""
+
+    def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        partial, steps, sums, width, keep, columns = given
+        kind = _kind(32, _LANES)
+        kept = _spread(builder, builder.trunc(keep, _kind(32)), _LANES)
+
+        def body(step: Any, _carried: list[Any]) -> list[Any]:
+            given, into = builder.add(partial, _times(builder, step, _PITCH)), builder.add(sums, builder.mul(step, width))
+
+            def some(column: Any, _carried: list[Any]) -> list[Any]:
+                more = builder.sext(_read(builder, given, _times(builder, column, 2), _kind(16, _LANES), 2), kind)
+                place = _times(builder, column, 4)
+                _write(builder, builder.add(builder.and_(_read(builder, into, place, kind, 4), kept), more), into, place, 4)
+                return []
+
+            return _loop(builder, _number(_WORD, 0), columns, _LANES, [], some)
+
+        _loop(builder, _number(_WORD, 0), steps, 1, [], body)
+        return code.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
 
 
 @intrinsic
@@ -564,19 +710,38 @@ def _rows(weight: int, acc: int, graded: int) -> Native:
 def _lists(weight: int, index: int, acc: int, graded: int) -> Native:
     """Make the routine for lists of synapses."""
 
+    size = (index + weight) * _LIST // 8
+    room = (1 + graded) * 8 * _QUEUE
+
     @native(ACCUMULATE)
     def lists(descriptor, ids, values, count, target):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
         pointer = _load(descriptor, 0, 64)
-        indices = _load(descriptor, 1, 64)
-        weights = _load(descriptor, 2, 64)
+        blocks = _load(descriptor, 1, 64)
+        # All lists' blocks are queued and then added in one loop: one for each list would end where the processor does not expect it.
+        queue = _room(room)
+        waiting = 0
         for k in range(count):
+            _ask(pointer + 4 * _load(ids, min(k + 2 * _EARLY, count - 1), 32))
             source = _load(ids, k, 32)
-            first = _load(pointer, source, 64)
-            ahead = _load(pointer, _load(ids, min(k + 2, count - 1), 32), 64) - first
-            value = _load(values, k, 32) if graded else 1
-            _add_list(
-                indices, weights, value, first, _load(pointer, source + 1, 64), ahead, target, index, weight, acc, graded,
-            )  # fmt: skip
+            first = blocks + _load(pointer, source, 32) * size
+            last = blocks + _load(pointer, source + 1, 32) * size
+            while first < last:
+                _spread_words(first, size, queue + 8 * waiting, _QUEUED)
+                if graded:
+                    _spread_words(_load(values, k, 32), 0, queue + 8 * (_QUEUE + waiting), _QUEUED)
+                waiting += min((last - first) // size, _QUEUED)
+                first += _QUEUED * size
+                if waiting > _QUEUE - _QUEUED - _COMING:
+                    # What is left is on its way into the fastest cache while more is queued.
+                    waiting -= _COMING
+                    _add_blocks(queue, waiting, target, index, weight, acc, graded)
+                    _copy_words(queue + 8 * waiting, queue, _COMING)
+                    if graded:
+                        _copy_words(queue + 8 * (_QUEUE + waiting), queue + 8 * _QUEUE, _COMING)
+                    waiting = _COMING
+        if waiting > 0:
+            _spread_words(blocks, 0, queue + 8 * waiting, _COMING)
+            _add_blocks(queue, waiting, target, index, weight, acc, graded)
 
     return lists
 
@@ -609,8 +774,9 @@ def routine(kind: str, weight: int, index: int, acc: int, graded: bool) -> Nativ
             of 16). acc[base + offset + k] += weights[start + k] value for every k below the length.
         rows: address of the weights, bytes from a source's row to the next, columns (a multiple of 16), address of `base` (int32 by source:
             elements into acc, -1 where the source does nothing). acc[base + c] += weights[id][c] value for every column c.
-        lists: addresses of `pointer` (int64, one more than there are sources), of the indices (unsigned) and of the weights.
-            acc[index[s]] += weights[s] value for s from pointer[id] to pointer[id + 1] - 1.
+        lists: addresses of `pointer` (int32, one more than there are sources) and of blocks, which hold eight indices (unsigned) and then
+            their eight weights. acc[index] += weight value for all synapses of the blocks from pointer[id] to pointer[id + 1] - 1; see
+            `nmap.emulate.parts.list_blocks`.
     Nothing beyond these is read or written. Rows of weights and accumulators that begin at multiples of 64 bytes are added up to 1.4 times
     as fast as others, since no vector then lies in two cache lines.
 
@@ -618,8 +784,8 @@ def routine(kind: str, weight: int, index: int, acc: int, graded: bool) -> Nativ
         kind: "matrix", "runs", "rows" or "lists".
         weight: bits of a weight, 8, 16 or 32, signed.
         index: bits of an index, 16 or 32, for lists; else 0.
-        acc: bits of an accumulator, 32 or 64; or 16 for runs, rows and lists of binary 8-bit weights, where the caller sees to it that no sum
-            leaves 16 bits.
+        acc: bits of an accumulator, 32 or 64; or 16 for runs, rows and lists of binary 8-bit weights, where the caller sees to it that no
+            sum leaves 16 bits.
         graded: whether spikes carry payloads; else each counts as 1.
 
     Raises:
@@ -629,6 +795,50 @@ def routine(kind: str, weight: int, index: int, acc: int, graded: bool) -> Nativ
     if found is None:
         raise ValueError(f"no routine for {kind} of {weight}-bit weights, {index}-bit indices, {acc}-bit accumulators, graded={graded}")
     return found
+
+
+@native(ACCUMULATE)
+def product(descriptor, marks, steps, sums, room):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Multiply binary spikes of several steps with a matrix of bytes: sums[t][c] becomes the sum of marks[t][k] weights[k][c] over k.
+
+    Its arguments, addresses but for `steps`:
+        descriptor: int64 words: address of the weights, bytes from a source's row to the next, columns (a multiple of 32), sources.
+        marks: (steps, `product_sources`) bytes, 0 or 1, 0 behind the last source; they are overwritten.
+        sums: (steps, columns) int32, written.
+        room: `product_room` bytes to work in, all 0 when they are first used.
+    Exact: at most 256 rows are added in 16 bits. All sums of four rows are made first, so that each step adds one row in place of four,
+    whichever of them are active.
+    """
+    weights = _load(descriptor, 0, 64)
+    stride = _load(descriptor, 1, 64)
+    columns = _load(descriptor, 2, 64)
+    sources = _load(descriptor, 3, 64)
+    width = (sources + _FOUR * _TABLES - 1) // (_FOUR * _TABLES) * 2 * _TABLES
+    _name_rows(marks, steps * width // 2)
+    partial = room + 16 * _PITCH * _TABLES
+    for column in range(0, columns, _WIDE):
+        some = min(_WIDE, columns - column)
+        for begin in range(0, sources, _CHUNK):
+            _clear(partial, steps * _PITCH)
+            for first in range(begin, min(begin + _CHUNK, sources), _FOUR * _TABLES):
+                for k in range(min(_TABLES, (sources - first + _FOUR - 1) // _FOUR)):
+                    row = first + _FOUR * k
+                    _tabulate(weights + row * stride + column, stride, sources - 1 - row, room + 16 * _PITCH * k, some)
+                if some == _WIDE:
+                    _add_sums(room, marks + 2 * first // _FOUR, width, steps, partial, _WIDE)
+                else:
+                    _add_sums(room, marks + 2 * first // _FOUR, width, steps, partial, _COLUMNS)
+            _widen(partial, steps, sums + 4 * column, 4 * columns, 0 if begin == 0 else -1, some)
+
+
+def product_sources(sources: int) -> int:
+    """Return the number of marks that `product` wants of a step: that of the sources, rounded up."""
+    return -(-sources // (_FOUR * _TABLES)) * _FOUR * _TABLES
+
+
+def product_room(steps: int) -> int:
+    """Return the bytes that `product` needs to work in."""
+    return 16 * _PITCH * _TABLES + steps * _PITCH
 
 
 def _fold(acc: int) -> Native:

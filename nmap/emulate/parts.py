@@ -23,12 +23,14 @@ from nmap.emulate.aligned import aligned, zeros
 from nmap.emulate.units import Drivers, Unit, damaged
 from nmap.program import Box, ConvTile, Program, SynapseBlock, box_indices, slice_indices
 
-__all__ = ["Accumulator", "Part", "synapses_into"]
+__all__ = ["Accumulator", "Part", "list_blocks", "synapses_into"]
 
 COLUMNS = 32
 """Columns of a matrix come in multiples of this."""
 LANES = 16
 """Lengths of runs come in multiples of this."""
+LIST = 8
+"""Synapses of a block of a list."""
 _TILE = 1 << 16
 """Targets that 16-bit numbers tell apart."""
 _DELAYS = 3
@@ -443,7 +445,8 @@ def _rows(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop
     driving = np.zeros(source.size, np.int64)
     for _, neurons, axons in rows:
         driving[neurons[axons]] += 1
-    held = sum(item.synapses.in_size * (-item.targets.size // LANES * -LANES) for item in items) * bare.weights.itemsize
+    dense = [(item.synapses, item.targets) for item in items if isinstance(item.synapses, Dense)]
+    held = sum(synapses.in_size * (-targets.size // LANES * -LANES) for synapses, targets in dense) * bare.weights.itemsize
     if driving.max() > 1 or source.size * columns * bare.weights.itemsize > held + _RUN_TABLES * source.size:
         return None
     weights, base = zeros((source.size, columns), bare.weights.dtype), np.full(source.size, -1, np.int32)
@@ -502,27 +505,56 @@ def _lists(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, dro
     edges = [target.size * k // tiles for k in range(tiles + 1)]
     made = []
     for low, high in pairwise(edges):
-        pointer = np.zeros(source.size + 1, np.int64)
+        counts = np.zeros(source.size, np.int64)
         for item in sparse:
             for neurons in item.neurons(bare.source):
-                _count_rows(item.synapses.indptr, item.synapses.indices, neurons, item.targets, low, high, pointer)
-        np.cumsum(pointer, out=pointer)
-        synapses = int(pointer[-1])
+                _count_rows(item.synapses.indptr, item.synapses.indices, neurons, item.targets, low, high, counts)
+        synapses = int(counts.sum())
         if not synapses:
             continue
-        index, weights, sums = np.empty(synapses, np.uint16), np.empty(synapses, bare.weights.dtype), np.zeros(high - low, np.int64)
-        following = pointer[:-1].copy()
+        pointer, following = _blocks(counts)
+        index, weights = list_blocks(int(pointer[-1]), np.uint16, bare.weights.dtype, high - low)
+        sums, begin, twice = np.zeros(high - low, np.int64), following.copy(), False
         for item in sparse:
             for neurons in item.neurons(bare.source):
-                _fill_rows(
-                    item.synapses.indptr, item.synapses.indices, item.synapses.weights, neurons, item.targets, low, high, drop, following,
-                    index, weights, sums,
+                twice |= _fill_rows(
+                    item.synapses.indptr, item.synapses.indices, item.synapses.weights, neurons, item.targets, low, high, drop, begin,
+                    following, index, weights, sums,
                 )
         part = replace(bare, kind="lists", weights=weights, tables=(pointer, index), offset=low, synapses=synapses)
-        twice = index[1:] == index[:-1]
-        twice[pointer[(pointer > 0) & (pointer < synapses)] - 1] = False
-        made.append(_Built(part, drop, int(sums.max()), ascending and not twice.any()))
+        made.append(_Built(part, drop, int(sums.max()), ascending and not twice))
     return made
+
+
+def list_blocks(count: int, index: Any, weight: Any, targets: int) -> tuple[Array, Array]:
+    """Return empty blocks of lists, their indices and their weights.
+
+    A list's synapses fill blocks of its own, the last of which need not be full. What is not written adds 0, each of a block's places to
+    a target of its own, since additions to one target wait for each other.
+
+    Args:
+        count: blocks.
+        index: type of the indices, uint16 or uint32.
+        weight: type of the weights, int8, int16 or int32.
+        targets: accumulators there are, at least 1.
+
+    Returns:
+        Indices and weights, both (count, 8), views of the same memory: the first index begins the blocks, at a multiple of 64 bytes.
+    """
+    far, narrow = np.dtype(index).itemsize, np.dtype(weight).itemsize
+    size = LIST * (far + narrow)
+    blocks = zeros(max(count, 1) * size, np.uint8)
+    indices = np.ndarray((count, LIST), index, blocks, 0, (size, far))
+    weights = np.ndarray((count, LIST), weight, blocks, LIST * far, (size, narrow))
+    indices[:] = np.arange(LIST) % targets
+    return indices, weights
+
+
+def _blocks(counts: Array) -> tuple[Array, Array]:
+    """Return where the blocks of each source's list begin, int32, and where its synapses do, given how many there are."""
+    pointer = np.zeros(counts.size + 1, np.int32)
+    np.cumsum(-(-counts // LIST), out=pointer[1:])
+    return pointer, LIST * pointer[:-1].astype(np.int64)
 
 
 def _delayed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
@@ -539,28 +571,36 @@ def _delayed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, d
             weights.append((item.synapses.weights[heard] >> drop).astype(bare.weights.dtype))
     neuron, place = np.concatenate(neurons), np.concatenate(places)
     order = np.lexsort((place, neuron))
-    pointer = np.concatenate([[0], np.cumsum(np.bincount(neuron, minlength=source.size))]).astype(np.int64)
-    index = place[order].astype(np.uint16 if target.size * window <= _TILE else np.uint32)
-    part = replace(bare, kind="lists", weights=np.concatenate(weights)[order], tables=(pointer, index), synapses=index.size)
+    counts = np.bincount(neuron, minlength=source.size)
+    pointer, begin = _blocks(counts)
+    small = target.size * window <= _TILE
+    index, factors = list_blocks(int(pointer[-1]), np.uint16 if small else np.uint32, bare.weights.dtype, target.size * window)
+    at = np.repeat(begin - np.cumsum(counts) + counts, counts) + np.arange(order.size)
+    index[at // LIST, at % LIST], factors[at // LIST, at % LIST] = place[order], np.concatenate(weights)[order]
+    part = replace(bare, kind="lists", weights=factors, tables=(pointer, index), synapses=order.size)
     return [_Built(part, drop, _UNLIMITED, apart=False, window=window)]
 
 
 @compiled()
-def _count_rows(indptr, indices, neurons, targets, low, high, pointer):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Count each neuron's synapses with targets from low to high - 1 into pointer[neuron + 1]."""
+def _count_rows(indptr, indices, neurons, targets, low, high, counts):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Count each neuron's synapses with targets from low to high - 1."""
     for slot in range(targets.size):
         if low <= targets[slot] < high:
             for s in range(indptr[slot], indptr[slot + 1]):
                 neuron = neurons[indices[s]]
                 if neuron >= 0:
-                    pointer[neuron + 1] += 1
+                    counts[neuron] += 1
 
 
 @compiled()
 def _fill_rows(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    indptr, indices, values, neurons, targets, low, high, drop, following, index, weights, sums
+    indptr, indices, values, neurons, targets, low, high, drop, begin, following, index, weights, sums
 ):
-    """Put each synapse behind its source's earlier ones; `sums` receives the weights' magnitudes by target."""
+    """Put each synapse behind its source's earlier ones; return whether two neighbours of one source have the same target.
+
+    `sums` receives the weights' magnitudes by target.
+    """
+    twice = False
     for slot in range(targets.size):
         if low <= targets[slot] < high:
             for s in range(indptr[slot], indptr[slot + 1]):
@@ -568,10 +608,13 @@ def _fill_rows(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
                 if neuron >= 0:
                     place = following[neuron]
                     following[neuron] = place + 1
-                    index[place] = targets[slot] - low
+                    to = targets[slot] - low
+                    twice |= place > begin[neuron] and index[(place - 1) // LIST, (place - 1) % LIST] == to
+                    index[place // LIST, place % LIST] = to
                     value = values[s] >> drop
-                    weights[place] = value
-                    sums[targets[slot] - low] += abs(value)
+                    weights[place // LIST, place % LIST] = value
+                    sums[to] += abs(value)
+    return twice
 
 
 def _convolved(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:

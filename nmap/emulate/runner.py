@@ -15,9 +15,9 @@ import numpy as np
 from numba import carray
 
 from nmap.compiled import compiled
-from nmap.pointers import atomic_add, call_native, int32_at, int64_at
+from nmap.pointers import atomic_add, call_native, int32_at, int64_at, uint8_at
 
-__all__ = ["DONE", "FULL", "LEFT", "PAUSED", "A", "P", "Q", "S", "U", "run"]
+__all__ = ["DONE", "FULL", "LEFT", "PAUSED", "TABLES", "A", "P", "Q", "S", "U", "run"]
 
 DONE, FULL, PAUSED, LEFT = 0, 1, 2, 3
 """What `run` returns: all samples are through; a recording is full; the budget is spent; the team was told to stop."""
@@ -31,7 +31,7 @@ class U(IntEnum):
     """`Kernel.step`; 0 for an input port."""
     CONSTANTS = 2
     SHARED = 3
-    """0 or 1."""
+    """A number, `nmap.emulate.kernel.shared_rows`."""
     STATE = 4
     INITIAL = 5
     VARIABLES = 6
@@ -112,6 +112,24 @@ class P(IntEnum):
     ROW_IDS = 6
     """Room for what the routine is given then."""
     ROW_VALUES = 7
+    PRODUCT = 8
+    """`product`; 0 where rows are always added one by one."""
+    WORTH = 9
+    """What the row of a spike costs, in the unit of `TABLES`."""
+    TOGETHER = 10
+    """Steps that are multiplied at once, at most."""
+    MARKS = 11
+    """Room for their spikes, (TOGETHER, WIDTH) bytes."""
+    WIDTH = 12
+    """A number."""
+    SUMS = 13
+    """What their spikes add up to, (TOGETHER, columns) int32."""
+    SPACE = 14
+    """Room to work in."""
+    SINCE = 15
+    """First step whose sums are there; -1 where its rows are to be added."""
+    UNTIL = 16
+    """The step behind the last one for which that was decided."""
 
 
 class Q(IntEnum):
@@ -137,6 +155,8 @@ class S(IntEnum):
 
 _PATIENCE = 4000
 """Looks at the counter before a waiting thread offers its core to others."""
+TABLES = 22
+"""Making the tables of a product costs as much, for each weight, as adding up so many steps."""
 _TABLE, _LIST = "int64[:,::1]", "int64[::1]"
 
 
@@ -152,6 +172,13 @@ def _clear(address, words):  # type: ignore[no-untyped-def] # pragma: no cover -
     out = carray(int32_at(address), words)
     for k in range(words):
         out[k] = 0
+
+
+@compiled(inline="never")
+def _add(source, target, words):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    given, out = carray(int32_at(source), words), carray(int32_at(target), words)
+    for k in range(words):
+        out[k] = np.int32(out[k] + given[k])
 
 
 @compiled()
@@ -202,8 +229,37 @@ def _slide(accumulators, a):  # type: ignore[no-untyped-def] # pragma: no cover 
 
 
 @compiled()
-def _listen(units, accumulators, parts, edges, u, t):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Fill the dendrites of the thread's neurons of a unit for a step; return the events that arrived, each a spike at a part."""
+def _multiply(units, parts, edges, p, t, last):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Add up what a part brings in the steps from t on, before `last`, at once, if so many spikes are on their way that this is faster."""
+    source, team = parts[p, P.SOURCE], edges.shape[1] - 1
+    n, columns = units[source, U.SIZE], _number(parts[p, P.DESCRIPTOR] + 16)
+    steps, spikes = min(parts[p, P.TOGETHER], last - t), np.int64(0)
+    parts[p, P.SINCE], parts[p, P.UNTIL] = -1, t + steps
+    for k in range(steps):
+        slot = (t + k - parts[p, P.DELAY]) % units[source, U.RING]
+        for thread in range(team):
+            spikes += _number(units[source, U.COUNTS] + 8 * (slot * team + thread))
+    if spikes * parts[p, P.WORTH] <= n * columns * (TABLES + steps):
+        return
+    _clear(parts[p, P.MARKS], steps * parts[p, P.WIDTH] // 4)
+    for k in range(steps):
+        slot = (t + k - parts[p, P.DELAY]) % units[source, U.RING]
+        marks = carray(uint8_at(parts[p, P.MARKS] + k * parts[p, P.WIDTH]), n)
+        for thread in range(team):
+            count = _number(units[source, U.COUNTS] + 8 * (slot * team + thread))
+            ids = carray(int32_at(units[source, U.IDS] + 4 * (n * slot + edges[source, thread])), count)
+            for j in range(count):
+                marks[np.uint64(ids[j])] = 1
+    call_native(parts[p, P.PRODUCT], (parts[p, P.DESCRIPTOR], parts[p, P.MARKS], steps, parts[p, P.SUMS], parts[p, P.SPACE]))
+    parts[p, P.SINCE] = t
+
+
+@compiled()
+def _listen(units, accumulators, parts, edges, u, t, last):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Fill the dendrites of the thread's neurons of a unit for a step; return the events that arrived, each a spike at a part.
+
+    Of components that come earlier, spikes up to the step before `last` are there.
+    """
     n, mine = units[u, U.SIZE], units[u, U.LAST] - units[u, U.FIRST]
     dendrite = units[u, U.DENDRITE] + 4 * units[u, U.FIRST]
     filled = np.int64(0)
@@ -222,8 +278,21 @@ def _listen(units, accumulators, parts, edges, u, t):  # type: ignore[no-untyped
             if sent < 0:
                 continue
             slot = sent % units[source, U.RING]
+            if parts[p, P.PRODUCT] != 0 and t >= parts[p, P.UNTIL]:
+                _multiply(units, parts, edges, p, t, last)
+            multiplied = parts[p, P.PRODUCT] != 0 and parts[p, P.SINCE] >= 0
+            if multiplied:
+                if direct and filled & (1 << receptor) == 0:
+                    _clear(row, mine)
+                    filled |= 1 << receptor
+                columns = _number(parts[p, P.DESCRIPTOR] + 16)
+                _add(parts[p, P.SUMS] + 4 * columns * (t - parts[p, P.SINCE]), address + parts[p, P.OFFSET], columns)
+                used += 1
             for k in range(edges.shape[1] - 1):
                 count = _number(units[source, U.COUNTS] + 8 * (slot * (edges.shape[1] - 1) + k))
+                if multiplied:
+                    arrived += count
+                    continue
                 if count == 0:
                     continue
                 if direct and filled & (1 << receptor) == 0:
@@ -259,7 +328,7 @@ def _listen(units, accumulators, parts, edges, u, t):  # type: ignore[no-untyped
 
 
 @compiled()
-def _advance(units, accumulators, parts, edges, thread, u, t, sample):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+def _advance(units, accumulators, parts, edges, thread, u, t, last, sample):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Run the thread's neurons of a unit for a step; return the events that arrived."""
     n, slot = units[u, U.SIZE], t % units[u, U.RING]
     first = units[u, U.FIRST]
@@ -276,7 +345,7 @@ def _advance(units, accumulators, parts, edges, thread, u, t, sample):  # type: 
         width = units[u, U.INPUT_BYTES]
         sent = units[u, U.INPUT] + width * (n * (sample * units[u, U.INPUT_STEPS] + t) + first)
     else:
-        arrived = _listen(units, accumulators, parts, edges, u, t)
+        arrived = _listen(units, accumulators, parts, edges, u, t, last)
         call_native(units[u, U.STEP], (
             units[u, U.CONSTANTS], units[u, U.SHARED], units[u, U.STATE], units[u, U.DENDRITE], units[u, U.SENT], n, first, first + mine, t,
         ))
@@ -345,11 +414,12 @@ def _verdict(units, steps, spent, budget):  # type: ignore[no-untyped-def] # pra
 
 
 @compiled()
-def _reset(units, accumulators):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+def _reset(units, accumulators, parts):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     for a in range(accumulators.shape[0]):
         if accumulators[a, A.WINDOW] > 0:
             _clear(accumulators[a, A.ADDRESS], accumulators[a, A.ELEMENTS] * accumulators[a, A.ROOM])
             accumulators[a, A.AT] = 0
+    parts[:, P.UNTIL] = 0
     for u in range(units.shape[0]):
         first = 4 * units[u, U.FIRST]
         for row in range(units[u, U.VARIABLES]):
@@ -378,7 +448,7 @@ def run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     spent, team = 0, edges.shape[1] - 1
     while cursor[0] < samples:
         if cursor[1] == 0:
-            _reset(units, accumulators)
+            _reset(units, accumulators, parts)
         while cursor[1] < steps:
             first = cursor[1]
             last = min(first + block, steps)
@@ -396,7 +466,7 @@ def run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
                 for t in range(first, last):
                     for m in range(components[c, 0], components[c, 1]):
                         u = members[m]
-                        spent += units[u, U.SIZE] + 64 * _advance(units, accumulators, parts, edges, thread, u, t, cursor[0])
+                        spent += units[u, U.SIZE] + 64 * _advance(units, accumulators, parts, edges, thread, u, t, last, cursor[0])
                         _probe(units, probes, u, before + t)
                     if looped or t == last - 1:
                         cursor[2] += 1

@@ -8,9 +8,6 @@ from pathlib import Path
 from nmap.diagnostics import Findings
 from nmap.network import Network
 from nmap.readers.conventions import Periodic, check_options
-from nmap.readers.memory import tree_of
-from nmap.readers.netx import read_netx
-from nmap.readers.nir import read_nir
 from nmap.readers.sniff import identify, open_tree
 
 __all__ = ["read"]
@@ -44,10 +41,16 @@ def read(
     periodic.check(findings)
     findings.raise_errors()
     dt = None if dt is None else float(dt)
+    # Few files are netx files and few networks in memory: one reader is all that most runs need.
     if not isinstance(network, str | os.PathLike):
+        from nmap.readers.memory import tree_of
+        from nmap.readers.nir import read_nir
+
         graph = tree_of(network, findings)
         return read_nir(graph, graph.sha256, dt=dt, reset=reset, source=source, periodic=periodic)
     with open_tree(Path(network), findings) as tree:
-        kind = identify(tree)
-        reader = read_nir if kind == "nir" else read_netx
+        if identify(tree) == "nir":
+            from nmap.readers.nir import read_nir as reader
+        else:
+            from nmap.readers.netx import read_netx as reader
         return reader(tree, tree.sha256, dt=dt, reset=reset, source=source, periodic=periodic)

@@ -31,8 +31,11 @@ __all__ = [
 SCHEMA = "nmap.report/1"
 COMPARISON = "nmap.comparison/1"
 
-_NOT_IN_BUNDLES = {"-o": 1, "--output": 1, "--format": 1, "-q": 0, "--quiet": 0, "-v": 0, "--verbose": 0, "--locked": 0}
-"""Options, with their number of values, that say how to print or where to write: a bundle is the same with or without them."""
+_NOT_IN_BUNDLES = {
+    "-o": 1, "--output": 1, "--format": 1, "-q": 0, "--quiet": 0, "-v": 0, "--verbose": 0, "--locked": 0, "--jobs": 1, "--memory-limit": 1,
+}
+"""Options, with their number of values, that say how to print, where to write or what of the machine to use: a bundle is the same with or
+without them."""
 
 
 def schema() -> dict[str, Any]:
@@ -152,7 +155,7 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
         },
         "memory": None if result.memory is None else {
             "peak_bytes": result.memory.peak, "limit_bytes": result.memory.limit, "samples_at_once": result.memory.at_once,
-            "jobs": result.memory.jobs,
+            "jobs": result.memory.jobs, "split": result.memory.split,
         },
     }
     return report
@@ -184,7 +187,7 @@ def comparison_to_json(
 
 
 def portable_command(command: Iterable[str]) -> list[str]:
-    """Return a command line without what says only how to print or where to write, paths cut to their last part."""
+    """Return a command line without what changes no bundle, paths cut to their last part."""
     words, skip = [], 0
     for word in command:
         name, _, _ = word.partition("=")

@@ -127,13 +127,15 @@ class Memory:
         peak: bytes of the process at its peak, as predicted before the run.
         limit: bytes it may take, None without a limit.
         at_once: samples that run at a time.
-        jobs: threads.
+        jobs: threads that samples are shared out to; with a scheduler those of its workers.
+        split: threads that share each sample.
     """
 
     peak: int
     limit: int | None
     at_once: int
     jobs: int
+    split: int = 1
 
 
 @dataclass(frozen=True, slots=True)

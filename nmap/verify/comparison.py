@@ -66,6 +66,8 @@ class _Plan:
         fixed, real: what to compare with.
         probed: state values compared at most.
         jobs: threads of the emulator inside a chunk.
+        split: threads of the emulator that share a sample.
+        room: bytes that the emulator may take for a chunk; None where its whole footprint fits.
     """
 
     target: str
@@ -78,6 +80,8 @@ class _Plan:
     real: bool
     probed: int = _PROBED_ELEMENTS
     jobs: int = 1
+    split: int = 1
+    room: int | None = None
 
     @property
     def chip_steps(self) -> int:
@@ -149,14 +153,22 @@ class _SideBySide:
 
         self.plan = plan
         self.kernels = find_target(plan.target).kernels
-        self.emulator = Emulator(plan.program, self.kernels)
+        self.emulator = Emulator(plan.program, self.kernels, plan.split)
         self.reference = Reference(plan.quantized, self.kernels, plan.chip_steps) if plan.fixed else None
 
     def footprint(self, samples: int) -> int:
         """Return the bytes that comparing so many samples takes at its peak, what is there before left out."""
+        return self.emulated(samples) + self.beside(samples)
+
+    def emulated(self, samples: int, *, least: bool = False) -> int:
+        """Return the emulator's part of the footprint; with `least` what it can do with, see `Emulator.footprint`."""
         plan = self.plan
-        taken = self.emulator.footprint(samples, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False)
-        taken -= self.emulator.layout.nbytes
+        taken = self.emulator.footprint(samples, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False, least=least)
+        return taken - self.emulator.layout.nbytes
+
+    def beside(self, samples: int) -> int:
+        """Return the footprint of what the emulator is compared with."""
+        plan, taken = self.plan, 0
         if self.reference is not None:
             taken += self.reference.footprint(samples, plan.names)
         if plan.real:
@@ -170,7 +182,10 @@ class _SideBySide:
         if chunk.states:
             return _Found(states=self._states(chunk.part))
         plan, found = self.plan, _Found(chunk.samples)
-        chip = self.emulator.run(chunk.part, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False).events
+        limit = None if plan.room is None else plan.room + self.emulator.layout.nbytes
+        chip = self.emulator.run(
+            chunk.part, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False, memory_limit=limit,
+        ).events
         if self.reference is not None:
             for name, sent in chip.items():
                 found.counts[name] = np.bincount(sent.neuron, minlength=sent.neurons).astype(np.int64)
@@ -234,18 +249,19 @@ class Comparison:
         samples: what to run.
         findings: receives the first place that differs, and warnings.
         say: called with lines of progress.
-        jobs: threads.
+        jobs: threads that chunks are shared out to.
+        split: threads of the emulator that share each sample.
         memory_limit: bytes that this process may take; None for no limit.
         scheduler: address of a Dask scheduler whose workers do the work; None for this machine.
     """
 
     def __init__(
         self, network: Network, target: Target, quantized: QuantizedNetwork, program: Program, samples: Samples, findings: Findings,
-        say: Callable[[str], None], *, jobs: int = 1, memory_limit: int | None = None, scheduler: str | None = None,
+        say: Callable[[str], None], *, jobs: int = 1, split: int = 1, memory_limit: int | None = None, scheduler: str | None = None,
     ) -> None:
         self.network, self.target, self.quantized, self.program = network, target, quantized, program
         self.samples, self.findings, self.say = samples, findings, say
-        self.jobs, self.memory_limit, self.scheduler = jobs, memory_limit, scheduler
+        self.jobs, self.split, self.memory_limit, self.scheduler = jobs, split, memory_limit, scheduler
         self.chip_vs_fixed: ChipVsFixed | None = None
         self.chip_vs_float: ChipVsFloat | None = None
         self.activity: Activity | None = None
@@ -258,7 +274,7 @@ class Comparison:
         """
         scored = self.samples.scored if self.samples.labels is not None else None
         plan = _Plan(
-            self.target.name, self.network, self.quantized, self.program, self.samples.steps, scored, fixed, real, _PROBED_ELEMENTS,
+            self.target.name, self.network, self.quantized, self.program, self.samples.steps, scored, fixed, real, split=self.split,
         )
         total = _Found()
         for found in self._results(plan):
@@ -309,10 +325,12 @@ class Comparison:
         used = resident()
         room = _ROOM if limit is None else min(_ROOM, limit - used)
 
-        def taken(count: int, jobs: int) -> int:
+        def given(count: int, jobs: int) -> int:
             # One chunk more than there are threads is waiting, another is being read.
-            given = (jobs + 2) * count * samples.chunk_bytes_each + samples.scratch(count)
-            return given + jobs * side.footprint(count)
+            return (jobs + 2) * count * samples.chunk_bytes_each + samples.scratch(count)
+
+        def taken(count: int, jobs: int) -> int:
+            return given(count, jobs) + jobs * side.footprint(count)
 
         def fits(jobs: int, count: int) -> bool:
             return taken(count, jobs) <= room
@@ -321,21 +339,26 @@ class Comparison:
         most = max(1, min(samples.most_at_once, -(-samples.samples // (_SHARE * jobs))))
         fitting = ((largest(most, partial(fits, jobs)), jobs) for jobs in range(jobs, 0, -1))
         at_once, jobs = next((found for found in fitting if found[0]), (0, 1))
-        if at_once == 0 and limit is not None and taken(1, 1) > limit - used:
-            raise NmapError(Diagnostic(
-                "NM802", "error",
-                f"comparing one sample at a time takes {size_text(used + taken(1, 1))} of memory, beyond the limit of {size_text(limit)}",
-                "--memory-limit", f"{size_text(used)} are in use, with the network and its tables.",
-                (f"--memory-limit {-(-(used + taken(1, 1)) // 2**20)}M at least", "run fewer steps with --steps"),
-            ))
+        peak, tight = used + taken(max(1, at_once), jobs), None
+        if at_once == 0 and limit is not None and peak > limit:
+            tight = limit - used - given(1, 1) - side.beside(1)
+            needed = limit - tight + side.emulated(1, least=True)
+            if needed > limit:
+                raise NmapError(Diagnostic(
+                    "NM802", "error",
+                    f"comparing one sample at a time takes {size_text(needed)} of memory, beyond the limit of {size_text(limit)}",
+                    "--memory-limit", f"{size_text(used)} are in use, with the network and its tables.",
+                    (f"--memory-limit {-(-needed // 2**20)}M at least", "run fewer steps with --steps"),
+                ))
+            peak = limit
         at_once = max(1, at_once)
         probed = _PROBED_ELEMENTS if limit is None else min(_PROBED_ELEMENTS, max(1, room // _PROBED_BYTES))
         # With fewer samples than threads, the emulator has the rest of them inside a sample.
-        side.plan = replace(plan, probed=probed, jobs=max(1, self.jobs // jobs))
+        side.plan = replace(plan, probed=probed, jobs=max(1, self.jobs // jobs), room=tight)
         limited = "" if limit is None else f" of {size_text(limit)}"
         self.say(
-            f"at most {size_text(used + taken(at_once, jobs))}{limited} of memory: {at_once} samples at a time,"
-            f" {jobs} thread{'s' if jobs > 1 else ''}"
+            f"at most {size_text(peak)}{limited} of memory: {at_once} samples at a time, {jobs} thread{'s' if jobs > 1 else ''}"
+            f"{f', {self.split} for each sample' if self.split > 1 else ''}"
         )
         return side, at_once, jobs
 

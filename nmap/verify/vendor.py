@@ -33,7 +33,7 @@ _LIMIT_ALONE = 900.0
 
 def check_vendor(
     target: Target, quantized: QuantizedNetwork, program: Program, artefact: Path, samples: Samples, findings: Findings,
-    say: Callable[[str], None], *, alone: bool, jobs: int = 1,
+    say: Callable[[str], None], *, alone: bool, jobs: int = 1, split: int = 1,
 ) -> VendorCheck:
     """Run the emitted artefact with the vendor's own software and compare what its populations send.
 
@@ -44,7 +44,8 @@ def check_vendor(
         findings: receives NM703 with the first place that differs.
         say: called with a line of progress before each run.
         alone: True where the user asked for this check alone: all samples are run then, not the first few.
-        jobs: threads of the emulator.
+        jobs: threads of the emulator that samples are shared out to.
+        split: threads of the emulator that share each sample.
     """
     from nmap.emulate.engine import Emulator
 
@@ -66,7 +67,7 @@ def check_vendor(
         if answer.missing is not None:
             return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
         # Lowered once, and not at all where the vendor's software is not installed.
-        emulator = emulator or Emulator(program, target.kernels)
+        emulator = emulator or Emulator(program, target.kernels, split)
         chip = emulator.run(part, steps, record=list(answer.spikes), jobs=jobs, dense=False)
         difference = compare(answer.spikes, chip.events)
         if difference.first is not None and not mismatches:

@@ -1,15 +1,14 @@
-"""The compiled form of the toy chip's neuron. This module imports numba; the kernel imports it when it is asked for its step."""
+"""The compiled form of the toy chip's neuron."""
 
 # ruff: noqa: ARG001 - a step takes what every step takes
 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
 from nmap.compiled import native
 from nmap.emulate.kernel import STEP
-from nmap.pointers import int32_at, uint8_at
+from nmap.pointers import carray, int32_at, uint8_at
 from nmap_toy.kernels import V_MAX, V_MIN
 
 __all__ = ["lif"]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from nmap import flow
 from nmap.cli.interrupt import FirstInterrupt
 from nmap.cli.main import app
-from nmap.diagnostics import Exit
+from nmap.diagnostics import Diagnostic, Exit, NmapError
 from nmap.report.json import schema
 from tests.cli.runner import Runner
 from tests.unit.report.outcomes import misfit, outcome
@@ -270,7 +270,8 @@ def test_every_option_reaches_the_pipeline(pretend: Any, nmap: Runner) -> None:
         "deploy", "n.h5", "--target", "tiny:v", "-o", "d", "--input", "s.npz", "--dt", "2ms", "--reset", "delayed", "--source", "norse",
         "--bits", 5, "--partitioner", "greedy", "--effort", 2, "--seed", 9, "--chips", 3, "--dead-cores", "1:2", "--steps", 7,
         "--approximate", "a,b", "--stop-after", "route", "--no-verify", "--locked", "--strict", "--slack", 0.5,
-        "--from", "b", "--keep-best", "--dead-links", "c3-c4", "--reset-interval", 16, "--reset-offset", 3,
+        "--from", "b", "--keep-best", "--dead-links", "c3-c4", "--reset-interval", 16, "--reset-offset", 3, "--jobs", 4,
+        "--memory-limit", "3K",
     )
     (call,) = calls
     options = call.pop("options")
@@ -279,13 +280,62 @@ def test_every_option_reaches_the_pipeline(pretend: Any, nmap: Runner) -> None:
     assert call == {
         "path": Path("n.h5"), "target": "tiny:v", "dt": 0.002, "reset": "delayed", "source": "norse", "input": Path("s.npz"),
         "output": Path("d"), "verify": False, "stop_after": "route", "locked": True,
-        "from_bundle": Path("b"), "reset_interval": 16, "reset_offset": 3,
+        "from_bundle": Path("b"), "reset_interval": 16, "reset_offset": 3, "jobs": 4, "memory_limit": 3072,
     }
     assert (options.bits, options.partitioner, options.effort, options.seed, options.chips, options.dead, options.steps) == (
         5, "greedy", 2, 9, 3, ((1, 2),), 7,
     )
     assert (options.approximate, options.strict, options.slack) == ({"a", "b"}, True, 0.5)
     assert options.dead_links == (((0, 3), (0, 4)),)
+
+
+def test_every_option_of_run_and_verify_reaches_the_pipeline(nmap: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def note(place: Path, **kw: Any) -> Any:
+        assert kw.pop("progress") is not None
+        calls.append({"place": place, **kw})
+        raise NmapError(Diagnostic("NM004", "error", "enough"))
+
+    for command in ("run", "verify"):
+        monkeypatch.setattr(flow, command, note)
+    shared = ("--input", "s.npz", "--steps", 7, "--memory-limit", "2K", "--scheduler", "tcp://host:1", "--split", 3, "--jobs", 1)
+    words = ("--dt", "2ms", "--reset", "zero", "--source", "norse", "--reset-interval", 16, "--reset-offset", 3, "--raw-time")
+    nmap("run", "b", *shared, *words, "--level", "fixed", "--probe", "n:v", "-o", "o.h5")
+    nmap("run", "b", *shared, "-o", "o.npz")
+    nmap("verify", "b", *shared, "--against", "fixed", "--strict")
+    both = {
+        "place": Path("b"), "input": Path("s.npz"), "steps": 7, "memory_limit": 2048, "scheduler": "tcp://host:1", "split": 3, "jobs": 1,
+    }
+    full, plain, verified = calls
+    assert full == {
+        **both, "dt": 0.002, "reset": "zero", "framework": "norse", "reset_interval": 16, "reset_offset": 3, "raw_time": True,
+        "level": "fixed", "probes": ("n:v",), "output": Path("o.h5"), "keep": False,
+    }
+    assert (plain["output"], plain["keep"], plain["level"], plain["probes"]) == (None, True, None, ())
+    del verified["command"]
+    assert verified == {**both, "against": "fixed", "strict": True}
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_threads_for_samples_and_inside_of_them_exclude_each_other(bundle: Path, samples: Path, nmap: Runner, command: str) -> None:
+    alone = nmap(command, bundle, "--input", samples, "--split", 2, "--format", "json")
+    assert alone.status == 0
+    if command == "run":
+        memory = alone.json["run"]["memory"]
+        assert (memory["jobs"], memory["split"]) == (1, 2)
+    both = nmap(command, bundle, "--input", samples, "--split", 2, "--jobs", 2)
+    assert both.status == 2
+    assert both.err.count("error[NM004]") == 1
+    assert nmap(command, bundle, "--input", samples, "--split", 2, "--jobs", 1).status == 0
+    assert nmap(command, bundle, "--input", samples, "--split", 0).status == 2
+
+
+def test_a_bundle_does_not_tell_on_how_much_of_the_machine_it_was_made(net: Path, samples: Path, nmap: Runner) -> None:
+    for name, words in (("one", ()), ("two", ("--jobs", 2, "--memory-limit=8G"))):
+        assert nmap("deploy", net, *TOY, "--input", samples, "-o", name, *words).status == 0
+    for path in (path for path in Path("one").rglob("*") if path.is_file()):
+        assert path.read_bytes() == (Path("two") / path.relative_to("one")).read_bytes(), path
 
 
 def test_an_interrupt_ends_a_deployment_unless_asked_otherwise(pretend: Any, nmap: Runner) -> None:

@@ -174,3 +174,21 @@ def test_streams_that_take_nothing(words: str, status: int, said: str, full: Pat
     )
     assert (done.returncode, done.stderr) == (status, said)
     assert [path.name for path in full.parent.iterdir()] == ["full"]
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "1 1 1"), ({"OPENBLAS_NUM_THREADS": "3", "MKL_NUM_THREADS": "2"}, "3 1 2")])
+def test_products_have_one_thread_unless_the_user_says_otherwise(given: dict[str, str], expected: str) -> None:
+    """Their library reads the number when numpy is imported: until then it must be set."""
+    program = (
+        "import os, sys; from nmap.cli.main import run; assert 'numpy' not in sys.modules; "
+        "class_ = type('Finder', (), {'find_spec': staticmethod(lambda name, path=None, target=None: seen(name))}); "
+        "names = ('OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS'); told = []; "
+        "seen = lambda name: told.append(' '.join(os.environ.get(n, '-') for n in names)) if name == 'numpy' else None; "
+        "sys.meta_path.insert(0, class_); "
+        "run(['inspect', 'missing.nir']); import numpy; print(told[0])"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **given}, timeout=120,
+    )
+    assert done.stdout.splitlines()[-1] == expected

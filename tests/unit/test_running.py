@@ -16,6 +16,7 @@ import pytest
 
 from nmap import flow, running
 from nmap.diagnostics import NmapError
+from nmap.emulate import engine
 from nmap.memory import size_text
 from nmap.options import Options
 from nmap.report.json import run_to_json, schema
@@ -198,9 +199,37 @@ def test_threads_change_nothing(made: Path, keep: bool, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(first.counts, _run(made).spikes.sum(1))
 
 
-def test_a_number_of_threads_below_one_is_refused(made: Path) -> None:
-    with pytest.raises(NmapError, match="NM004"):
-        _run(made, jobs=0)
+@pytest.mark.parametrize("split", [1, 2, 3])
+@pytest.mark.parametrize("keep", [False, True])
+def test_threads_that_share_each_sample_change_nothing(made: Path, split: int, keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _run(made, jobs=1, probes=PROBES, keep=keep)
+    monkeypatch.setattr("nmap.samples.model.CHUNK_BYTES", 4 * 60 * 9)
+    other = _run(made, split=split, jobs=1, probes=PROBES, keep=keep)
+    _same(first, other)
+    assert other.memory is not None
+    assert (other.memory.jobs, other.memory.split, other.memory.at_once) == (1, split, 9)
+    report = run_to_json(other, ["nmap", "run"], None)
+    assert (report["run"]["memory"]["jobs"], report["run"]["memory"]["split"]) == (1, split)
+    assert problems(report, schema(), closed=True) == []
+
+
+def test_a_team_leaves_no_threads_for_other_samples(made: Path) -> None:
+    said: list[str] = []
+    result = _run(made, split=3, progress=lambda stage, text: said.append(text))
+    assert result.memory is not None
+    assert (result.memory.jobs, result.memory.split) == (1, 3)
+    assert any(text.endswith("23 samples at a time, 3 threads for each") for text in said)
+
+
+@pytest.mark.parametrize(("options", "where"), [
+    ({"jobs": 0}, "--jobs"), ({"split": 0}, "--split"), ({"jobs": 2, "split": 2}, "--split"), ({"split": 2, "level": "fixed"}, "--split"),
+    ({"split": 2, "level": "float"}, "--split"),
+])
+def test_threads_that_cannot_be_are_refused(made: Path, options: dict[str, Any], where: str) -> None:
+    with pytest.raises(NmapError) as caught:
+        _run(made, **options)
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.where) == ("NM004", where)
 
 
 def test_threads_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +264,65 @@ def test_the_memory_limit_sets_how_many_samples_run_at_once(made: Path, level: A
         assert 1 <= less.memory.at_once < 23
         _same(whole, less)
     assert less.memory is not None
+
+
+def test_the_emulator_makes_do_with_less_before_it_is_refused(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sample at a time with all its steps at once does not fit, and with fewer steps at a time it does."""
+    monkeypatch.setattr(running, "resident", lambda: 0)
+    monkeypatch.setattr(running, "_RESERVE", 0)
+    np.savez(tmp_path / "s.npz", inputs=np.tile(INPUTS[:2], (1, 300, 1)))
+    given: dict[str, Any] = {"input": tmp_path / "s.npz", "probes": ["hidden:v"], "keep": False, "jobs": 1}
+    whole = _run(made, **given, output=tmp_path / "a.h5")
+    least = _least(lambda limit: _run(made, **given, memory_limit=limit), 2**30)
+    monkeypatch.setattr(running.ChipLevel, "footprint", _without_least(running.ChipLevel.footprint))
+    comfortable = _least(lambda limit: _run(made, **given, memory_limit=limit), 2**30)
+    monkeypatch.undo()
+    assert least < comfortable - 1000
+    monkeypatch.setattr(running, "resident", lambda: 0)
+    monkeypatch.setattr(running, "_RESERVE", 0)
+    limits: list[int | None] = []
+    monkeypatch.setattr("nmap.emulate.engine.Emulator.run", _noting(engine.Emulator.run, limits))
+    tight = _run(made, **given, memory_limit=least, output=tmp_path / "b.h5")
+    assert tight.memory is not None
+    assert (tight.memory.peak, tight.memory.at_once) == (least, 1)
+    assert limits[0] is None
+    assert all(limit is not None for limit in limits[1:])
+    assert tight.output_spikes == whole.output_spikes
+    with h5py.File(tmp_path / "a.h5") as one, h5py.File(tmp_path / "b.h5") as two:
+        np.testing.assert_array_equal(one["hidden.v"], two["hidden.v"])
+
+
+def _without_least(real: Any) -> Any:
+    return lambda self, samples, steps, *, least=False: real(self, samples, steps)
+
+
+def _noting(real: Any, limits: list[int | None]) -> Any:
+    def run(self: Any, *given: Any, memory_limit: int | None = None, **more: Any) -> Any:
+        limits.append(memory_limit)
+        return real(self, *given, memory_limit=memory_limit, **more)
+
+    return run
+
+
+def test_the_fixed_level_takes_what_it_says(made: Path) -> None:
+    """States and spikes that are recorded included; what is said is never less, and not ten times as much."""
+    import tracemalloc
+
+    journal = flow._Journal((), None)
+    opened = flow._open(journal, made / "bundle")
+    quantized = flow._requantize(journal, opened)
+    level = running.fixed_level("toy", quantized, flow._stored_program(opened, quantized), ("hidden:v", "hidden:spikes", "input"))
+    part = {"input": np.tile(INPUTS[:20], (100, 1, 1))}
+    said = level.footprint(2000, 12)
+    level.run({"input": INPUTS[:2]}, lambda done, of: None)
+    tracemalloc.start()
+    try:
+        found = level.run(part, lambda done, of: None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert set(found) == {"hidden.v", "hidden.spikes", "input.spikes", "out.spikes"}
+    assert 0.1 * said < peak <= said
 
 
 def _least(run: Any, high: int) -> int:
@@ -473,3 +561,85 @@ def test_a_recording_can_be_the_next_networks_input(made: Path, tmp_path: Path) 
     again = load(tmp_path / "e.npz", read(made / "n.nir", source="norse"))
     np.testing.assert_array_equal(again.inputs, INPUTS)
     np.testing.assert_array_equal(_run(made, input=tmp_path / "e.npz").spikes, result.spikes)
+
+
+# ---- a cluster --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=2, processes=False, dashboard_address=":0") as started:
+        yield started.scheduler_address
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("level", ["chip", "fixed", "float"])
+def test_a_cluster_gives_what_this_machine_gives(
+    made: Path, tmp_path: Path, cluster: str, level: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = _run(made, level=level, probes=PROBES)
+    # Four samples of some 20 steps, and 20 neurons of outputs and probes in 8 bytes.
+    monkeypatch.setattr(running, "CHUNK_BYTES", 8 * 20 * 20 * 4)
+    said: list[str] = []
+    far = _run(made, level=level, probes=PROBES, scheduler=cluster, progress=lambda stage, text: said.append(text))
+    _same(local, far)
+    assert far.memory is not None
+    assert (far.memory.jobs, far.memory.split) == (4, 1)
+    assert 1 <= far.memory.at_once < 12
+    assert any(cluster in text for text in said)
+    counted = [int(text.split()[0]) for text in said if text.endswith("of 23 samples")]
+    assert counted == sorted(counted)
+    assert counted[-1] == 23
+    streamed = _run(made, level=level, probes=PROBES, scheduler=cluster, keep=False, output=tmp_path / "o.h5")
+    _equal(tmp_path / "o.h5", local)
+    assert streamed.accuracy == local.accuracy
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_runs_a_network_file_and_teams(made: Path, cluster: str) -> None:
+    given: dict[str, Any] = {"input": made / "s.npz", "framework": "norse", "probes": ["hidden:v"]}
+    _same(flow.run(made / "n.nir", **given), flow.run(made / "n.nir", **given, scheduler=cluster))
+    far = _run(made, scheduler=cluster, split=2)
+    _same(_run(made), far)
+    assert far.memory is not None
+    assert far.memory.split == 2
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_memory_limit_holds_for_what_is_under_way_to_a_cluster(made: Path, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "resident", lambda: 0)
+    monkeypatch.setattr(running, "_RESERVE", 0)
+    whole = _run(made, scheduler=cluster, keep=False)
+    assert whole.memory is not None
+    # Twice as many chunks as threads, one that is read and one in the file's own form; results of 8 bytes and 3 neurons twice; scores.
+    steps = 12 + _latency(made)
+    assert whole.memory.peak == 23 * (10 * 12 * 5 + 2 * 8 * 3 * steps + 8 * 3)
+    limit = whole.memory.peak // 3
+    less = _run(made, scheduler=cluster, keep=False, memory_limit=limit)
+    assert less.memory is not None
+    assert less.memory.peak <= limit
+    assert 1 <= less.memory.at_once < 23
+    np.testing.assert_array_equal(less.counts, whole.counts)
+    with pytest.raises(NmapError, match="NM802"):
+        _run(made, scheduler=cluster, keep=False, memory_limit=800)
+
+
+def _latency(made: Path) -> int:
+    """Steps that the chip runs beyond the samples'."""
+    raw = _run(made, raw_time=True)
+    return int(raw.spikes.shape[1]) - 12
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_a_cluster_cannot_find_is_told_before_samples_are_sent(made: Path, cluster: str) -> None:
+    for level in ("chip", "fixed", "float"):
+        with pytest.raises(NmapError, match="NM004"):
+            _run(made, level=level, probes=["nothing:v"], scheduler=cluster)
+
+
+def test_a_cluster_that_is_not_there_is_told_first(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    monkeypatch.setattr("nmap.distribute._CONNECT", 0.3)
+    with pytest.raises(NmapError, match="NM006"):
+        _run(made, scheduler="tcp://127.0.0.1:1", input=made / "missing.npz")

@@ -1,7 +1,5 @@
 """Compiled steps of the Loihi 2 kernels, each compiled when its address is first asked for: few networks need more than one.
 
-This module imports numba; the kernels import it when they are asked for a step.
-
 The arguments are those of `nmap.emulate.kernel.Kernel.step`. Every step goes over the neurons with numbers of 32 bits as far as it can,
 so that the compiler takes eight neurons at a time: numba makes 64 bits of a sum of two numbers of 32 unless it is told otherwise, and
 vectorises only loops over arrays from 0. The rows of constants are those of the kernel's `constants`.
@@ -12,11 +10,10 @@ vectorises only loops over arrays from 0. The rows of constants are those of the
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
 from nmap.compiled import compiled, native
 from nmap.emulate.kernel import STEP
-from nmap.pointers import int32_at, uint8_at
+from nmap.pointers import carray, int32_at, uint8_at
 
 __all__ = ["adaptive", "delta", "lif", "lif_reset", "relay", "resonator", "resonator_reset", "sigma", "sigma_delta", "ternary_lif"]
 

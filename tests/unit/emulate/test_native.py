@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmap.compiled import Native
-from nmap.emulate.native import find_bytes, find_words, fold, routine
+from nmap.emulate.native import find_bytes, find_words, fold, product, product_room, product_sources, routine
+from nmap.emulate.parts import list_blocks
 
 WIDTHS = [(8, 16, False), *itertools.product((8, 16, 32), (32, 64), (False, True))]
 MATRIX = [widths for widths in WIDTHS if widths[1] != 16]
@@ -167,33 +168,153 @@ def test_runs_of_sources_with_rows_of_their_own(first: int, count: int) -> None:
     np.testing.assert_array_equal(target, expected)
 
 
+# Rows
+
+
+@pytest.mark.parametrize(("weight", "acc", "graded"), WIDTHS)
+@pytest.mark.parametrize(("columns", "count"), [(16, 40), (48, 1), (112, 40), (128, 9), (272, 40), (32, 0)])
+def test_rows_add_one_row_somewhere(weight: int, acc: int, graded: bool, columns: int, count: int) -> None:
+    rng = np.random.default_rng(columns + count)
+    weights = integers(rng, weight, (50, columns + 3))
+    base = rng.integers(0, 200, 50).astype(np.int32)
+    base[::7] = -1
+    ids = rng.integers(0, 50, count).astype(np.int32)
+    values, factors = payloads(rng, count, graded)
+    begin = fits(integers(rng, acc, (210 + columns,)), acc)
+    target = begin.copy()
+    descriptor = np.array([weights.ctypes.data, weights.strides[0], columns, base.ctypes.data], np.int64)
+    call(routine("rows", weight, 0, acc, graded), descriptor, ids, values, count, target)
+    expected = begin.astype(np.int64)
+    for source, factor in zip(ids, factors, strict=True):
+        if base[source] >= 0:
+            expected[base[source] :][:columns] += weights[source, :columns].astype(np.int64) * factor
+    if acc == 16:
+        assert np.abs(expected).max() < 2**15
+    np.testing.assert_array_equal(target, wrapped(expected, acc))
+
+
+# Products
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize(
+    ("sources", "columns", "steps"), [(1, 32, 1), (3, 96, 2), (33, 64, 7), (255, 32, 5), (257, 160, 3), (784, 224, 40)]
+)
+def test_product_equals_numpy_and_rows(share: float, sources: int, columns: int, steps: int) -> None:
+    rng = np.random.default_rng(sources + steps)
+    weights = integers(rng, 8, (sources, columns + 5))
+    spikes = rng.random((steps, sources)) < share
+    room = np.zeros(product_room(steps), np.uint8)
+    descriptor = np.array([weights.ctypes.data, weights.strides[0], columns, sources], np.int64)
+    # What is left in the room from one product does not change the next one.
+    for sent in (~spikes, spikes):
+        marks = np.zeros((steps + 1, product_sources(sources)), np.uint8)
+        marks[:-1, :sources] = sent
+        marks[-1] = 7
+        sums = np.full((steps + 1, columns), -5, np.int32)
+        call(product, descriptor, marks, steps, sums, room)
+        np.testing.assert_array_equal(sums[:-1], sent.astype(np.int64) @ weights[:, :columns].astype(np.int64))
+        assert (sums[-1] == -5).all()
+        assert (marks[-1] == 7).all()
+    for step in range(steps):
+        ids = np.flatnonzero(spikes[step]).astype(np.int32)
+        target = np.zeros(columns, np.int32)
+        call(routine("matrix", 8, 0, 32, False), descriptor, ids, 0, len(ids), target)
+        np.testing.assert_array_equal(sums[step], target)
+
+
+@pytest.mark.parametrize("weight", [-128, 127])
+@pytest.mark.parametrize("sources", [255, 256, 257, 513, 1100])
+def test_product_does_not_stop_at_16_bits(weight: int, sources: int) -> None:
+    weights = np.full((sources, 96), weight, np.int8)
+    marks = np.zeros((2, product_sources(sources)), np.uint8)
+    marks[:, :sources] = 1
+    sums = np.zeros((2, 96), np.int32)
+    descriptor = np.array([weights.ctypes.data, 96, 96, sources], np.int64)
+    call(product, descriptor, marks, 2, sums, np.zeros(product_room(2), np.uint8))
+    assert (sums == sources * weight).all()
+
+
+@pytest.mark.parametrize("source", range(8))
+def test_product_of_one_source(source: int) -> None:
+    weights = np.arange(-128, 128, dtype=np.int16).astype(np.int8).reshape(8, 32)
+    marks = np.zeros((1, product_sources(8)), np.uint8)
+    marks[0, source] = 1
+    sums = np.zeros((1, 32), np.int32)
+    descriptor = np.array([weights.ctypes.data, 32, 32, 8], np.int64)
+    call(product, descriptor, marks, 1, sums, np.zeros(product_room(1), np.uint8))
+    np.testing.assert_array_equal(sums[0], np.arange(-128, 128)[32 * source :][:32])
+
+
 # Lists
 
 
 @pytest.mark.parametrize(("weight", "acc", "graded"), WIDTHS)
 @pytest.mark.parametrize("index", [16, 32])
-@pytest.mark.parametrize("count", [0, 1, 2, 30])
+@pytest.mark.parametrize("count", [0, 1, 2, 30, 400])
 def test_lists_scatter(weight: int, acc: int, graded: bool, index: int, count: int) -> None:
     rng = np.random.default_rng(count)
-    lengths = np.array([0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 100])
-    pointer = np.concatenate([[3], 3 + np.cumsum(lengths)]).astype(np.int64)
+    lengths = np.array([0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 64, 65, 100, 0])
+    lengths = np.append(lengths, 2500 if count < 100 and acc != 16 else 0)
     size = 2**16 if index == 16 else 2**16 + 50
-    places = rng.integers(0, size, pointer[-1]).astype(UNSIGNED[index])
-    places[rng.random(len(places)) < 0.3] = size - 1
-    weights = integers(rng, weight, (pointer[-1],))
+    # The first blocks belong to no list.
+    pointer = np.concatenate([[3], 3 + np.cumsum(-(-lengths // 8))]).astype(np.int32)
+    places, weights = list_blocks(int(pointer[-1]), UNSIGNED[index], INTEGER[weight], size)
+    assert places.ctypes.data % 64 == 0
+    rows = []
+    for source, length in enumerate(lengths):
+        row = rng.integers(0, size, length)
+        row[rng.random(length) < 0.3] = size - 1
+        numbers = integers(rng, weight, (length,))
+        numbers = numbers // 8 if acc == 16 else numbers
+        where = 8 * pointer[source] + np.arange(length)
+        places[where // 8, where % 8], weights[where // 8, where % 8] = row, numbers
+        rows.append((row, numbers.astype(np.int64)))
     ids = rng.integers(0, len(lengths), count).astype(np.int32)
     values, factors = payloads(rng, count, graded)
     begin = fits(integers(rng, acc, (size,)), acc)
     target = begin.copy()
-    descriptor = np.array([pointer.ctypes.data, places.ctypes.data, weights.ctypes.data], np.int64)
+    descriptor = np.array([pointer.ctypes.data, places.ctypes.data], np.int64)
     call(routine("lists", weight, index, acc, graded), descriptor, ids, values, count, target)
     expected = begin.astype(np.int64)
     for source, factor in zip(ids, factors, strict=True):
-        own = slice(pointer[source], pointer[source + 1])
-        np.add.at(expected, places[own].astype(np.int64), weights[own].astype(np.int64) * factor)
+        np.add.at(expected, rows[source][0], rows[source][1] * factor)
     if acc == 16:
         assert np.abs(expected).max() < 2**15
     np.testing.assert_array_equal(target, wrapped(expected, acc))
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=12), seed=st.integers(0, 2**32 - 1), count=st.integers(0, 700))
+def test_lists_of_any_lengths_fill_and_empty_the_queue(lengths: list[int], seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    matrix = np.zeros((len(lengths), 50), np.int64)
+    pointer = np.concatenate([[0], np.cumsum([-(-length // 8) for length in lengths])]).astype(np.int32)
+    places, weights = list_blocks(int(pointer[-1]), np.uint16, np.int8, 50)
+    for source, length in enumerate(lengths):
+        row, numbers = rng.choice(50, length, replace=False), rng.integers(-128, 128, length)
+        matrix[source, row] = numbers
+        where = 8 * int(pointer[source]) + np.arange(length)
+        places[where // 8, where % 8], weights[where // 8, where % 8] = row, numbers
+    ids = rng.integers(0, len(lengths), count).astype(np.int32)
+    values = rng.integers(-5, 6, count).astype(np.int32)
+    descriptor = np.array([pointer.ctypes.data, places.ctypes.data], np.int64)
+    for graded, factors in ((False, np.ones(count, np.int64)), (True, values.astype(np.int64))):
+        target = np.zeros(50, np.int32)
+        call(routine("lists", 8, 16, 32, graded), descriptor, ids, values, count, target)
+        np.testing.assert_array_equal(target, factors @ matrix[ids])
+
+
+def test_what_fills_up_a_block_is_spread_over_targets() -> None:
+    places, weights = list_blocks(3, np.uint32, np.int16, 5)
+    assert places.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]] * 3
+    assert weights.tolist() == [[0] * 8] * 3
+    weights[1, 7] = -2
+    places[2, 0] = 4
+    # Eight indices of four bytes, then eight weights of two.
+    raw = np.ctypeslib.as_array(ctypes.cast(places.ctypes.data, ctypes.POINTER(ctypes.c_int16)), (3, 24))
+    assert raw[1, 23] == -2
+    assert raw[2, 0] == 4
 
 
 @pytest.mark.parametrize(
@@ -201,7 +322,7 @@ def test_lists_scatter(weight: int, acc: int, graded: bool, index: int, count: i
     [
         ("matrix", 8, 0, 16, False), ("runs", 8, 0, 16, True), ("runs", 16, 0, 16, False), ("lists", 8, 16, 16, True),
         ("lists", 8, 8, 32, False), ("lists", 8, 0, 32, False), ("matrix", 8, 16, 32, False), ("matrix", 64, 0, 64, False),
-        ("matrix", 8, 0, 8, False), ("rows", 8, 0, 32, False),
+        ("matrix", 8, 0, 8, False), ("rows", 8, 0, 16, True), ("rows", 16, 0, 16, False), ("columns", 8, 0, 32, False),
     ],
 )  # fmt: skip
 def test_no_such_routine(kind: str, weight: int, index: int, acc: int, graded: bool) -> None:

@@ -254,28 +254,35 @@ def test_wide_weights_with_a_common_power_of_two_are_kept_in_a_byte():
     assert part.weights.dtype == np.int16
 
 
-def test_dense_blocks_of_few_sources_each_are_runs():
+@pytest.mark.parametrize(("targets", "shared"), [(2048, False), (2080, False), (2048, True)])
+def test_dense_blocks_of_few_sources_each_are_rows_or_runs(targets, shared):
     """Like a chip whose cores have an axon per source: no matrix over all sources and targets is made."""
     rng = np.random.default_rng(11)
-    sources, targets, cores = 2048, 2048, 64
+    sources, cores = 2048, 64
     net = layer(rng, Dense(np.ones((targets, 1), np.int32)), 1, targets)
-    program = build_program(net, "loihi2", spread(net, rng, targets // cores))
+    program = build_program(net, "loihi2", spread(net, rng, -(-targets // cores)))
     per = sources // cores
     blocks, core, axon = [], np.zeros(sources, np.int32), np.zeros(sources, np.int32)
     used = [0] * len(program.cores)
     drives = np.array_split(rng.permutation(sources), cores)
     for block, mine in zip(program.blocks, drives, strict=True):
         blocks.append(SynapseBlock(
-            block.core, block.group, used[block.core], Dense(matrix(rng, per, targets // cores)), None, 0, 0, 0, 8, "mixed",
+            block.core, block.group, used[block.core], Dense(matrix(rng, per, program.groups[block.group].size)), None, 0, 0, 0, 8, "mixed",
         ))
         core[mine], axon[mine] = block.core, used[block.core] + np.arange(per)
         used[block.core] += per
-    inputs = {0: Routes(np.arange(sources + 1), core, axon)}
+    pointer = np.arange(sources + 1)
+    if shared:
+        # The first source drives two blocks.
+        other = int(drives[1 if 0 in drives[0] else 0][0])
+        core, axon, pointer = np.append(core[other], core), np.append(axon[other], axon), np.append(0, pointer[1:] + 1)
+    inputs = {0: Routes(pointer, core, axon)}
     given = (replace(program.populations[0], shape=(sources,)), *program.populations[1:])
     program = replace(program, populations=given, blocks=tuple(blocks), inputs=inputs)
     (part,) = layout_of(program).parts
-    assert part.kind == "runs"
-    assert part.weights.size == sources * targets // cores
+    assert part.kind == ("runs" if shared else "rows")
+    # Rows are as long as the longest: of 32 or 48.
+    assert part.weights.size == sources * (48 if targets == 2080 else 32)
     compare(program, {"in": (rng.random((1, 4, sources)) < 0.05).astype(np.uint8)}, 6, team=2)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmap import flow
+from nmap import flow, running
 from nmap.connectivity import Dense
 from nmap.diagnostics import NmapError
+from nmap.emulate import engine
 from nmap.options import Options
 from nmap.simulate import fixed
 from nmap.verify import comparison
@@ -137,6 +138,31 @@ def test_a_memory_limit_makes_chunks_smaller_until_nothing_fits(place: Path, mon
     assert [d.code for d in outcome.diagnostics if d.severity == "error"] == ["NM802"]
 
 
+def test_the_emulator_makes_do_with_less_before_a_limit_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte: with what it needs at least it compares, one sample at a time, and with one byte less it does not."""
+    monkeypatch.setattr(comparison, "resident", lambda: 0)
+    expected = told(verified(place, against="fixed"))
+    limits: list[int | None] = []
+    real = engine.Emulator.run
+
+    def run(self: Any, *given: Any, memory_limit: int | None = None, **more: Any) -> Any:
+        limits.append(memory_limit)
+        return real(self, *given, memory_limit=memory_limit, **more)
+
+    monkeypatch.setattr(engine.Emulator, "run", run)
+    low, high = 0, 2**30
+    while high - low > 1:
+        middle = (low + high) // 2
+        outcome = flow.verify(place / "out", input=place / "S.npz", against="fixed", memory_limit=middle)
+        low, high = (middle, high) if any(d.code == "NM802" for d in outcome.diagnostics) else (low, middle)
+    limits.clear()
+    assert told(verified(place, against="fixed", memory_limit=high)) == expected
+    assert sum(limit is not None for limit in limits) == SAMPLES
+    limits.clear()
+    assert told(verified(place, against="fixed", memory_limit=2 * high)) == expected
+    assert set(limits) == {None}
+
+
 def _parts(place: Path) -> tuple[Any, ...]:
     """Return what a comparison is made of."""
     journal = flow._Journal((), None)
@@ -146,20 +172,53 @@ def _parts(place: Path) -> tuple[Any, ...]:
     return opened.network, opened.target, quantized, flow._stored_program(opened, quantized), samples, journal.findings, lambda text: None
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("processes", [False, True])
-def test_a_cluster_finds_what_this_machine_finds(place: Path, processes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+@pytest.mark.parametrize("split", [2, 3])
+def test_threads_that_share_each_sample_change_nothing(place: Path, split: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = told(verified(place))
+    teams: list[int] = []
+    monkeypatch.setattr(engine, "lower", _noting_teams(engine.lower, teams))
+    assert told(verified(place, split=split)) == expected
+    assert told(verified(place, split=split, jobs=1)) == expected
+    assert set(teams) == {split}
+
+
+def _noting_teams(real: Any, teams: list[int]) -> Any:
+    def lower(program: Any, kernels: Any, team: int = 1) -> Any:
+        teams.append(team)
+        return real(program, kernels, team)
+
+    return lower
+
+
+def test_threads_for_samples_and_inside_of_them_exclude_each_other(place: Path) -> None:
+    outcome = flow.verify(place / "out", input=place / "S.npz", jobs=2, split=2)
+    (error,) = outcome.diagnostics
+    assert (error.code, error.where, outcome.exit_status) == ("NM004", "--split", 2)
+    assert "sample" in error.message
+
+
+# Ends of connections are told by warnings of sockets in dask's own event loops.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_finds_what_this_machine_finds(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in a process of their own, which know nothing but what they are sent."""
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     monkeypatch.setattr(comparison, "CHUNK_BYTES", 4 * 12 * 6)
-    workers = 1 if processes else 2
-    with distributed.LocalCluster(workers, threads_per_worker=2, processes=processes, dashboard_address=":0") as started:
+    monkeypatch.setattr(running, "CHUNK_BYTES", 4 * 12 * 6)
+    expected = told(verified(place))
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0") as started:
         assert told(verified(place, scheduler=started.scheduler_address)) == expected
+        assert told(verified(place, scheduler=started.scheduler_address, split=2)) == expected
+        for level in ("chip", "fixed", "float"):
+            local, far = (
+                flow.run(place / "out", input=place / "S.npz", level=level, probes=["n1:v"], scheduler=address)
+                for address in (None, started.scheduler_address)
+            )
+            assert local.arrays.keys() == far.arrays.keys()
+            assert all(np.array_equal(local.arrays[name], far.arrays[name]) for name in local.arrays)
+            assert local.accuracy == far.accuracy
 
 
 def test_one_emulator_and_one_reference_serve_all_chunks(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nmap.emulate import engine
-
     made: list[str] = []
     for owner, name in ((engine, "Emulator"), (fixed, "Reference")):
         monkeypatch.setattr(owner, name, _counted(getattr(owner, name), made))
