@@ -292,9 +292,12 @@ def _row_bytes(part: Any) -> np.ndarray:
     if part.kind == "matrix":
         each = part.columns * part.weights.itemsize
         return np.full(part.weights.shape[0], each) if part.rows is None else np.where(part.rows >= 0, each, 0)
+    if part.kind == "rows":
+        return np.where(part.tables[0] >= 0, part.columns * part.weights.itemsize, 0)
     if part.kind == "lists":
         pointer, index = part.tables
-        return np.diff(pointer) * (index.itemsize + part.weights.itemsize)
+        # Pointers count blocks of eight synapses.
+        return np.diff(pointer) * 8 * (index.itemsize + part.weights.itemsize)
     base, sets, pointer, _, _, length = part.tables
     lengths = np.concatenate([[0], np.cumsum(length, dtype=np.int64)])
     per_set = lengths[pointer[1:]] - lengths[pointer[:-1]]

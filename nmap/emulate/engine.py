@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import prod
 from threading import Event, local
 from typing import Any
 
 import numpy as np
 
-from nmap.compiled import compiled
+from nmap.compiled import native
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, NmapError
 from nmap.emulate.aligned import zeros
@@ -28,6 +29,8 @@ from nmap.emulate.lower import Layout, lower
 from nmap.emulate.native import find_bytes, find_words, fold, product, product_room, product_sources, routine
 from nmap.emulate.parts import Accumulator, Part
 from nmap.emulate.runner import DONE, FULL, TABLES, A, P, Q, S, U, run
+from nmap.emulate.units import Unit, damaged
+from nmap.pointers import carray, int32_at, int64_at
 from nmap.program import Program
 from nmap.trace import Probe, SpikeEvents, SpikeTrace
 
@@ -42,7 +45,7 @@ _CHUNK_BYTES = 64 << 20
 _CHUNKS = 8
 """Chunks for each thread, so that all of them are busy to the end."""
 _BUDGET = 1 << 28
-"""Work after which a thread looks whether it should stop: some tenths of a second."""
+"""Neurons' steps after which a thread looks whether it should stop: some tenths of a second."""
 _WINDOWS = 3
 """Room for sums of several steps, in windows: they are moved once in the steps that two windows have."""
 _TOGETHER = 128
@@ -81,6 +84,10 @@ class Emulator:
     """
 
     def __init__(self, program: Program, kernels: Mapping[str, Kernel], team: int = 1) -> None:
+        if team < 1:
+            raise ValueError(f"a team of {team} threads")
+        if not program.inputs:
+            raise damaged("it has no input port")
         self.names = [p.name for p in program.populations]
         self.outputs = [p.name for p in program.populations if p.is_output]
         self.ports = [self.names[index] for index in sorted(program.inputs)]
@@ -109,8 +116,10 @@ class Emulator:
 
         Raises:
             NmapError: NM802, the memory limit is below what is needed.
-            ValueError: a port has no input.
+            ValueError: inputs are not what the ports take, whole numbers of 32 bits; or the program lacks what is asked for.
         """
+        if steps < 0:
+            raise ValueError(f"{steps} steps")
         sent = self._sent(inputs)
         samples = next(iter(sent.values())).shape[0]
         wanted = self._wanted(record, probes)
@@ -132,8 +141,8 @@ class Emulator:
     ) -> int:
         """Return the bytes that a run holds at its peak, inputs left out.
 
-        Spikes kept as events are counted as if one neuron in ten sent in each step. With `least` it is what a run can do with under a
-        memory limit: one thread, one sample and one step at a time.
+        As much is counted as there could be, all recorded neurons sending in every step. With `least` it is what a run can do with under
+        a memory limit: one thread, one sample and one step at a time.
         """
         wanted = self._wanted(record, probes)
         if least:
@@ -145,10 +154,15 @@ class Emulator:
     def _wanted(self, record: Sequence[str] | None, probes: Sequence[Probe]) -> _Wanted:
         kept = set(self.outputs if record is None else record) | {p.population for p in probes if p.variable == "spikes"}
         index = {name: k for k, name in enumerate(self.names)}
+        unknown = sorted({*kept, *(p.population for p in probes)} - set(index))
+        if unknown:
+            raise ValueError(f"the program has no population {', '.join(unknown)}")
         states = []
         for probe in probes:
             kernel = self.layout.units[index[probe.population]].kernel
-            if probe.variable != "spikes" and kernel is not None:
+            if probe.variable != "spikes":
+                if kernel is None or probe.variable not in kernel.state:
+                    raise ValueError(f"{probe.population} has no state {probe.variable}")
                 states.append((index[probe.population], kernel.state.index(probe.variable)))
         return _Wanted(tuple(k for k, name in enumerate(self.names) if name in kept), tuple(dict.fromkeys(states)))
 
@@ -159,22 +173,37 @@ class Emulator:
             raise ValueError(f"the program's input ports are {', '.join(sorted(self.ports))}")
         sent = {}
         for name, values in given.items():
-            flat = values.reshape(values.shape[0], values.shape[1], -1)
+            unit = self.names.index(name)
+            size = self.layout.units[unit].size
+            if values.ndim < 2 or prod(values.shape[2:]) != size:
+                raise ValueError(f"inputs of {name} have shape {values.shape}, not (samples, time, {size} neurons)")
+            if values.dtype.kind not in "biu":
+                raise ValueError(f"inputs of {name} are {values.dtype}, not whole numbers")
+            if values.dtype.itemsize > 2 and values.dtype != np.int32 and values.size and not (
+                -(1 << 31) <= int(values.min()) <= int(values.max()) < 1 << 31
+            ):
+                raise ValueError(f"inputs of {name} are beyond 32 bits")
+            flat = values.reshape(*values.shape[:2], size)
             flat = flat.view(np.uint8) if flat.dtype == np.bool_ else flat
-            sent[self.names.index(name)] = np.ascontiguousarray(flat, None if flat.dtype == np.uint8 else np.int32)
+            sent[unit] = np.ascontiguousarray(flat, None if flat.dtype == np.uint8 else np.int32)
+        if len({values.shape[0] for values in sent.values()}) > 1:
+            raise ValueError("the input ports have different numbers of samples")
         return sent
 
     def _block(self, steps: int) -> int:
         per_step = sum(_EVENT_BYTES * unit.size for unit in self.layout.units)
-        back = sum(_EVENT_BYTES * unit.size * self.layout.reach(k) for k, unit in enumerate(self.layout.units))
+        back = sum(_EVENT_BYTES * unit.size * min(self.layout.reach(k), steps) for k, unit in enumerate(self.layout.units))
         return max(1, min(steps, (_RING_BYTES - back) // max(1, per_step)))
 
     def _chunk(self, samples: int, steps: int, wanted: _Wanted, jobs: int) -> int:
-        each = self._chunk_bytes(1, steps, wanted)
+        each = self._piece_bytes(steps, wanted)
         return max(1, min(-(-samples // (jobs * _CHUNKS)), _CHUNK_BYTES // max(1, each)))
 
-    def _chunk_bytes(self, chunk: int, steps: int, wanted: _Wanted) -> int:
-        return chunk * steps * (8 * len(wanted.spikes) + 4 * sum(self.layout.units[unit].size for unit, _ in wanted.states))
+    def _piece_bytes(self, steps: int, wanted: _Wanted) -> int:
+        """Return what is recorded of one sample at most: counts, events and states."""
+        units = self.layout.units
+        events = sum(_event_bytes(units[k]) * units[k].size for k in wanted.spikes)
+        return steps * (8 * len(wanted.spikes) + events + 4 * sum(units[k].size for k, _ in wanted.states))
 
     def _bytes(self, samples: int, steps: int, wanted: _Wanted, jobs: int, block: int, chunk: int, dense: bool) -> int:
         units = self.layout.units
@@ -184,14 +213,16 @@ class Emulator:
         multiplied = sum(
             _product_bytes(part, count) for part, count in zip(self.layout.parts, _multiplied(self.layout, block), strict=True) if count
         )
-        each = accumulators + renumbered + multiplied + self._chunk_bytes(chunk, steps, wanted)
+        # Beside the thread's own room, pieces are put together once and wait for their turn.
+        pieces = chunk * self._piece_bytes(steps, wanted) * (5 if jobs > 1 else 3)
+        each = accumulators + renumbered + multiplied + pieces
         for k, unit in enumerate(units):
             receptors = 0 if unit.kernel is None else unit.kernel.receptors
             each += unit.size * (4 * receptors * self.layout.team + 4) + unit.initial.nbytes
-            each += _ring(self.layout, k, block) * (_EVENT_BYTES * unit.size + 8)
+            each += _ring(self.layout, k, block, steps) * (_EVENT_BYTES * unit.size + 8)
         each += sum(_EVENT_BYTES * max(_KEPT_EVENTS, block * units[k].size) for k in wanted.spikes)
         recorded = sum(units[k].size for k in wanted.spikes)
-        results = samples * steps * recorded * 4 if dense else samples * steps * (recorded * _EVENT_BYTES // 10 + 8)
+        results = samples * steps * (recorded * 4 if dense else sum(_result_bytes(units[k]) * units[k].size for k in wanted.spikes) + 8)
         results += samples * steps * 8 * sum(units[k].size for k, _ in wanted.states)
         return self.layout.nbytes + jobs * each + results
 
@@ -258,6 +289,20 @@ _EVENT_BYTES = 8
 """An event's neuron and payload."""
 
 
+def _event_bytes(unit: Unit) -> int:
+    """Return what a recorded event takes: payloads that are all 1 are not kept."""
+    return 8 if unit.kernel is None or unit.kernel.graded else 4
+
+
+def _result_bytes(unit: Unit) -> int:
+    """Return what an event takes until it is in the population's own order: its pieces, all of them, and how they are sorted."""
+    return 2 * _event_bytes(unit) + (4 if _ordered(unit) else 36)
+
+
+def _ordered(unit: Unit) -> bool:
+    return bool((np.diff(unit.order) > 0).all())
+
+
 def emulate(
     program: Program, kernels: Mapping[str, Kernel], inputs: Array | Mapping[str, Array], steps: int, **options: Any,
 ) -> SpikeTrace:
@@ -284,6 +329,12 @@ def _descriptor(part: Part) -> Array:
 def _routine(part: Part, width: int) -> int:
     index = 8 * part.tables[1].itemsize if part.kind == "lists" else 0
     return routine(part.kind, 8 * part.weights.itemsize, index, width or 32, part.graded).address
+
+
+def _cost(part: Part) -> int:
+    """Return about what a spike costs in steps of a neuron: a listed synapse as much as one, others in rows a tenth."""
+    each = part.synapses // max(1, len(part.tables[0]) if part.tables else len(part.weights))
+    return 16 + (each if part.kind == "lists" else each // 8)
 
 
 def _multiplied(layout: Layout, block: int) -> list[int]:
@@ -381,7 +432,7 @@ class _Workspace:
         return _address(array)
 
     def _add_unit(self, row: Array, k: int, block: int) -> None:
-        unit, ring = self.layout.units[k], _ring(self.layout, k, block)
+        unit, ring = self.layout.units[k], _ring(self.layout, k, block, self.steps)
         row[U.SIZE], row[U.RING] = unit.size, ring
         row[U.IDS], row[U.COUNTS] = self._room((ring, unit.size), np.int32), self._room((ring, self.layout.team), np.int64)
         if unit.kernel is None or unit.kernel.graded:
@@ -419,6 +470,7 @@ class _Workspace:
 
     def _add_part(self, row: Array, part: Part, width: int, descriptor: Array, multiplied: int) -> None:
         row[P.ROUTINE], row[P.DESCRIPTOR] = _routine(part, width), _address(descriptor)
+        row[P.COST] = _cost(part)
         row[P.SOURCE], row[P.DELAY], row[P.OFFSET] = part.source, part.delay, part.offset * (width or 32) // 8
         if part.rows is not None:
             row[P.ROWS] = _address(part.rows)
@@ -460,7 +512,7 @@ class _Workspace:
             {k: counts[:samples].copy() for k, (counts, _, _) in self.kept.items()},
             {k: _joined(some) for k, some in found.items()},
             {key: values[:samples].copy() for key, values in self.states.items()},
-            sum(units[:, U.SPIKES] for units, _, _ in self.threads),
+            np.sum([units[:, U.SPIKES] for units, _, _ in self.threads], axis=0),
         )
 
     def _together(self, cursors: Array, samples: int, pool: ThreadPoolExecutor | None) -> int:
@@ -485,9 +537,9 @@ class _Workspace:
             self.team[S.STOP] = 0
 
 
-def _ring(layout: Layout, unit: int, block: int) -> int:
-    """Return how many steps' spikes are kept."""
-    return block + layout.reach(unit)
+def _ring(layout: Layout, unit: int, block: int, steps: int) -> int:
+    """Return how many steps' spikes are kept; what would act after the last step is not."""
+    return block + min(layout.reach(unit), steps)
 
 
 def _yielding() -> int:
@@ -519,8 +571,7 @@ class _Collected:
         for k, (ids, payload) in piece.events.items():
             order = self.layout.units[k].order
             if k in self.spikes:
-                _spread(piece.counts[k].ravel(), ids, ids if payload is None else payload, payload is None, order,
-                        self.spikes[k][start:stop].reshape(-1, order.size))
+                _spread(piece.counts[k].ravel(), ids, payload, order, self.spikes[k][start:stop])
             else:
                 self.counts[k].append(piece.counts[k].ravel())
                 self.events[k].append((ids, payload))
@@ -545,20 +596,29 @@ class _Collected:
         unit = self.layout.units[k]
         counts = np.concatenate([np.zeros(1, np.int64), *self.counts[k]])
         ids, payload = _joined(self.events[k]) if self.events[k] else (np.zeros(0, np.int32), None)
-        neuron = unit.order[ids]
-        if (np.diff(unit.order) < 0).any():
+        neuron = unit.order.astype(np.int32)[ids]
+        if not _ordered(unit):
             order = np.lexsort((neuron, np.repeat(np.arange(counts.size - 1), counts[1:])))
             neuron, payload = neuron[order], None if payload is None else payload[order]
         if payload is not None and (payload == 1).all():
             payload = None
-        return SpikeEvents(self.samples, self.steps, unit.size, np.cumsum(counts), neuron.astype(np.int32), payload)
+        return SpikeEvents(self.samples, self.steps, unit.size, np.cumsum(counts), neuron, payload)
 
 
-@compiled("void(int64[::1], int32[::1], int32[::1], boolean, int64[::1], int32[:,::1])")
-def _spread(counts, ids, payloads, ones, order, out):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+@native("void(int64, int64, int64, int64, int64, int64, int64)")
+def _spread_at(counts_at, rows, ids_at, payloads_at, order_at, neurons, out_at):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """See `_spread`; payloads at 0 are all 1."""
+    counts, order = carray(int64_at(counts_at), rows), carray(int64_at(order_at), neurons)
+    out, at = carray(int32_at(out_at), (rows, neurons)), 0
+    for row in range(rows):
+        last = at + counts[row]
+        ids, payloads = carray(int32_at(ids_at), last), carray(int32_at(payloads_at), last)
+        for k in range(at, last):
+            out[row, order[ids[k]]] = 1 if payloads_at == 0 else payloads[k]
+        at = last
+
+
+def _spread(counts: Array, ids: Array, payloads: Array | None, order: Array, out: Array) -> None:
     """Write events into rows: those of row r are the next counts[r] ones."""
-    at = 0
-    for row in range(counts.size):
-        for k in range(at, at + counts[row]):
-            out[row, order[ids[k]]] = 1 if ones else payloads[k]
-        at += counts[row]
+    sent = 0 if payloads is None else _address(payloads)
+    _spread_at(_address(counts), counts.size, _address(ids), sent, _address(order), order.size, _address(out))

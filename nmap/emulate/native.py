@@ -2,10 +2,7 @@
 
 Where a loop's speed depends on what stays in registers it is written as LLVM instructions on vectors, which LLVM splits into whatever the
 machine has; the loops around it are numba's. A routine is compiled for its widths when its address is first asked for. Numbers are
-little-endian, as on all machines that numba compiles for.
-
-This module imports numba: only what runs a program imports it.
-"""
+little-endian, as on all machines that numba compiles for."""
 
 from __future__ import annotations
 
@@ -13,10 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from nmap.compiled import Native, native
+from nmap.pointers import instructions, types
 
 __all__ = ["ACCUMULATE", "FIND", "FOLD", "find_bytes", "find_words", "fold", "product", "product_room", "product_sources", "routine"]
 
@@ -142,7 +138,7 @@ def _prefetch(builder: Any, address: Any) -> None:
 # What the numba loops below call. Numbers that choose an instruction are literals.
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _load(_context: Any, address: Any, index: Any, bits: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Return the signed integer of `bits` bits at an index, int64."""
 
@@ -153,7 +149,7 @@ def _load(_context: Any, address: Any, index: Any, bits: Any) -> Any:  # noqa: A
     return types.int64(types.int64, types.int64, bits), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _store(_context: Any, value: Any, address: Any, index: Any, bits: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Write the low `bits` bits of an int64 at an index."""
 
@@ -165,7 +161,7 @@ def _store(_context: Any, value: Any, address: Any, index: Any, bits: Any) -> An
     return types.void(types.int64, types.int64, types.int64, bits), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _add_rows(
     _context: Any, weights: Any, stride: Any, ids: Any, values: Any, count: Any, acc: Any,  # noqa: ARG001
     columns: Any, weight: Any, width: Any, graded: Any,
@@ -245,7 +241,7 @@ def _add_rows(
     return types.void(*[types.int64] * 6, columns, weight, width, graded), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _add_run(
     _context: Any, weights: Any, value: Any, length: Any, acc: Any, weight: Any, width: Any, graded: Any  # noqa: ARG001
 ) -> Any:
@@ -291,7 +287,7 @@ def _add_run(
     return types.void(*[types.int64] * 4, weight, width, graded), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _room(_context: Any, size: Any) -> Any:
     """Return the address of some bytes of the caller's stack."""
 
@@ -304,7 +300,7 @@ def _room(_context: Any, size: Any) -> Any:
     return types.int64(size), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _spread_words(_context: Any, first: Any, step: Any, address: Any, count: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Write first, first + step, first + 2 step and so on, `count` int64."""
     lanes = count.literal_value
@@ -317,7 +313,7 @@ def _spread_words(_context: Any, first: Any, step: Any, address: Any, count: Any
     return types.void(*[types.int64] * 3, count), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _copy_words(_context: Any, source: Any, target: Any, count: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Copy `count` int64 to where none of them lies."""
 
@@ -328,7 +324,7 @@ def _copy_words(_context: Any, source: Any, target: Any, count: Any) -> Any:  # 
     return types.void(types.int64, types.int64, count), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _add_blocks(
     _context: Any, queue: Any, count: Any, acc: Any, index: Any, weight: Any, width: Any, graded: Any  # noqa: ARG001
 ) -> Any:
@@ -383,7 +379,7 @@ def _add_blocks(
     return types.void(*[types.int64] * 3, index, weight, width, graded), generate
 
 
-@intrinsic
+@instructions
 def _tabulate(_context: Any, weights: Any, stride: Any, last: Any, table: Any, columns: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Write all sums of four rows of bytes but the empty one, 16 bits each: row m of the table is the sum of those that m's bits name.
 
@@ -417,7 +413,7 @@ def _tabulate(_context: Any, weights: Any, stride: Any, last: Any, table: Any, c
     return types.void(*[types.int64] * 5), generate
 
 
-@intrinsic
+@instructions
 def _name_rows(_context: Any, marks: Any, count: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Put in place of each four bytes, 0 or 1, where the table's row of their sum begins, 16 bits; there are a multiple of 8 fours.
 
@@ -443,7 +439,7 @@ def _name_rows(_context: Any, marks: Any, count: Any) -> Any:  # noqa: ARG001 - 
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _add_sums(
     _context: Any, tables: Any, marks: Any, width: Any, steps: Any, partial: Any, columns: Any  # noqa: ARG001
 ) -> Any:
@@ -472,7 +468,7 @@ def _add_sums(
     return types.void(*[types.int64] * 5, columns), generate
 
 
-@intrinsic
+@instructions
 def _widen(
     _context: Any, partial: Any, steps: Any, sums: Any, width: Any, keep: Any, columns: Any  # noqa: ARG001
 ) -> Any:
@@ -500,7 +496,7 @@ def _widen(
     return types.void(*[types.int64] * 6), generate
 
 
-@intrinsic
+@instructions
 def _ask(_context: Any, address: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Prefetch the cache line at an address."""
 
@@ -511,7 +507,7 @@ def _ask(_context: Any, address: Any) -> Any:  # noqa: ARG001 - numba's signatur
     return types.void(types.int64), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _fold_segment(
     _context: Any, acc: Any, dendrite: Any, length: Any, left: Any, right: Any, spare: Any, keep: Any,  # noqa: ARG001
     add: Any, width: Any,
@@ -559,7 +555,7 @@ def _fold_segment(
     return types.void(*[types.int64] * 7, add, width), generate
 
 
-@intrinsic
+@instructions
 def _clear(_context: Any, address: Any, size: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Set bytes to 0."""
 
@@ -575,7 +571,7 @@ def _clear(_context: Any, address: Any, size: Any) -> Any:  # noqa: ARG001 - num
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic(prefer_literal=True)
+@instructions(prefer_literal=True)
 def _mask(_context: Any, address: Any, bits: Any, lanes: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Return a number whose bit k says that the k-th of `lanes` integers at an address, at most 63, is not 0."""
 
@@ -587,7 +583,7 @@ def _mask(_context: Any, address: Any, bits: Any, lanes: Any) -> Any:  # noqa: A
     return types.int64(types.int64, bits, lanes), generate
 
 
-@intrinsic
+@instructions
 def _lowest(_context: Any, mask: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Return the number of a mask's lowest set bit; the mask is not 0."""
     return types.int64(types.int64), lambda _code, builder, _signature, given: builder.cttz(given[0], ir.IntType(1)(1))

@@ -35,6 +35,8 @@ _TILE = 1 << 16
 """Targets that 16-bit numbers tell apart."""
 _DELAYS = 3
 """Synapses with this many delays and more are lists into sums of several steps; of fewer, a part for each delay."""
+_WINDOW = 1 << 26
+"""Most sums of several steps."""
 _SPARSE = 32
 """A matrix is faster than lists until it has this many entries per synapse: eight-bit rows are added that much faster."""
 _MATRIX = 1 << 24
@@ -45,6 +47,7 @@ _RUN_TABLES = 24
 """Bytes that runs need more of for each source than rows."""
 _INT8 = 127
 _INT16 = 32767
+_INT32 = (1 << 31) - 1
 _UNLIMITED = 1 << 62
 
 
@@ -170,6 +173,18 @@ class _Item:
         w = self.synapses.weights
         return (int(w.min()), int(w.max())) if w.size else (0, 0)
 
+    @property
+    def sparse(self) -> Sparse:
+        """The synapses one by one, zeros left out; not of a convolution."""
+        assert not isinstance(self.synapses, ConvTile)
+        return self.synapses if isinstance(self.synapses, Sparse) else Sparse.from_dense(self.synapses.weights)
+
+    @property
+    def several(self) -> bool:
+        """Whether several units, or several neurons of one axon, drive the block."""
+        units = self.drivers[0][0]
+        return len(self.drivers) > 1 or np.unique(units[units >= 0]).size > 1
+
     def neurons(self, unit: int) -> list[Array]:
         """Return, by rank, the neurons of a unit that drive each axon, (axons,) int32, -1 for none."""
         return [np.where(units == unit, neurons, -1) for units, neurons in self.drivers]
@@ -189,7 +204,8 @@ def synapses_into(
         low, high: the neurons, from `low` to `high` - 1; accumulators number them from 0.
 
     Raises:
-        NmapError: NM602, a tile is not what its neuron group holds, or a neuron drives one block twice.
+        NmapError: NM602, a tile is not what its neuron group holds or is too large, a neuron drives one block twice, or several neurons an
+            axon of a convolution whose sums wrap or are rounded.
     """
     items: dict[tuple[Any, ...], list[_Item]] = {}
     ranks: dict[tuple[Any, int], int] = {}
@@ -199,6 +215,8 @@ def synapses_into(
         kind = "tiles" if isinstance(item.synapses, ConvTile) else "delayed" if item.delays is not None else "listed"
         key = (form.receptor, form.exponent, *((0, 0) if _exact(form) else (form.accumulator, item.delay)), _exact(form), kind)
         rank = 0
+        if kind == "tiles" and not _exact(form) and item.several:
+            raise damaged(f"synapse block {item.number}: several populations or neurons drive a convolution whose sums wrap or are rounded")
         if kind == "tiles" or not _exact(form):
             rank = ranks[key, form.group] = ranks.get((key, form.group), -1) + 1
         items.setdefault((*key, rank), []).append(item)
@@ -206,6 +224,9 @@ def synapses_into(
     shared: dict[tuple[int, int, int], list[_Built]] = {}
     for (receptor, exponent, bits, _, exact, kind, _), members in sorted(items.items(), key=lambda entry: entry[0]):
         built = _built(units, members, _Range(units[target].size, low, high), kind)
+        if exact:
+            # Nothing of the others is left modulo 2^32.
+            built = [one for one in built if exponent + one.drop < 32]
         if kind == "delayed":
             made.extend(replace(_accumulator(receptor, 32, exponent + one.drop, [one], size), window=one.window) for one in built)
             continue
@@ -251,7 +272,7 @@ def _width(one: _Built, targets: int) -> int:
 def _accumulator(receptor: int, width: int, shift: int, built: Sequence[_Built], targets: int) -> Accumulator:
     limit = _UNLIMITED
     if width == 16 and sum(one.bound for one in built) > _INT16:
-        limit = _INT16 // max(int(np.abs(one.part.weights.astype(np.int16)).max()) for one in built)
+        limit = _INT16 // max(1, *(int(np.abs(one.part.weights.astype(np.int16)).max(initial=0)) for one in built))
     segments, elements = built[0].segments, built[0].elements
     if segments is None:
         segments, elements = np.array([[0, 0, targets]], np.int64), targets
@@ -264,8 +285,6 @@ def _wide(built: Sequence[_Built], receptor: int, exponent: int, bits: int, targ
     """Return accumulators of blocks whose sums wrap or are rounded: all that drives a block is in one sum."""
     plain = [one for one in built if one.segments is None]
     own = [one for one in built if one.segments is not None]
-    if len({one.part.source for one in own}) > 1:
-        raise damaged("several populations drive one convolution whose sums wrap or are rounded")
     made = [replace(_accumulator(receptor, 64, exponent, [one], targets), bits=bits) for one in own]
     if plain:
         made.append(replace(_accumulator(receptor, 64, exponent, plain, targets), bits=bits))
@@ -293,13 +312,15 @@ def _items(
         if isinstance(synapses, ConvTile):
             found.append(_Item(number, block, synapses, 1 + block.delay, targets, by))
             continue
+        if synapses.weights.dtype != np.int32:
+            synapses = synapses.with_weights(synapses.weights.astype(np.int32))
         if not inside.all():
             synapses, delays = _of_targets(synapses, delays, np.flatnonzero(inside))
             targets = targets[inside]
         if delays is None:
             found.append(_Item(number, block, synapses, 1 + block.delay, targets, by))
             continue
-        found.extend(_by_delay(_Item(number, block, synapses, 1 + block.delay, targets, by, delays)))
+        found.extend(_by_delay(_Item(number, block, synapses, 1 + block.delay, targets, by, delays), high - low))
     return sorted(found, key=lambda item: (int(item.targets[0]), item.number, item.delay))
 
 
@@ -322,7 +343,7 @@ def _of_targets(synapses: Dense | Sparse, delays: Array | None, slots: Array) ->
     return kept, None if delays is None else delays[entries]
 
 
-def _by_delay(item: _Item) -> list[_Item]:
+def _by_delay(item: _Item, size: int) -> list[_Item]:
     """Return an item whose synapses have delays of their own as one of lists, or as one for each delay where that is faster or must be."""
     synapses, delays = item.synapses, item.delays
     assert delays is not None
@@ -331,7 +352,7 @@ def _by_delay(item: _Item) -> list[_Item]:
         delays = delays[synapses.weights != 0]
         synapses = Sparse.from_dense(synapses.weights)
     found = np.unique(delays)
-    if found.size >= _DELAYS and _exact(item.block):
+    if found.size >= _DELAYS and _exact(item.block) and (int(found[-1]) + 1) * size <= _WINDOW:
         return [replace(item, synapses=synapses, delays=delays)]
     return [
         replace(item, synapses=_of_delay(synapses, delays == extra), delay=item.delay + int(extra), delays=None) for extra in found
@@ -386,21 +407,23 @@ def _narrowest(items: Sequence[_Item], low: int, high: int) -> tuple[int, Any]:
 
 def _listed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
     entries = sum(int(np.count_nonzero(item.synapses.weights)) for item in items)
-    held = sum(item.synapses.in_size * item.synapses.out_size for item in items)
+    held = sum(item.synapses.in_size * item.synapses.out_size for item in items if not isinstance(item.synapses, ConvTile))
     area = source.size * (-target.size // COLUMNS * -COLUMNS)
     whole = all(isinstance(item.synapses, Dense) for item in items)
     if entries * _SPARSE >= area and (area <= _MATRIX or (whole and 2 * held >= area)):
-        return [_matrix(source, target, items, bare, drop)]
+        made = _matrix(source, target, items, bare, drop)
+        return _lists(source, target, items, bare, drop) if made is None else [made]
     if whole and entries * _SPARSE >= held and all((np.diff(item.targets) == 1).all() for item in items):
         return [_runs(source, target, items, bare, drop)]
     return _lists(source, target, items, bare, drop)
 
 
-def _matrix(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> _Built:
+def _matrix(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> _Built | None:
+    """Return a matrix; None where synapses that meet in one entry are too wide together."""
     columns = -target.size // COLUMNS * -COLUMNS
     # Where two synapses may meet in one entry, their sum may be wider than each of them.
     alone = len({item.block.group for item in items}) == len(items) and all(isinstance(item.synapses, Dense) for item in items)
-    weights = zeros((source.size, columns), bare.weights.dtype if alone else np.int32)
+    weights = zeros((source.size, columns), bare.weights.dtype if alone else np.int64)
     for item in items:
         for neurons in item.neurons(bare.source):
             if isinstance(item.synapses, Dense):
@@ -414,12 +437,18 @@ def _matrix(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, dr
                 else:
                     weights[np.ix_(rows, item.targets)] += values
             else:
-                at = neurons[item.synapses.indices]
+                sparse = item.sparse
+                at = neurons[sparse.indices]
                 kept = at >= 0
-                np.add.at(weights, (at[kept], item.targets[item.synapses.targets[kept]]), item.synapses.weights[kept] >> drop)
+                np.add.at(weights, (at[kept], item.targets[sparse.targets[kept]]), sparse.weights[kept] >> drop)
     if not alone:
+        if _exact(items[0].block):
+            weights = weights.astype(np.int32)
         low, high = int(weights.min()), int(weights.max())
-        weights = weights.astype(next(t for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max))
+        fitting = [t for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max]
+        if not fitting:
+            return None
+        weights = weights.astype(fitting[0])
     weights, of = _distinct(weights)
     part = replace(bare, kind="matrix", weights=aligned(weights), rows=of, columns=columns, synapses=source.size * target.size)
     return _Built(part, drop, _UNLIMITED)
@@ -496,32 +525,29 @@ def _runs(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop
 
 
 def _lists(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, drop: int) -> list[_Built]:
-    sparse = [
-        item if isinstance(item.synapses, Sparse) else replace(item, synapses=Sparse.from_dense(item.synapses.weights)) for item in items
-    ]
+    listed = [(item, item.sparse) for item in items]
     # Only then do two synapses of one source and target lie side by side.
-    ascending = bool((np.diff(np.concatenate([item.targets for item in sparse])) > 0).all())
+    ascending = bool((np.diff(np.concatenate([item.targets for item in items])) > 0).all())
     tiles = -(-target.size // _TILE)
     edges = [target.size * k // tiles for k in range(tiles + 1)]
     made = []
     for low, high in pairwise(edges):
         counts = np.zeros(source.size, np.int64)
-        for item in sparse:
+        for item, synapses in listed:
             for neurons in item.neurons(bare.source):
-                _count_rows(item.synapses.indptr, item.synapses.indices, neurons, item.targets, low, high, counts)
-        synapses = int(counts.sum())
-        if not synapses:
+                _count_rows(synapses.indptr, synapses.indices, neurons, item.targets, low, high, counts)
+        if not counts.any():
             continue
         pointer, following = _blocks(counts)
         index, weights = list_blocks(int(pointer[-1]), np.uint16, bare.weights.dtype, high - low)
         sums, begin, twice = np.zeros(high - low, np.int64), following.copy(), False
-        for item in sparse:
+        for item, synapses in listed:
             for neurons in item.neurons(bare.source):
                 twice |= _fill_rows(
-                    item.synapses.indptr, item.synapses.indices, item.synapses.weights, neurons, item.targets, low, high, drop, begin,
+                    synapses.indptr, synapses.indices, synapses.weights, neurons, item.targets, low, high, drop, begin,
                     following, index, weights, sums,
                 )
-        part = replace(bare, kind="lists", weights=weights, tables=(pointer, index), offset=low, synapses=synapses)
+        part = replace(bare, kind="lists", weights=weights, tables=(pointer, index), offset=low, synapses=int(counts.sum()))
         made.append(_Built(part, drop, int(sums.max()), ascending and not twice))
     return made
 
@@ -562,13 +588,13 @@ def _delayed(source: Unit, target: _Range, items: Sequence[_Item], bare: Part, d
     neurons, places, weights = [], [], []
     window = 1 + max(int(item.delays.max()) for item in items if item.delays is not None)
     for item in items:
-        assert isinstance(item.synapses, Sparse)
+        synapses = item.sparse
         for driving in item.neurons(bare.source):
-            neuron = driving[item.synapses.indices]
+            neuron = driving[synapses.indices]
             heard = neuron >= 0
             neurons.append(neuron[heard])
-            places.append((item.targets[item.synapses.targets] + target.size * item.delays)[heard])
-            weights.append((item.synapses.weights[heard] >> drop).astype(bare.weights.dtype))
+            places.append((item.targets[synapses.targets] + target.size * np.asarray(item.delays))[heard])
+            weights.append((synapses.weights[heard] >> drop).astype(bare.weights.dtype))
     neuron, place = np.concatenate(neurons), np.concatenate(places)
     order = np.lexsort((place, neuron))
     counts = np.bincount(neuron, minlength=source.size)
@@ -749,6 +775,8 @@ def _kernel_rows(target: _Range, tile: ConvTile, axon: Array, bare: Part, drop: 
         before.append(axis.start - low)
         extent.append(high - low)
     height, width = extent
+    if height * width * channels > _INT32:
+        raise damaged(f"a convolution of {tile.out_shape} neurons with its border takes {height} x {width} x {channels} sums")
     group = c // per_in
     first = np.clip(group * per_out - o0, 0, channels)
     base = np.full(axon.size, -1, np.int32)
@@ -769,14 +797,16 @@ def _kernel_rows(target: _Range, tile: ConvTile, axon: Array, bare: Part, drop: 
                 row = narrow[low:high, channel % per_in, i][:, js].T.ravel()
                 length = -row.size // LANES * -LANES
                 # Behind a pool all phases have the same rows.
-                at = known.setdefault(row.tobytes(), placed)
-                if at == placed:
+                start = known.setdefault(row.tobytes(), placed)
+                if start == placed:
                     pieces.append(np.concatenate([row, np.zeros(length - row.size, row.dtype)]))
                     placed += length
                 offsets.append((down * width + across) * channels)
-                starts.append(at)
+                starts.append(start)
                 lengths.append(length)
         pointer.append(len(offsets))
+    if not lengths:
+        return []
     base[heard] = np.where(np.diff(pointer)[inverse] > 0, base[heard], -1)
     tables = (
         base, which, np.array(pointer, np.int32), np.array(offsets, np.int32), np.array(starts, np.int64), np.array(lengths, np.int32),
@@ -795,10 +825,10 @@ def _kernel_rows(target: _Range, tile: ConvTile, axon: Array, bare: Part, drop: 
         to = ((grid_y + r0) * tile.out_shape[2] + grid_x + q0) * tile.out_shape[0] + o0
         segments = np.stack([begin, to, np.full(grid_y.size, channels)], 1)
     bound = int(np.abs(narrow.astype(np.int64)).sum((1, 2, 3)).max(initial=0))
-    per = np.add.reduceat(np.append(lengths, 0), np.minimum(pointer[:-1], len(lengths))) if lengths else np.zeros(1)
+    per = np.add.reduceat(np.append(lengths, 0), np.minimum(pointer[:-1], len(lengths)))
     part = replace(
         bare, kind="runs", weights=aligned(weights), tables=tables,
-        synapses=int(np.where(np.diff(pointer) > 0, per, 0)[inverse].sum()) if lengths else 0,
+        synapses=int(np.where(np.diff(pointer) > 0, per, 0)[inverse].sum()),
     )
     segments[:, 1] -= target.low
     covers = (r1 - r0) * (q1 - q0) * channels == target.size

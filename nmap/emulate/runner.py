@@ -9,13 +9,13 @@ to one sum, and events are listed in one order. They meet after each step of a c
 
 from __future__ import annotations
 
-from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
-from numba import carray
 
-from nmap.compiled import compiled
-from nmap.pointers import atomic_add, call_native, int32_at, int64_at, uint8_at
+from nmap.compiled import compiled, native
+from nmap.connectivity import Array
+from nmap.pointers import atomic_add, call_native, carray, int32_at, int64_at, uint8_at
 
 __all__ = ["DONE", "FULL", "LEFT", "PAUSED", "TABLES", "A", "P", "Q", "S", "U", "run"]
 
@@ -23,141 +23,158 @@ DONE, FULL, PAUSED, LEFT = 0, 1, 2, 3
 """What `run` returns: all samples are through; a recording is full; the budget is spent; the team was told to stop."""
 
 
-class U(IntEnum):
+class _Units(NamedTuple):
     """Columns of the table of units; addresses unless said otherwise."""
 
-    SIZE = 0
-    STEP = 1
+    SIZE: int
+    STEP: int
     """`Kernel.step`; 0 for an input port."""
-    CONSTANTS = 2
-    SHARED = 3
+    CONSTANTS: int
+    SHARED: int
     """A number, `nmap.emulate.kernel.shared_rows`."""
-    STATE = 4
-    INITIAL = 5
-    VARIABLES = 6
+    STATE: int
+    INITIAL: int
+    VARIABLES: int
     """How many."""
-    DENDRITE = 7
-    RECEPTORS = 8
+    DENDRITE: int
+    RECEPTORS: int
     """How many."""
-    SENT = 9
-    FIND = 10
+    SENT: int
+    FIND: int
     """`find_bytes` or `find_words`."""
-    IDS = 11
+    IDS: int
     """Spikes of the last RING steps, (RING, SIZE) int32."""
-    VALUES = 12
+    VALUES: int
     """Their payloads, likewise; 0 where all are 1."""
-    COUNTS = 13
+    COUNTS: int
     """How many there are, (RING, threads) int64: those of thread k lie from its first neuron's place on."""
-    RING = 14
+    RING: int
     """A number."""
-    FIRST_ACCUMULATOR = 15
-    LAST_ACCUMULATOR = 16
-    KEPT_COUNTS = 17
+    FIRST_ACCUMULATOR: int
+    LAST_ACCUMULATOR: int
+    KEPT_COUNTS: int
     """Of a recording: spikes of each step, (samples, steps) int64; 0 where nothing is recorded."""
-    KEPT_IDS = 18
-    KEPT_VALUES = 19
-    KEPT = 20
+    KEPT_IDS: int
+    KEPT_VALUES: int
+    KEPT: int
     """How many spikes have been recorded."""
-    CAPACITY = 21
+    CAPACITY: int
     """How many can be."""
-    SPIKES = 22
+    SPIKES: int
     """Number of spikes so far."""
-    INPUT = 23
+    INPUT: int
     """(samples, INPUT_STEPS, SIZE) values of INPUT_BYTES bytes each."""
-    INPUT_BYTES = 24
-    INPUT_STEPS = 25
-    FIRST = 26
+    INPUT_BYTES: int
+    INPUT_STEPS: int
+    FIRST: int
     """First neuron of this thread."""
-    LAST = 27
+    LAST: int
     """The one behind its last."""
-    SENT_BYTES = 28
+    SENT_BYTES: int
     """Of each number that the step writes."""
 
 
-class A(IntEnum):
+U = _Units(*range(len(_Units._fields)))
+
+
+class _Accumulators(NamedTuple):
     """Columns of the table of accumulators."""
 
-    RECEPTOR = 0
-    ADDRESS = 1
-    ELEMENTS = 2
-    SEGMENTS = 3
-    SEGMENT_COUNT = 4
-    SHIFT = 5
-    BITS = 6
-    FOLD = 7
+    RECEPTOR: int
+    ADDRESS: int
+    ELEMENTS: int
+    SEGMENTS: int
+    SEGMENT_COUNT: int
+    SHIFT: int
+    BITS: int
+    FOLD: int
     """0 for the dendrite itself."""
-    LIMIT = 8
-    COVERS = 9
-    FIRST_PART = 10
-    LAST_PART = 11
-    WINDOW = 12
+    LIMIT: int
+    COVERS: int
+    FIRST_PART: int
+    LAST_PART: int
+    WINDOW: int
     """Steps whose sums are held, ELEMENTS each; 0 where sums are of the present step only."""
-    AT = 13
+    AT: int
     """Of a window: its first step among those there is room for."""
-    ROOM = 14
+    ROOM: int
     """Of a window: steps there is room for."""
 
 
-class P(IntEnum):
+A = _Accumulators(*range(len(_Accumulators._fields)))
+
+
+class _Parts(NamedTuple):
     """Columns of the table of parts."""
 
-    ROUTINE = 0
-    DESCRIPTOR = 1
-    SOURCE = 2
-    DELAY = 3
-    OFFSET = 4
+    ROUTINE: int
+    DESCRIPTOR: int
+    SOURCE: int
+    DELAY: int
+    OFFSET: int
     """Of the first target in the accumulator, in bytes."""
-    ROWS = 5
+    ROWS: int
     """(n,) int32 by source neuron, what the routine knows it as, -1 for nothing; 0 where it is the neuron's number."""
-    ROW_IDS = 6
+    ROW_IDS: int
     """Room for what the routine is given then."""
-    ROW_VALUES = 7
-    PRODUCT = 8
+    ROW_VALUES: int
+    PRODUCT: int
     """`product`; 0 where rows are always added one by one."""
-    WORTH = 9
+    WORTH: int
     """What the row of a spike costs, in the unit of `TABLES`."""
-    TOGETHER = 10
+    TOGETHER: int
     """Steps that are multiplied at once, at most."""
-    MARKS = 11
+    MARKS: int
     """Room for their spikes, (TOGETHER, WIDTH) bytes."""
-    WIDTH = 12
+    WIDTH: int
     """A number."""
-    SUMS = 13
+    SUMS: int
     """What their spikes add up to, (TOGETHER, columns) int32."""
-    SPACE = 14
+    SPACE: int
     """Room to work in."""
-    SINCE = 15
+    SINCE: int
     """First step whose sums are there; -1 where its rows are to be added."""
-    UNTIL = 16
+    UNTIL: int
     """The step behind the last one for which that was decided."""
+    COST: int
+    """Time of one spike's row, that of a neuron's step being 1."""
 
 
-class Q(IntEnum):
+P = _Parts(*range(len(_Parts._fields)))
+
+
+class _Probes(NamedTuple):
     """Columns of the table of probes: the state's row, where it goes to, (samples, steps, n) int32, and the unit."""
 
-    ROW = 0
-    TO = 1
-    UNIT = 2
+    ROW: int
+    TO: int
+    UNIT: int
 
 
-class S(IntEnum):
+Q = _Probes(*range(len(_Probes._fields)))
+
+
+class _Shared(NamedTuple):
     """Words that a team shares."""
 
-    ARRIVED = 0
+    ARRIVED: int
     """Arrivals at meeting points, all told."""
-    VERDICT = 1
+    VERDICT: int
     """What the first thread decided at the beginning of the block: one of `DONE` (go on), `FULL` and `PAUSED`."""
-    STOP = 2
+    STOP: int
     """1 where the team is to leave."""
-    YIELD = 3
+    YIELD: int
     """Address of a function that lets other threads run; 0 for none."""
+
+
+S = _Shared(*range(len(_Shared._fields)))
 
 
 _PATIENCE = 4000
 """Looks at the counter before a waiting thread offers its core to others."""
 TABLES = 22
 """Making the tables of a product costs as much, for each weight, as adding up so many steps."""
-_TABLE, _LIST = "int64[:,::1]", "int64[::1]"
+_UNIT, _ACCUMULATOR, _PART, _PROBE = len(U), len(A), len(P), len(Q)
 
 
 @compiled(inline="never")
@@ -254,16 +271,16 @@ def _multiply(units, parts, edges, p, t, last):  # type: ignore[no-untyped-def] 
     parts[p, P.SINCE] = t
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _listen(units, accumulators, parts, edges, u, t, last):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Fill the dendrites of the thread's neurons of a unit for a step; return the events that arrived, each a spike at a part.
+    """Fill the dendrites of the thread's neurons of a unit for a step; return the time spent, in neurons' steps.
 
     Of components that come earlier, spikes up to the step before `last` are there.
     """
     n, mine = units[u, U.SIZE], units[u, U.LAST] - units[u, U.FIRST]
     dendrite = units[u, U.DENDRITE] + 4 * units[u, U.FIRST]
     filled = np.int64(0)
-    arrived = np.int64(0)
+    spent = np.int64(0)
     for a in range(units[u, U.FIRST_ACCUMULATOR], units[u, U.LAST_ACCUMULATOR]):
         direct = accumulators[a, A.FOLD] == 0
         receptor = accumulators[a, A.RECEPTOR]
@@ -291,7 +308,7 @@ def _listen(units, accumulators, parts, edges, u, t, last):  # type: ignore[no-u
             for k in range(edges.shape[1] - 1):
                 count = _number(units[source, U.COUNTS] + 8 * (slot * (edges.shape[1] - 1) + k))
                 if multiplied:
-                    arrived += count
+                    spent += count * parts[p, P.COST]
                     continue
                 if count == 0:
                     continue
@@ -302,7 +319,7 @@ def _listen(units, accumulators, parts, edges, u, t, last):  # type: ignore[no-u
                 ids, values = units[source, U.IDS] + before, units[source, U.VALUES]
                 if values != 0:
                     values += before
-                arrived += count
+                spent += count * parts[p, P.COST]
                 if parts[p, P.ROWS] != 0:
                     count = _renumber(parts, p, ids, values, count)
                     ids = parts[p, P.ROW_IDS]
@@ -324,12 +341,12 @@ def _listen(units, accumulators, parts, edges, u, t, last):  # type: ignore[no-u
     for receptor in range(units[u, U.RECEPTORS]):
         if filled & (1 << receptor) == 0:
             _clear(dendrite + 4 * n * receptor, mine)
-    return arrived
+    return spent
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _advance(units, accumulators, parts, edges, thread, u, t, last, sample):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Run the thread's neurons of a unit for a step; return the events that arrived."""
+    """Run the thread's neurons of a unit for a step; return the time spent, in neurons' steps."""
     n, slot = units[u, U.SIZE], t % units[u, U.RING]
     first = units[u, U.FIRST]
     mine = units[u, U.LAST] - first
@@ -337,15 +354,15 @@ def _advance(units, accumulators, parts, edges, thread, u, t, last, sample):  # 
     ids, values = units[u, U.IDS] + 4 * (n * slot + first), units[u, U.VALUES]
     if values != 0:
         values += 4 * (n * slot + first)
-    arrived = np.int64(0)
+    spent = mine
     if units[u, U.STEP] == 0:
         if t >= units[u, U.INPUT_STEPS]:
             carray(int64_at(counted), 1)[0] = 0
-            return arrived
+            return spent
         width = units[u, U.INPUT_BYTES]
         sent = units[u, U.INPUT] + width * (n * (sample * units[u, U.INPUT_STEPS] + t) + first)
     else:
-        arrived = _listen(units, accumulators, parts, edges, u, t, last)
+        spent += _listen(units, accumulators, parts, edges, u, t, last)
         call_native(units[u, U.STEP], (
             units[u, U.CONSTANTS], units[u, U.SHARED], units[u, U.STATE], units[u, U.DENDRITE], units[u, U.SENT], n, first, first + mine, t,
         ))
@@ -357,7 +374,7 @@ def _advance(units, accumulators, parts, edges, thread, u, t, last, sample):  # 
         for k in range(count):
             numbers[k] += first
     units[u, U.SPIKES] += count
-    return arrived
+    return spent
 
 
 @compiled()
@@ -369,7 +386,7 @@ def _probe(units, probes, u, place):  # type: ignore[no-untyped-def] # pragma: n
             _copy(probes[q, Q.ROW] + 4 * first, probes[q, Q.TO] + 4 * (units[u, U.SIZE] * place + first), units[u, U.LAST] - first)
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _keep(units, edges, u, t, place):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Record the spikes of a unit, those of the whole team."""
     if units[u, U.KEPT_COUNTS] == 0:
@@ -427,25 +444,21 @@ def _reset(units, accumulators, parts):  # type: ignore[no-untyped-def] # pragma
             _copy(units[u, U.INITIAL] + at, units[u, U.STATE] + at, units[u, U.LAST] - units[u, U.FIRST])
 
 
-@compiled(f"int64({_TABLE}, {_TABLE}, {_TABLE}, {_TABLE}, {_TABLE}, {_LIST}, {_TABLE}, {_LIST}, {', '.join(['int64'] * 6)})")
-def run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    units, accumulators, parts, probes, components, members, edges, cursor, shared, thread, samples, steps, block, budget
+@native(f"int64({', '.join(['int64'] * 21)})")
+def _run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    units_at, unit_count, accumulators_at, accumulator_count, parts_at, part_count, probes_at, probe_count, components_at, component_count,
+    members_at, member_count, edges_at, team, cursor_at, shared, thread, samples, steps, block, budget,
 ):
-    """Run samples until they are through, a recording is full, or the budget is spent; call again to go on.
-
-    Args:
-        units, accumulators, parts, probes: the thread's tables, with the columns of `U`, `A`, `P` and `Q`.
-        components: (k, 3), first and last member of each, and whether it feeds itself.
-        members: units, component by component.
-        edges: (units, threads + 1), where the neurons of each thread begin.
-        cursor: sample, step and meetings to go on with, updated.
-        shared: address of the words `S` of the team.
-        thread: number of this one; the first records.
-        samples, steps: how many.
-        block: steps that a component runs before the next one does.
-        budget: neurons updated and events added, about, before the caller is asked.
-    """
-    spent, team = 0, edges.shape[1] - 1
+    """See `run`; a table is its address and its number of rows."""
+    units = carray(int64_at(units_at), (unit_count, _UNIT))
+    accumulators = carray(int64_at(accumulators_at), (accumulator_count, _ACCUMULATOR))
+    parts = carray(int64_at(parts_at), (part_count, _PART))
+    probes = carray(int64_at(probes_at), (probe_count, _PROBE))
+    components = carray(int64_at(components_at), (component_count, 3))
+    members = carray(int64_at(members_at), member_count)
+    edges = carray(int64_at(edges_at), (unit_count, team + 1))
+    cursor = carray(int64_at(cursor_at), 3)
+    spent = 0
     while cursor[0] < samples:
         if cursor[1] == 0:
             _reset(units, accumulators, parts)
@@ -466,7 +479,7 @@ def run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
                 for t in range(first, last):
                     for m in range(components[c, 0], components[c, 1]):
                         u = members[m]
-                        spent += units[u, U.SIZE] + 64 * _advance(units, accumulators, parts, edges, thread, u, t, last, cursor[0])
+                        spent += _advance(units, accumulators, parts, edges, thread, u, t, last, cursor[0])
                         _probe(units, probes, u, before + t)
                     if looped or t == last - 1:
                         cursor[2] += 1
@@ -482,3 +495,30 @@ def run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
         cursor[0] += 1
         cursor[1] = 0
     return DONE
+
+
+def run(
+    units: Array, accumulators: Array, parts: Array, probes: Array, components: Array, members: Array, edges: Array, cursor: Array,
+    shared: int, thread: int, samples: int, steps: int, block: int, budget: int,
+) -> int:
+    """Run samples until they are through, a recording is full, or the budget is spent; call again to go on.
+
+    All arrays are int64, in C order.
+
+    Args:
+        units, accumulators, parts, probes: the thread's tables, with the columns of `U`, `A`, `P` and `Q`.
+        components: (k, 3), first and last member of each, and whether it feeds itself.
+        members: units, component by component.
+        edges: (units, threads + 1), where the neurons of each thread begin.
+        cursor: (3,), sample, step and meetings to go on with, updated.
+        shared: address of the words `S` of the team.
+        thread: number of this one; the first records.
+        samples, steps: how many.
+        block: steps that a component runs before the next one does.
+        budget: time spent before the caller is asked, in steps of a neuron.
+
+    Returns:
+        DONE, FULL, PAUSED or LEFT.
+    """
+    tables = [number for table in (units, accumulators, parts, probes, components, members) for number in (table.ctypes.data, len(table))]
+    return _run(*tables, edges.ctypes.data, edges.shape[1] - 1, cursor.ctypes.data, shared, thread, samples, steps, block, budget)

@@ -299,3 +299,117 @@ def test_a_tile_that_is_not_its_groups_slice_is_refused():
     with pytest.raises(NmapError) as error:
         Emulator(replace(program, groups=tuple(groups)), KERNELS)
     assert "each of its neurons once" in str(error.value.diagnostics[0].why)
+
+
+def one_layer(synapses, **form):
+    """A program of one core: a port, and a population that it drives."""
+    sources = synapses.in_size
+    net = layer(np.random.default_rng(0), Dense(np.ones((synapses.out_size, sources), np.int32)), sources, synapses.out_size)
+    program = build_program(net, "loihi2", spread(net, np.random.default_rng(0), 10**6))
+    (block,) = program.blocks
+    return replace(program, blocks=(replace(block, synapses=synapses, **form),))
+
+
+@pytest.mark.parametrize(("weight", "exponent"), [(5, 40), (1 << 24, 8), (-(1 << 31), 1), (3, 31), (-(1 << 31), 0)])
+def test_shifts_of_32_bits_and_more_leave_nothing(weight, exponent):
+    for synapses in (Dense(np.full((3, 2), weight, np.int32)), Sparse([0, 1, 1, 1], [1], np.array([weight], np.int32), 2)):
+        compare(one_layer(synapses, exponent=exponent), {"in": np.ones((1, 3, 2), np.uint8)}, 4)
+
+
+def test_synapses_that_meet_are_not_cut_to_32_bits_where_sums_are_wider():
+    twice = Sparse([0, 2, 4], [0, 0, 1, 1], np.array([2**31 - 1] * 2 + [-(2**31)] * 2), 2)
+    for form in ({"accumulator": 40, "exponent": -3}, {"exponent": -1}, {}):
+        compare(one_layer(twice, **form), {"in": np.ones((1, 3, 2), np.uint8)}, 4)
+
+
+def test_weights_of_any_byte_order():
+    swapped = Sparse([0, 1, 2], [0, 1], np.array([70, -3]).astype(">i4"), 2)
+    compare(one_layer(swapped), {"in": np.ones((1, 3, 2), np.uint8)}, 4)
+
+
+def test_delays_beyond_the_run_take_no_memory():
+    far = np.array([[0, 2**31 - 1], [1, 5]], np.int64)
+    program = one_layer(Dense(np.array([[50, 60], [70, 80]], np.int32)), delays=far)
+    assert Emulator(program, KERNELS).footprint(1, 9) < 1 << 24
+    compare(program, {"in": np.ones((1, 3, 2), np.uint8)}, 9)
+    late = replace(program, blocks=(replace(program.blocks[0], delays=None, delay=2**31 - 1),))
+    assert Emulator(late, KERNELS).footprint(1, 9) < 1 << 24
+    compare(late, {"in": np.ones((1, 3, 2), np.uint8)}, 9)
+
+
+def test_a_convolution_with_a_border_that_no_memory_holds_is_refused():
+    conv = Conv2d(np.ones((1100, 1, 1, 2), np.int32), (1, 1, 2), (1, 1), (0, 1_000_000), (1, 2_000_000), 1)
+    target = population("conv", conv.out_shape, du=400, dv=90, vth=9, bias_mant=0, bias_exp=0)
+    net = QuantizedNetwork((port("in", (1, 1, 2)), target), (projection("in", "conv", conv),), ("in",), ("conv",))
+    with pytest.raises(NmapError) as error:
+        Emulator(build_program(net, "loihi2", spread(net, np.random.default_rng(0), 10**6)), KERNELS)
+    assert "with its border" in str(error.value.diagnostics[0].why)
+
+
+def test_two_neurons_at_one_axon_of_a_convolution_that_wraps_are_refused():
+    rng = np.random.default_rng(13)
+    net = convolution(rng)
+    pieces = (Shard("conv", tuple((0, size) for size in net["conv"].shape), 0, {}),)
+    program = build_program(net, "loihi2", replace(spread(net, rng, 99), shards=pieces))
+    routes = program.inputs[0]
+    axon = routes.axon.copy()
+    axon[1] = axon[0]
+    same = replace(program, inputs={0: Routes(routes.indptr, routes.core, axon)})
+    for form, refused in (({"accumulator": 8}, True), ({"exponent": -3}, True), ({"exponent": 3}, False)):
+        changed = replace(same, blocks=tuple(replace(b, **form) for b in same.blocks))
+        if not refused:
+            Emulator(changed, KERNELS)
+            continue
+        with pytest.raises(NmapError) as error:
+            Emulator(changed, KERNELS)
+        assert "wrap or are rounded" in str(error.value.diagnostics[0].why)
+
+
+def test_a_kernel_of_large_and_of_no_weights():
+    weights = np.zeros((2, 4, 3, 3), np.int32)
+    net = convolution(np.random.default_rng(14), weights=weights)
+    program = build_program(net, "loihi2", spread(net, np.random.default_rng(0), 99))
+    heavy = weights.copy()
+    heavy[:, 3] = 32_000
+    for kernel in (weights, heavy):
+        blocks = tuple(replace(b, synapses=replace(b.synapses, weights=kernel[: b.synapses.weights.shape[0]])) for b in program.blocks)
+        emulate(replace(program, blocks=blocks), KERNELS, np.ones((1, 2, 4, 9, 8), np.uint8), 3)
+
+
+@pytest.mark.parametrize(("values", "told"), [
+    (np.zeros((1, 3, 3), np.uint8), "not (samples, time, 2 neurons)"), (np.zeros(3, np.uint8), "not (samples, time, 2 neurons)"),
+    (np.full((1, 3, 2), 0.9), "not whole numbers"), (np.full((1, 3, 2), 2**32 + 1), "beyond 32 bits"),
+    (np.full((1, 3, 2), 2**31, np.uint32), "beyond 32 bits"),
+])
+def test_inputs_that_do_not_fit_are_refused(values, told):
+    emulator = Emulator(one_layer(Dense(np.ones((3, 2), np.int32))), KERNELS)
+    with pytest.raises(ValueError) as error:
+        emulator.run(values, 3)
+    assert told in str(error.value)
+
+
+def test_what_the_program_does_not_have_is_refused():
+    program = one_layer(Dense(np.ones((3, 2), np.int32)))
+    emulator = Emulator(program, KERNELS)
+    x = np.ones((1, 3, 2), np.uint8)
+    for probe in (Probe("a", "w"), Probe("in", "v"), Probe("b", "spikes")):
+        with pytest.raises(ValueError):
+            emulator.run(x, 3, probes=[probe])
+    with pytest.raises(ValueError):
+        emulator.run(x, 3, record=["nobody"])
+    with pytest.raises(ValueError):
+        emulator.run(x, -1)
+    with pytest.raises(ValueError):
+        Emulator(program, KERNELS, team=0)
+    with pytest.raises(NmapError):
+        Emulator(replace(program, inputs={}), KERNELS)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 2)])
+@pytest.mark.parametrize("dense", [True, False])
+def test_no_samples_and_no_time(shape, dense):
+    emulator = Emulator(one_layer(Dense(np.ones((3, 2), np.int32))), KERNELS)
+    trace = emulator.run(np.zeros(shape, np.uint8), 4, dense=dense)
+    spikes = trace.spikes["a"] if dense else trace.events["a"].dense()
+    assert spikes.shape == (shape[0], 4, 3)
+    assert not spikes.any()
