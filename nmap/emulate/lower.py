@@ -13,7 +13,7 @@ from nmap.program import Program
 __all__ = ["Layout", "lower"]
 
 _TOGETHER = 64
-"""Neurons are shared out between threads in multiples of this, so that no two of them write to one line of the cache."""
+"""Neurons are shared out between threads in multiples of this, a line of the cache of their spikes; those of maps in whole rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """Synapse memory as the engine adds it up: whole projections in the chip's integer widths, put together from the cores' blocks.
 
-A part holds synapses from one unit to another that act with one delay, in one of four forms (`nmap.emulate.native`):
+A part holds synapses from one unit to another that act with one delay, or in a window of them, in a form of `nmap.emulate.native`:
     matrix: a row of weights per source neuron, over all targets;
     runs: stretches of weights whose targets lie together: the kernel rows of a convolution, or the rows of cores' dense blocks;
     rows: the same where every source has one stretch, a row of its own;
