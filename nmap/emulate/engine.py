@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
-from threading import Event, local
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from nmap.trace import Probe, SpikeEvents, SpikeTrace
 
 __all__ = ["Emulator", "emulate"]
 
-_RING_BYTES = 8 << 20
+_RING_BYTES = 4 << 20
 """Spikes of a block of steps stay below this at their worst, or the block is one step."""
 _KEPT_EVENTS = 1 << 18
 """Recorded spikes that are handed over at a time, at least."""
@@ -93,6 +93,7 @@ class Emulator:
         self.ports = [self.names[index] for index in sorted(program.inputs)]
         self.layout = lower(program, kernels, team)
         self._descriptors = [_descriptor(part) for part in self.layout.parts]
+        self._spare: tuple[Any, list[_Workspace]] = (None, [])
 
     def run(
         self, inputs: Array | Mapping[str, Array], steps: int, *, record: Sequence[str] | None = None, probes: Sequence[Probe] = (),
@@ -251,12 +252,22 @@ class Emulator:
     ) -> Iterator[tuple[int, int, _Piece]]:
         """Yield what each chunk of samples gave, in order."""
         stop = Event()
-        spaces = local()
+        key = (wanted, steps, block, chunk)
+        kept = self._spare
+        if kept[0] != key:
+            kept = self._spare = (key, [])
+        spare = kept[1]
 
         def work(start: int, end: int) -> _Piece:
-            if not hasattr(spaces, "own"):
-                spaces.own = _Workspace(self.layout, self._descriptors, wanted, steps, block, chunk)
-            return spaces.own.run({unit: values[start:end] for unit, values in sent.items()}, stop, crew)
+            # Lists are safe between threads; a workspace that did not come to its end holds sums, and is not used again.
+            try:
+                own = spare.pop()
+            except IndexError:
+                own = _Workspace(self.layout, self._descriptors, wanted, steps, block, chunk)
+            piece = own.run({unit: values[start:end] for unit, values in sent.items()}, stop, crew)
+            if not stop.is_set():
+                spare.append(own)
+            return piece
 
         crew = None
         if self.layout.team > 1:
@@ -538,8 +549,8 @@ class _Workspace:
 
 
 def _ring(layout: Layout, unit: int, block: int, steps: int) -> int:
-    """Return how many steps' spikes are kept; what would act after the last step is not."""
-    return block + min(layout.reach(unit), steps)
+    """Return how many steps' spikes are kept, a power of two; what would act after the last step is not."""
+    return 1 << (block + min(layout.reach(unit), steps) - 1).bit_length()
 
 
 def _yielding() -> int:

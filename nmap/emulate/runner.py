@@ -49,7 +49,7 @@ class _Units(NamedTuple):
     COUNTS: int
     """How many there are, (RING, threads) int64: those of thread k lie from its first neuron's place on."""
     RING: int
-    """A number."""
+    """A number, a power of two."""
     FIRST_ACCUMULATOR: int
     LAST_ACCUMULATOR: int
     KEPT_COUNTS: int
@@ -253,14 +253,14 @@ def _multiply(units, parts, edges, p, t, last):  # type: ignore[no-untyped-def] 
     steps, spikes = min(parts[p, P.TOGETHER], last - t), np.int64(0)
     parts[p, P.SINCE], parts[p, P.UNTIL] = -1, t + steps
     for k in range(steps):
-        slot = (t + k - parts[p, P.DELAY]) % units[source, U.RING]
+        slot = (t + k - parts[p, P.DELAY]) & (units[source, U.RING] - 1)
         for thread in range(team):
             spikes += _number(units[source, U.COUNTS] + 8 * (slot * team + thread))
     if spikes * parts[p, P.WORTH] <= n * columns * (TABLES + steps):
         return
     _clear(parts[p, P.MARKS], steps * parts[p, P.WIDTH] // 4)
     for k in range(steps):
-        slot = (t + k - parts[p, P.DELAY]) % units[source, U.RING]
+        slot = (t + k - parts[p, P.DELAY]) & (units[source, U.RING] - 1)
         marks = carray(uint8_at(parts[p, P.MARKS] + k * parts[p, P.WIDTH]), n)
         for thread in range(team):
             count = _number(units[source, U.COUNTS] + 8 * (slot * team + thread))
@@ -294,7 +294,7 @@ def _listen(units, accumulators, parts, edges, u, t, last):  # type: ignore[no-u
             sent, source = t - parts[p, P.DELAY], parts[p, P.SOURCE]
             if sent < 0:
                 continue
-            slot = sent % units[source, U.RING]
+            slot = sent & (units[source, U.RING] - 1)
             if parts[p, P.PRODUCT] != 0 and t >= parts[p, P.UNTIL]:
                 _multiply(units, parts, edges, p, t, last)
             multiplied = parts[p, P.PRODUCT] != 0 and parts[p, P.SINCE] >= 0
@@ -347,7 +347,7 @@ def _listen(units, accumulators, parts, edges, u, t, last):  # type: ignore[no-u
 @compiled(error_model="numpy")
 def _advance(units, accumulators, parts, edges, thread, u, t, last, sample):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Run the thread's neurons of a unit for a step; return the time spent, in neurons' steps."""
-    n, slot = units[u, U.SIZE], t % units[u, U.RING]
+    n, slot = units[u, U.SIZE], t & (units[u, U.RING] - 1)
     first = units[u, U.FIRST]
     mine = units[u, U.LAST] - first
     counted = units[u, U.COUNTS] + 8 * (slot * (edges.shape[1] - 1) + thread)
@@ -391,7 +391,7 @@ def _keep(units, edges, u, t, place):  # type: ignore[no-untyped-def] # pragma: 
     """Record the spikes of a unit, those of the whole team."""
     if units[u, U.KEPT_COUNTS] == 0:
         return
-    slot, total = t % units[u, U.RING], np.int64(0)
+    slot, total = t & (units[u, U.RING] - 1), np.int64(0)
     for k in range(edges.shape[1] - 1):
         count = _number(units[u, U.COUNTS] + 8 * (slot * (edges.shape[1] - 1) + k))
         before = 4 * (units[u, U.SIZE] * slot + edges[u, k])
