@@ -155,16 +155,20 @@ class _Bench:
             pieces, ids = [], np.zeros(0, np.int64)
             for part, unit in parts:
                 if part.kind == "lists" and net.cells[unit.population].name == source.name:
-                    pieces.append((*part.tables, part.weights, int(part.tables[1].max()) + 1))
+                    # The engine's blocks of eight, padding included, as plain lists.
+                    pointer, index = part.tables
+                    flat = [np.ascontiguousarray(values).ravel() for values in (index, part.weights)]
+                    pieces.append((pointer.astype(np.int64) * index.shape[1], *flat, int(flat[0].max()) + 1))
                     ids = unit.position[lists[source.name][1]]
             for bits in (16, 32):
                 found[f"its own rows, int{bits}"] = emulator_limits.row_updates(pieces, ids, bits, 3 if name == "W4" else 5)
             for bits in (16, 32):
-                self.told[name][f"random_int{bits}_cached_addresses"] = emulator_limits.random_updates(source.size, bits)
-        if found:
-            self.told[name]["limits"] = found
-            what, limit = max(found.items(), key=lambda item: item[1])
-            alone = max(ms - split["neurons"] - split["finding"], 1e-9)
+                found[f"random updates, int{bits}"] = emulator_limits.random_updates(source.size, bits)
+        self.told[name]["limits"] = found
+        alone = max(ms - split["neurons"] - split["finding"], 1e-9)
+        # The faster one of each kind.
+        for kind in dict.fromkeys(what.partition(",")[0] for what in found):
+            what, limit = max(((w, v) for w, v in found.items() if w.startswith(kind)), key=lambda item: item[1])
             self.limits.append(Limit(name, what, events / ms / 1e6, events / alone / 1e6, limit))
             self.check(self.limits[-1].row[-1])
 
