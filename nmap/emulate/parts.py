@@ -570,8 +570,8 @@ def list_blocks(count: int, index: Any, weight: Any, targets: int) -> tuple[Arra
     far, narrow = np.dtype(index).itemsize, np.dtype(weight).itemsize
     size = LIST * (far + narrow)
     blocks = zeros(max(count, 1) * size, np.uint8)
-    indices = np.ndarray((count, LIST), index, blocks, 0, (size, far))
-    weights = np.ndarray((count, LIST), weight, blocks, LIST * far, (size, narrow))
+    indices: Array = np.ndarray((count, LIST), index, blocks, 0, (size, far))
+    weights: Array = np.ndarray((count, LIST), weight, blocks, LIST * far, (size, narrow))
     indices[:] = np.arange(LIST) % targets
     return indices, weights
 

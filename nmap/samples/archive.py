@@ -337,7 +337,7 @@ class Reader:
             return self._held[self._done - count : self._done]
         with damaged(self._path):
             content = np.empty(count * self._dtype.itemsize, np.uint8)
-            self._stream.fill(memoryview(content))
+            self._stream.fill(content.data)
             values = content.view(self._dtype)
             values.flags.writeable = False
             return values
