@@ -1091,13 +1091,21 @@ def _threads(jobs: int | None, split: int = 1) -> int:
         split: threads that share each sample.
 
     Raises:
-        NmapError: NM004, a number below 1, or both of them above 1.
+        NmapError: NM004, a number below 1 or beyond what a machine has cores for, or both of them above 1.
     """
     from nmap.running import usable_cores
+
+    # A mistyped number would start thousands of threads, each with its own neurons; a team's threads wait for each other in every step.
+    most = {"--jobs": max(256, usable_cores()), "--split": max(8, usable_cores())}
 
     for number, where in ((jobs, "--jobs"), (split, "--split")):
         if number is not None and number < 1:
             raise NmapError(Diagnostic("NM004", "error", f"{number} threads cannot run anything", where), Exit.USAGE)
+        if number is not None and number > most[where]:
+            raise NmapError(Diagnostic(
+                "NM004", "error", f"{number} threads are too many: `{where}` takes {most[where]} at most", where,
+                why=f"This process may use {usable_cores()} cores; threads beyond them make nothing faster.",
+            ), Exit.USAGE)
     if split > 1 and jobs is not None and jobs > 1:
         raise NmapError(Diagnostic(
             "NM004", "error", "`--jobs` gives each thread samples of its own, `--split` lets threads share each one: use one of them",

@@ -643,3 +643,11 @@ def test_a_cluster_that_is_not_there_is_told_first(made: Path, monkeypatch: pyte
     monkeypatch.setattr("nmap.distribute._CONNECT", 0.3)
     with pytest.raises(NmapError, match="NM006"):
         _run(made, scheduler="tcp://127.0.0.1:1", input=made / "missing.npz")
+
+
+@pytest.mark.parametrize(("jobs", "split", "where"), [(100_000, 1, "--jobs"), (None, 100_000, "--split")])
+def test_a_mistyped_number_of_threads_starts_none(jobs, split, where):
+    with pytest.raises(NmapError) as error:
+        flow._threads(jobs, split)
+    assert error.value.diagnostics[0].where == where
+    assert "too many" in error.value.diagnostics[0].message
