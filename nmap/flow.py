@@ -1049,7 +1049,7 @@ def run(
                 make = partial(running.chip_level, name, program, probes, jobs=jobs, split=split, dense=keep)
         if scheduler is not None:
             return running.Remote(make, known(), network.outputs, scheduler, workers, tell)
-        with journal.stage("lower") if chosen == "chip" else nullcontext():
+        with journal.stage("lower", "the emulator; at first use it is compiled for this machine") if chosen == "chip" else nullcontext():
             return make()
 
     with ThreadPoolExecutor(1) as other:
@@ -1099,6 +1099,8 @@ def _threads(jobs: int | None, split: int = 1) -> int:
     most = {"--jobs": max(256, usable_cores()), "--split": max(8, usable_cores())}
 
     for number, where in ((jobs, "--jobs"), (split, "--split")):
+        if number is not None and not isinstance(number, int):
+            raise NmapError(Diagnostic("NM004", "error", f"{number!r} is not a whole number of threads", where), Exit.USAGE)
         if number is not None and number < 1:
             raise NmapError(Diagnostic("NM004", "error", f"{number} threads cannot run anything", where), Exit.USAGE)
         if number is not None and number > most[where]:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -82,11 +83,18 @@ def refusal(folder: Path) -> str:
         return f"{folder} cannot be read: {error}"
     for above in place.parents:
         try:
-            mode = above.stat().st_mode
+            found = above.stat()
         except OSError:
             continue
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        if found.st_uid not in (0, os.geteuid()):
+            return f"{above} belongs to another user, who can exchange {folder} for another"
+        if found.st_mode & stat.S_ISVTX:
+            continue
+        if found.st_mode & stat.S_IWOTH:
             return f"everybody can write to {above}"
+        # A group of the user's own is usual for what a user makes.
+        if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
+            return f"a group that is not the user's own can write to {above}"
     return ""
 
 
@@ -266,11 +274,12 @@ class Recipe:
             return None
         try:
             content = path.read_bytes()
-            folder = path.parent
-            if time.time() - folder.stat().st_mtime > _DAY:
-                os.utime(folder)
         except OSError:
             return None
+        # An administrator's cache cannot be touched and need not be.
+        with suppress(OSError):
+            if time.time() - path.parent.stat().st_mtime > _DAY:
+                os.utime(path.parent)
         body = content[_DIGEST:]
         return body if sha256(body).digest() == content[:_DIGEST] else None
 

@@ -282,3 +282,18 @@ def test_functions_around_each_other(folder: Path) -> None:
 
     assert factorial(5) == 120
     assert Recipe(factorial.py_func).name  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_whoever_owns_a_folder_above_can_exchange_the_cache(tmp_path: Path) -> None:
+    above = tmp_path / "theirs"
+    folder = above / "machine-code"
+    folder.mkdir(parents=True, mode=0o700)
+    assert refusal(folder) == ""
+    os.chown(above, 12345, 0)
+    assert "belongs to another user" in refusal(folder)
+    os.chown(above, 0, 12345)
+    above.chmod(0o775)
+    assert "a group that is not the user's own" in refusal(folder)
+    above.chmod(0o755)
+    assert refusal(folder) == ""
