@@ -236,8 +236,11 @@ def test_bytes_are_those_of_the_rows_that_spikes_read():
     assert ours._row_bytes(matrix).tolist() == [64, 64, 64]
     matrix.rows = np.array([0, 2, -1, 2])
     assert ours._row_bytes(matrix).tolist() == [64, 64, 0, 64]
-    lists = SimpleNamespace(kind="lists", weights=np.zeros(5, np.int8), tables=(np.array([0, 2, 2, 5]), np.zeros(5, np.uint16)))
-    assert ours._row_bytes(lists).tolist() == [6, 0, 9]
+    # Lists are blocks of eight synapses: two, none and three of them here, of 2 + 1 bytes each.
+    lists = SimpleNamespace(kind="lists", weights=np.zeros((5, 8), np.int8), tables=(np.array([0, 2, 2, 5]), np.zeros((5, 8), np.uint16)))
+    assert ours._row_bytes(lists).tolist() == [2 * 8 * 3, 0, 3 * 8 * 3]
+    rows = SimpleNamespace(kind="rows", weights=np.zeros((3, 32), np.int8), columns=32, tables=(np.array([0, -1, 64]),))
+    assert ours._row_bytes(rows).tolist() == [32, 0, 32]
     base, sets = np.array([0, -1, 7], np.int32), np.array([1, 0, 0], np.int32)
     tables = (base, sets, np.array([0, 2, 3], np.int32), None, None, np.array([16, 32, 48], np.int32))
     runs = SimpleNamespace(kind="runs", weights=np.zeros(96, np.int16), tables=tables)
