@@ -124,7 +124,7 @@ class Emulator:
         sent = self._sent(inputs)
         samples = next(iter(sent.values())).shape[0]
         wanted = self._wanted(record, probes)
-        jobs = 1 if self.layout.team > 1 else max(1, min(jobs, samples))
+        jobs = self._jobs(samples, jobs)
         block, chunk, jobs = self._plan(samples, steps, wanted, jobs, dense, memory_limit)
         collected = _Collected(self.layout, wanted, samples, steps, dense)
         pieces = [(start, min(start + chunk, samples)) for start in range(0, samples, chunk)]
@@ -148,9 +148,13 @@ class Emulator:
         wanted = self._wanted(record, probes)
         if least:
             return self._bytes(samples, steps, wanted, 1, 1, 1, dense)
-        jobs = 1 if self.layout.team > 1 else max(1, min(jobs, samples))
+        jobs = self._jobs(samples, jobs)
         block, chunk = self._block(steps), self._chunk(samples, steps, wanted, jobs)
         return self._bytes(samples, steps, wanted, jobs, block, chunk, dense)
+
+    def _jobs(self, samples: int, jobs: int) -> int:
+        """Return the threads that samples are shared out to: one where a team shares each of them."""
+        return 1 if self.layout.team > 1 else max(1, min(jobs, samples))
 
     def _wanted(self, record: Sequence[str] | None, probes: Sequence[Probe]) -> _Wanted:
         kept = set(self.outputs if record is None else record) | {p.population for p in probes if p.variable == "spikes"}

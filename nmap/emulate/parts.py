@@ -141,9 +141,8 @@ class _Built:
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """Neurons low..high-1 of a unit of `whole` neurons."""
+    """Neurons low..high-1 of a unit."""
 
-    whole: int
     low: int
     high: int
 
@@ -211,19 +210,19 @@ def synapses_into(
     ranks: dict[tuple[Any, int], int] = {}
     size = high - low
     for item in _items(program, units, drivers, blocks, target, low, high):
-        form = item.block
+        form, exact = item.block, _exact(item.block)
         kind = "tiles" if isinstance(item.synapses, ConvTile) else "delayed" if item.delays is not None else "listed"
-        key = (form.receptor, form.exponent, *((0, 0) if _exact(form) else (form.accumulator, item.delay)), _exact(form), kind)
+        key = (form.receptor, form.exponent, *((0, 0) if exact else (form.accumulator, item.delay)), exact, kind)
         rank = 0
-        if kind == "tiles" and not _exact(form) and item.several:
+        if kind == "tiles" and not exact and item.several:
             raise damaged(f"synapse block {item.number}: several populations or neurons drive a convolution whose sums wrap or are rounded")
-        if kind == "tiles" or not _exact(form):
+        if kind == "tiles" or not exact:
             rank = ranks[key, form.group] = ranks.get((key, form.group), -1) + 1
         items.setdefault((*key, rank), []).append(item)
     made: list[Accumulator] = []
     shared: dict[tuple[int, int, int], list[_Built]] = {}
     for (receptor, exponent, bits, _, exact, kind, _), members in sorted(items.items(), key=lambda entry: entry[0]):
-        built = _built(units, members, _Range(units[target].size, low, high), kind)
+        built = _built(units, members, _Range(low, high), kind)
         if exact:
             # Nothing of the others is left modulo 2^32.
             built = [one for one in built if exponent + one.drop < 32]
@@ -284,11 +283,8 @@ def _accumulator(receptor: int, width: int, shift: int, built: Sequence[_Built],
 def _wide(built: Sequence[_Built], receptor: int, exponent: int, bits: int, targets: int) -> list[Accumulator]:
     """Return accumulators of blocks whose sums wrap or are rounded: all that drives a block is in one sum."""
     plain = [one for one in built if one.segments is None]
-    own = [one for one in built if one.segments is not None]
-    made = [replace(_accumulator(receptor, 64, exponent, [one], targets), bits=bits) for one in own]
-    if plain:
-        made.append(replace(_accumulator(receptor, 64, exponent, plain, targets), bits=bits))
-    return made
+    together = [*([one] for one in built if one.segments is not None), *([plain] if plain else [])]
+    return [replace(_accumulator(receptor, 64, exponent, some, targets), bits=bits) for some in together]
 
 
 def _items(
