@@ -23,8 +23,9 @@ from nmap.program import (
     slice_indices,
 )
 from nmap.quantized import QuantizedNetwork, QuantizedProjection
+from nmap.target.backend import Replicating, Target
 
-__all__ = ["build_program", "conv_halo", "cut_synapses"]
+__all__ = ["build_program", "compile_program", "conv_halo", "cut_synapses"]
 
 
 def conv_halo(conv: Conv2d, box: Box) -> Box:
@@ -151,3 +152,10 @@ def build_program(network: QuantizedNetwork, target: str, mapping: Mapping, seed
     )
     inputs = {index[name]: listed[name] for name in network.inputs}
     return Program(target, mapping.machine.variant, populations, mapping.cores, tuple(groups), tuple(blocks), routes, inputs, seed)
+
+
+def compile_program(network: QuantizedNetwork, target: Target, mapping: Mapping, seed: int = 0) -> Program:
+    """Return the core program of a mapped network: the target's own where it needs copies of neurons, else that of `build_program`."""
+    if isinstance(target, Replicating):
+        return target.build(network, mapping, seed)
+    return build_program(network, target.name, mapping, seed)

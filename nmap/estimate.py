@@ -15,13 +15,13 @@ import numpy as np
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, frozen_array
 from nmap.mapping import Shard
 from nmap.network import Network
-from nmap.program import Core, Slice, slice_indices, slice_size
+from nmap.program import ConvTile, Core, Program, Routes, Slice, slice_indices, slice_size
 from nmap.quantized import QuantizedNetwork
 
 if TYPE_CHECKING:
     from nmap.report.model import Traffic
 
-__all__ = ["Activity", "Load", "activity_of_rates", "load_of", "operations"]
+__all__ = ["Activity", "Load", "activity_of_rates", "load_of", "load_of_program", "operations"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,8 +162,61 @@ def load_of(
         for projection in network.projections:
             if projection.target == shard.population:
                 done[k] += operations(projection.connectivity, shard.slice, shape, activity.counts[projection.source])
-    hops = None if traffic is None else traffic.multicast_hops if traffic.kind == "multicast" else traffic.unicast_hops
-    # The same packets, spread over the chip's steps.
-    share = (activity.steps - activity.behind) / activity.steps
-    packets, passed = (None if amount is None else amount * share for amount in (None if traffic is None else traffic.packets, hops))
+    packets, passed = _per_step(activity, traffic)
     return Load(tuple(cores), np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity, packets, passed)
+
+
+def _per_step(activity: Activity, traffic: Traffic | None) -> tuple[float | None, float | None]:
+    """Return packets and hops per chip step: those of the network's steps, spread over the chip's."""
+    if traffic is None:
+        return None, None
+    hops = traffic.multicast_hops if traffic.kind == "multicast" else traffic.unicast_hops
+    share = (activity.steps - activity.behind) / activity.steps
+    return traffic.packets * share, None if hops is None else hops * share
+
+
+def load_of_program(program: Program, activity: Activity, traffic: Traffic | None = None) -> Load:
+    """Return what the cores of a program do, its copies of neurons included.
+
+    An operation is a spike on an axon and a synapse of that axon whose weight is not 0.
+
+    Args:
+        program: without convolution tiles, as targets with copies build it.
+        activity: counted spikes of the network's populations.
+        traffic: as for `load_of`.
+
+    Raises:
+        ValueError: the program has a convolution tile.
+    """
+    done, sent, updates = ([0] * len(program.cores) for _ in range(3))
+    axons = [0] * len(program.cores)
+    for block in program.blocks:
+        axons[block.core] = max(axons[block.core], block.axon + block.axons)
+    arriving = [np.zeros(count, np.int64) for count in axons]
+
+    def spread(routes: Routes, counts: Array) -> None:
+        each = np.repeat(counts, np.diff(routes.indptr))
+        for core in np.unique(routes.core).tolist():
+            here = routes.core == core
+            np.add.at(arriving[core], routes.axon[here], each[here])
+
+    for index, routes in program.inputs.items():
+        spread(routes, activity.counts[program.populations[index].name].ravel())
+    for group, routes in zip(program.groups, program.routes, strict=True):
+        own = slice_indices(group.slice, program.populations[group.population].shape)
+        origin, copied = program.copies.get(group.population, (group.population, None))
+        counts = activity.counts[program.populations[origin].name].ravel()[own if copied is None else copied[own]]
+        updates[group.core] += group.size
+        sent[group.core] += int(counts.sum())
+        spread(routes, counts)
+    for block in program.blocks:
+        synapses = block.synapses
+        if isinstance(synapses, ConvTile):
+            raise ValueError("a program with convolution tiles is counted by `load_of`")
+        spikes = arriving[block.core][block.axon : block.axon + block.axons]
+        if isinstance(synapses, Dense):
+            done[block.core] += int(spikes @ np.count_nonzero(synapses.weights, axis=0))
+        else:
+            done[block.core] += int(spikes[synapses.indices[synapses.weights != 0]].sum())
+    packets, passed = _per_step(activity, traffic)
+    return Load(program.cores, np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity, packets, passed)

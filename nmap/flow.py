@@ -24,7 +24,7 @@ import numpy as np
 from nmap.bundle import Bundle, check_lock, check_place, read_bundle, write_bundle
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
-from nmap.estimate import Activity, activity_of_rates, load_of
+from nmap.estimate import Activity, activity_of_rates, load_of, load_of_program
 from nmap.manifest import read_manifest
 from nmap.mapping import Mapping
 from nmap.network import Network
@@ -39,7 +39,7 @@ from nmap.report.model import Estimate, Outcome, RunResult, Samples, Status, Tra
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
-from nmap.target.backend import Estimating, Exporter, Target, VendorFile
+from nmap.target.backend import Detailed, Estimating, Exporter, Replicating, Rereader, SampleEmitter, Target, VendorFile
 from nmap.target.machine import Machine, build_machine
 from nmap.verify.comparison import Comparison, samples_at_once
 from nmap.verify.lockstep import Difference, compare, describe
@@ -56,6 +56,8 @@ KeepBest = Callable[[Callable[[], None]], AbstractContextManager[Callable[[], bo
 
 _RATE_SAMPLES = 16
 """Samples whose activity weighs the traffic: enough for a mean rate per neuron."""
+_EMITTED_SAMPLES = 16
+"""Samples that are written as files of the chip's tools."""
 _FOREIGN_SHOWN = 5
 """Parts of a program that are not the network's, told one by one."""
 
@@ -274,17 +276,41 @@ def _activity(quantized: QuantizedNetwork, samples: InputSamples | None, rates: 
     return activity_of_rates(rates, min(samples.samples, _RATE_SAMPLES), samples.steps, quantized)
 
 
-def _estimate(journal: _Journal, quantized: QuantizedNetwork, target: Target, activity: Activity | None) -> None:
-    """Put down what the target makes of the activity, once the network is mapped."""
+def _estimate(
+    journal: _Journal, quantized: QuantizedNetwork, target: Target, activity: Activity | None, program: Program | None = None,
+) -> None:
+    """Put down what the target makes of the activity, once the network is mapped.
+
+    Args:
+        program: of a target with copies of neurons, whose work is counted in it.
+    """
     mapping: Mapping = journal.facts["mapping"]
     if not isinstance(target, Estimating):
         estimate = Estimate(None, None, reason=f"no constants of time and energy are published for `{target.name}`")
     elif activity is None:
         estimate = Estimate(None, None, reason="time and energy depend on the activity, give samples with --input")
     else:
-        load = load_of(quantized, mapping.shards, mapping.cores, activity, journal.facts["traffic"])
+        if isinstance(target, Replicating) and program is not None:
+            load = load_of_program(program, activity, journal.facts["traffic"])
+        else:
+            load = load_of(quantized, mapping.shards, mapping.cores, activity, journal.facts["traffic"])
         estimate = target.estimate(load, mapping.machine)
     journal.facts["estimate"] = estimate
+
+
+def _routed(journal: _Journal, quantized: QuantizedNetwork, target: Target, mapping: Mapping, options: Options) -> Program:
+    """Return the program of a mapped network, and put down what is known with it only.
+
+    Raises:
+        NmapError: see `_count_routed`.
+    """
+    from nmap.compile import compile_program
+
+    program = compile_program(quantized, target, mapping, options.seed)
+    _count_routed(journal, target, program)
+    if isinstance(target, Detailed):
+        journal.facts["details"] = target.details(quantized, program)
+    return program
 
 
 def _count_routed(journal: _Journal, target: Target, program: Program) -> None:
@@ -384,12 +410,11 @@ def check(
             quantized = _quantize(journal, network, target, chosen)
             rates = _rates(journal, network, samples)
             mapping = _map(journal, quantized, target, machine, chosen, rates, None)
+            program = None
             if any(resource.routed for resource in target.spec.resources.values()):
                 with journal.stage("route"):
-                    from nmap.compile import build_program
-
-                    _count_routed(journal, target, build_program(quantized, target.name, mapping, chosen.seed))
-            _estimate(journal, quantized, target, _activity(quantized, samples, rates))
+                    program = _routed(journal, quantized, target, mapping, chosen)
+            _estimate(journal, quantized, target, _activity(quantized, samples, rates), program)
 
         outcomes.append(_guarded(journal, options.strict, body))
     return outcomes
@@ -452,11 +477,8 @@ def deploy(
                 why="The same options do not give this bundle again: it depends on when the search was stopped.",
             )
         with journal.stage("route"):
-            from nmap.compile import build_program
-
-            program = build_program(quantized, chip.name, mapping, chosen.seed)
-            _count_routed(journal, chip, program)
-        _estimate(journal, quantized, chip, _activity(quantized, samples, rates))
+            program = _routed(journal, quantized, chip, mapping, chosen)
+        _estimate(journal, quantized, chip, _activity(quantized, samples, rates), program)
         _stop(stop_after, "route")
         with _scratch() as scratch:
             with journal.stage("emit", chip.artefact):
@@ -464,6 +486,8 @@ def deploy(
                 write_program(program, stored)
                 artefact = chip.emit(quantized, program)
                 contents: dict[str, bytes | Path] = {"program.h5": stored, f"network/{path.name}": path}
+                if isinstance(chip, SampleEmitter) and samples is not None:
+                    artefact.update(_emit_samples(journal, chip, program, samples, quantized))
                 contents.update({f"{chip.artefact}/{name}": data for name, data in artefact.items()})
             # What is checked is what was written: the program is read back from its file.
             program = read_program(stored)
@@ -490,6 +514,21 @@ def deploy(
         _stop(stop_after, "emit")
 
     return _guarded(journal, options.strict, body)
+
+
+def _emit_samples(
+    journal: _Journal, chip: SampleEmitter, program: Program, samples: InputSamples, quantized: QuantizedNetwork
+) -> dict[str, bytes]:
+    """Return the first samples as files of the chip's tools."""
+    part = samples.first(min(_EMITTED_SAMPLES, samples.samples))
+    count = next(iter(part.values())).shape[0]
+    if count < samples.samples:
+        journal.findings.note(
+            "NM604", f"the first {count} of {samples.samples} samples are written as spike files",
+            why="A sample of many thousand spikes takes as many lines; `nmap run` takes all of them.",
+        )
+    singly = ({name: values[k] for name, values in part.items()} for k in range(count))
+    return chip.emit_samples(program, singly, samples.steps + quantized.latency)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -583,6 +622,8 @@ def _verify(
     with journal.stage("verify", "mapping"):
         broken = verify_mapping(program, target, machine)
         journal.findings.extend(broken)
+        if isinstance(target, Rereader) and not broken:
+            journal.findings.extend(_reread(target, artefact, quantized, program))
     result = Verification(mapping="broken" if any(d.severity == "error" for d in broken) else "ok")
     journal.facts["verification"] = result
     if not against:
@@ -600,7 +641,7 @@ def _verify(
             comparison.run(fixed="fixed" in against, real="float" in against)
             result = replace(result, chip_vs_fixed=comparison.chip_vs_fixed, chip_vs_float=comparison.chip_vs_float)
         if "mapping" in journal.facts and not generated and comparison.activity is not None:
-            _estimate(journal, quantized, target, comparison.activity)
+            _estimate(journal, quantized, target, comparison.activity, program)
     if "vendor" in against:
         with journal.stage("verify", "vendor"):
             result = replace(result, vendor=check_vendor(
@@ -608,6 +649,17 @@ def _verify(
                 alone=len(against) == 1, jobs=_threads(jobs, split), split=split,
             ))
     journal.facts["verification"] = result
+
+
+def _reread(target: Rereader, artefact: Path, quantized: QuantizedNetwork, program: Program) -> tuple[Diagnostic, ...]:
+    """Return an error where what was written for the chip's tools, read back, is not the program."""
+    differing = target.reread(artefact, quantized, program)
+    if not differing:
+        return ()
+    return (Diagnostic(
+        "NM701", "error", f"the files in `{artefact.name}` are not the program's", str(artefact), _first_few(differing),
+        ("deploy the network again",),
+    ),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

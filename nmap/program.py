@@ -214,6 +214,8 @@ class Program:
         routes: one per group, in the groups' order.
         inputs: input ports by population index: spikes the host injects.
         seed: 32-bit seed for targets with random modes.
+        copies: populations, by index, whose neurons compute what neurons of another population of the network do, to send to further
+            axons: the index of that population, and (n,) int64 which of its neurons each one copies.
     """
 
     target: str
@@ -225,6 +227,11 @@ class Program:
     routes: tuple[Routes, ...]
     inputs: dict[int, Routes] = field(default_factory=dict)
     seed: int = 0
+    copies: dict[int, tuple[int, Array]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        frozen = {k: (origin, frozen_array(neurons, np.int64)) for k, (origin, neurons) in self.copies.items()}
+        object.__setattr__(self, "copies", frozen)
 
     @property
     def latency(self) -> int:
@@ -302,6 +309,10 @@ def _write(program: Program, file: h5py.File) -> None:
             _write_json(node, "in_size", synapses.in_size)
     for population, routes in sorted(program.inputs.items()):
         _write_routes(file.create_group(f"inputs/{population:06d}"), routes)
+    for population, (origin, neurons) in sorted(program.copies.items()):
+        node = file.create_group(f"copies/{population:06d}", track_order=False)
+        _write_json(node, "of", origin)
+        _write_array(node, "neurons", neurons)
 
 
 def _write_routes(node: h5py.Group, routes: Routes) -> None:
@@ -346,16 +357,25 @@ def _read(file: h5py.File) -> Program:
     for node in _numbered(file, "groups"):
         groups.append(_read_group(node, populations))
         routes.append(_read_routes(_folder(node, "routes")))
-    inputs = {}
-    for name in _folder(file, "inputs") if "inputs" in file else ():
-        if not (name.isascii() and name.isdigit()):
-            raise ValueError(f"`/inputs/{name}` is not named by a population's number")
-        inputs[int(name)] = _read_routes(_folder(file, f"inputs/{name}"))
+    inputs = {number: _read_routes(node) for number, node in _by_population(file, "inputs")}
+    copies = {}
+    for number, node in _by_population(file, "copies"):
+        origin = _json(node, "of")
+        if not _whole(origin):
+            raise ValueError(f"attribute `of` of `{node.name}` is not a population's number")
+        copies[number] = (origin, _integers(node, "neurons", 1, (0, _INT32)))
     blocks = tuple(_read_block(node) for node in _numbered(file, "blocks")) if "blocks" in file else ()
     return Program(
         target, variant, populations, tuple(Core(*(int(v) for v in row)) for row in cores), tuple(groups), blocks,
-        tuple(routes), dict(sorted(inputs.items())), seed,
+        tuple(routes), dict(sorted(inputs.items())), seed, dict(sorted(copies.items())),
     )
+
+
+def _by_population(file: h5py.File, name: str) -> Iterator[tuple[int, h5py.Group]]:
+    for key in _folder(file, name) if name in file else ():
+        if not (key.isascii() and key.isdigit()):
+            raise ValueError(f"`/{name}/{key}` is not named by a population's number")
+        yield int(key), _folder(file, f"{name}/{key}")
 
 
 def _read_populations(file: h5py.File) -> tuple[ProgramPopulation, ...]:
@@ -540,6 +560,7 @@ def _contradictions(program: Program) -> Iterator[str]:
         yield "two populations have one name"
     for number, group in enumerate(program.groups):
         yield from (f"neuron group {number} {what}" for what in _group_contradictions(program, group))
+    yield from _copy_contradictions(program)
     held = [0] * len(program.populations)
     for group in program.groups:
         held[group.population] += group.size
@@ -564,6 +585,19 @@ def _contradictions(program: Program) -> Iterator[str]:
             yield f"`/inputs` has routes of population {index}, which is not an input port"
         population = program.populations[index]
         yield from (f"input port `{population.name}` {what}" for what in _route_contradictions(routes, prod(population.shape), axons))
+
+
+def _copy_contradictions(program: Program) -> Iterator[str]:
+    count = len(program.populations)
+    for number, (origin, neurons) in program.copies.items():
+        if not (0 <= number < count and 0 <= origin < count) or origin in program.copies:
+            yield f"population {number} copies population {origin}, which is none of the network's {count}"
+            continue
+        copy, copied = program.populations[number], program.populations[origin]
+        if copy.is_input or copy.is_output or copied.is_input:
+            yield f"`{copy.name}` and the population `{copied.name}` that it copies cannot be an input port or an output"
+        if neurons.size != prod(copy.shape) or (neurons.size and neurons.max() >= prod(copied.shape)):
+            yield f"`{copy.name}` has {prod(copy.shape)} neurons, and its list of what they copy in `{copied.name}` does not fit them"
 
 
 def _group_contradictions(program: Program, group: NeuronGroup) -> Iterator[str]:

@@ -51,6 +51,8 @@ class QuantizedPopulation:
         initial: integer arrays (n,) int64, initial state by state variable; a variable not named starts at 0.
         scale: integer state units per unit of the network's own v, (n,) float64 or (1,); None for an input port.
         latency: chip steps by which this population runs behind the network's own time.
+        copies: (n,) int64, how many of the chip's neurons compute each neuron, itself included; None for one each. See
+            `nmap.target.backend.Replicating`.
     """
 
     name: str
@@ -61,8 +63,11 @@ class QuantizedPopulation:
     initial: dict[str, Array] = field(default_factory=dict)
     scale: Array | None = None
     latency: int = 0
+    copies: Array | None = None
 
     def __post_init__(self) -> None:
+        if self.copies is not None:
+            object.__setattr__(self, "copies", frozen_array(np.broadcast_to(self.copies, (self.size,)), np.int64))
         for values in (self.params, self.initial):
             for key, value in values.items():
                 values[key] = frozen_array(np.broadcast_to(value, (self.size,)), np.int64)

@@ -23,7 +23,7 @@ from nmap.place.bound import certify
 from nmap.place.problem import Nets, PlacementProblem, PlacementSolution, check_placement, placement_cost
 from nmap.program import Core, Program, Slice, slice_indices
 from nmap.quantized import QuantizedNetwork
-from nmap.target.backend import Target
+from nmap.target.backend import Replicating, Target
 from nmap.target.machine import Machine
 
 __all__ = ["Moved", "Remap", "Start", "pack_again", "place_again", "told"]
@@ -109,7 +109,8 @@ class _Old:
 
 def _renamed(network: QuantizedNetwork, program: Program) -> dict[str, str]:
     """Return the present name by earlier name, of populations on cores that still exist."""
-    was = {program.populations[k].name: program.populations[k].shape for k in sorted({g.population for g in program.groups})}
+    held = {g.population for g in program.groups} - program.copies.keys()
+    was = {program.populations[k].name: program.populations[k].shape for k in sorted(held)}
     now = {p.name: p.shape for p in network.populations if p.kernel is not None}
     same = {name: name for name, shape in was.items() if now.get(name) == shape}
     left, right = [name for name in was if name not in same], [name for name in now if name not in same]
@@ -138,7 +139,7 @@ def _pieces(network: QuantizedNetwork, program: Program) -> _Old:
         name = names.get(program.populations[group.population].name)
         if name is not None:
             pieces[group.core].append((name, group.slice))
-    mapped = {program.populations[g.population].name for g in program.groups}
+    mapped = {program.populations[g.population].name for g in program.groups if g.population not in program.copies}
     missing = {p.name for p in network.populations if p.kernel is not None} - set(names.values())
     # A population that is cut anew under its own name is not removed.
     gone = mapped - names.keys() - missing
@@ -254,7 +255,8 @@ def pack_again(
     old = _pieces(network, program)
     kept = _keep(network, target, machine, program, old)
     recut = tuple(p.name for p in network.populations if p.name in old.missing)
-    if kept is not None and kept.shards:
+    # Neurons before a layer that is cut anew need other copies.
+    if kept is not None and kept.shards and not (recut and isinstance(target, Replicating)):
         try:
             added = None
             if recut:

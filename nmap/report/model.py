@@ -22,6 +22,7 @@ from nmap.target.spec import ChipSpec, Constant
 
 if TYPE_CHECKING:
     from nmap.partition.incremental import Remap
+    from nmap.target.backend import Details
 
 __all__ = [
     "BusiestCore", "ChipVsFixed", "ChipVsFloat", "Estimate", "Memory", "Outcome", "Published", "RunResult", "Samples", "Status", "Traffic",
@@ -259,6 +260,7 @@ class Outcome:
         remap: what was kept of an earlier mapping; None without one.
         remapped_from: sha256 of the earlier mapping's program.
         interrupted: stages (`partition`, `place`) whose search the user stopped.
+        details: what only this target has to say of the mapping.
     """
 
     status: Status
@@ -289,6 +291,7 @@ class Outcome:
     remapped_from: str | None = None
     interrupted: tuple[str, ...] = ()
     measured: tuple[dict[str, int], ...] | None = None
+    details: Details | None = None
 
     @property
     def partition(self) -> Packed | None:

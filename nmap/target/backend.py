@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from nmap.connectivity import Array, frozen_array
-from nmap.diagnostics import Findings
+from nmap.diagnostics import Diagnostic, Findings
 from nmap.emulate.kernel import Kernel
 from nmap.network import Network
 from nmap.options import Options
@@ -20,10 +20,15 @@ from nmap.target.spec import ChipSpec
 
 if TYPE_CHECKING:
     from nmap.estimate import Load
+    from nmap.mapping import Mapping as Mapped
+    from nmap.mapping import Packed
     from nmap.report.model import Estimate
     from nmap.target.machine import Machine
 
-__all__ = ["Demand", "Estimating", "Exporter", "NeuronDemand", "Rule", "Target", "VendorFile", "VendorRun"]
+__all__ = [
+    "Demand", "Detailed", "Details", "Estimating", "Exporter", "ModelRun", "ModelRunner", "NeuronDemand", "Replicating", "Rereader", "Rule",
+    "SampleEmitter", "Target", "VendorFile", "VendorRun",
+]
 
 Demand: TypeAlias = dict[str, int]
 """Units of each of the chip's resources; keys are those of `ChipSpec.resources`."""
@@ -190,3 +195,138 @@ class Estimating(Protocol):
             load: counted operations; of at least one step.
             machine: what the network is mapped onto.
         """
+
+
+@runtime_checkable
+class Replicating(Protocol):
+    """A chip family whose neurons have too few destinations each, so that copies of them send to the others.
+
+    What a neuron needs depends on how the neurons behind it are shared out over cores, so partition and copies are found by turns.
+    """
+
+    def replicate(self, network: QuantizedNetwork, packed: Packed | None) -> QuantizedNetwork | None:
+        """Return the network with more copies (`QuantizedPopulation.copies`), or None where it has enough.
+
+        Args:
+            network: what was packed, with its copies.
+            packed: how it is shared out over cores; None for the least copies that any way of sharing it out needs. Copies never
+                become fewer.
+        """
+
+    def build(self, network: QuantizedNetwork, mapping: Mapped, seed: int) -> Program:
+        """Return the core program of a mapped network, copies included, whatever `copies` the network says."""
+
+
+@runtime_checkable
+class SampleEmitter(Protocol):
+    """A chip family whose tools read the spikes to be injected from files."""
+
+    def emit_samples(self, program: Program, samples: Iterator[dict[str, Array]], steps: int) -> dict[str, bytes]:
+        """Return files with samples, by path relative to the artefact's folder; the same input gives the same bytes.
+
+        Args:
+            program: what the samples are for.
+            samples: (time, *shape) integers by input port, one sample after the other.
+            steps: chip steps of one sample.
+        """
+
+
+@runtime_checkable
+class Rereader(Protocol):
+    """A chip family whose artefact can be read back."""
+
+    def reread(self, folder: Path, network: QuantizedNetwork, program: Program) -> list[str]:
+        """Return a sentence for everything in the files of `emit` that is not the program; empty where they hold the same."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Details:
+    """What a target has to say of a mapped network beyond the chip's resources.
+
+    Args:
+        totals: of the whole network, by name.
+        layers: by population.
+        cores: one for each of the program's cores.
+        titles: what each name stands for, in a few words.
+    """
+
+    totals: dict[str, int | float | str | None]
+    layers: dict[str, dict[str, int | float | str | None]]
+    cores: tuple[dict[str, int | float | str | None], ...]
+    titles: dict[str, str]
+
+
+@runtime_checkable
+class Detailed(Protocol):
+    """A chip family with resources of its own kind."""
+
+    def details(self, network: QuantizedNetwork, program: Program) -> Details:
+        """Return what is to be told of a mapped network."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelRun:
+    """What an emulator of the chip computed from a model file of the chip's own tools.
+
+    Args:
+        events: (n, 3) int32: tick, core and neuron of every spike recorded, in this order; cores by the numbers of the model file.
+        steps: ticks that were run.
+        cores, neurons: of the model.
+        given: input spikes.
+        every: whether every neuron was recorded; else those that send off the chip.
+        exact: whether the spikes are bit for bit the chip's.
+        why: what is not bit-accurate; None where `exact`.
+        format: of the model file, a name of `ModelRunner.models`.
+        merged: spikes that met another one on their axon in the same tick.
+        sha256: of the model file.
+        diagnostics: of reading and running.
+        seconds: that the ticks took, reading and compiling aside; None where not measured.
+    """
+
+    events: Array
+    steps: int
+    cores: int
+    neurons: int
+    given: int
+    every: bool
+    exact: bool
+    why: str | None
+    format: str
+    merged: int
+    sha256: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "events", frozen_array(self.events, np.int32))
+
+
+@runtime_checkable
+class ModelRunner(Protocol):
+    """A chip family whose own tools' model files can be run without the chip (`nmap run MODEL --target T`)."""
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """What each kind of model file is, by its name."""
+
+    def run_model(
+        self, model: Path, spikes: Path | None, *, steps: int | None, every: bool, seed: int, jobs: int,
+        progress: Callable[[str], None] | None,
+    ) -> ModelRun:
+        """Run a model file.
+
+        Args:
+            model: the file.
+            spikes: file of input spikes; None for a model that runs by itself.
+            steps: ticks to run; None for as many as the input asks for.
+            every: record every neuron, not only those that send off the chip.
+            seed: for random modes.
+            jobs: threads.
+            progress: told how far the run is.
+
+        Raises:
+            NmapError: with everything that is wrong with the files.
+        """
+
+    def spike_file(self, run: ModelRun, suffix: str) -> bytes | None:
+        """Return a run's spikes as a file of the chip's own tools, by the file's ending (`.sfto`); None where it means nothing to them."""

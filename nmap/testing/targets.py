@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from nmap.compile import build_program
+from nmap.compile import compile_program
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense
 from nmap.diagnostics import Diagnostic, Findings
 from nmap.emulate.engine import emulate
@@ -74,7 +74,7 @@ def compile_network(target: Target, network: Network, partitioner: Partitioner, 
     findings.raise_errors()
     machine = build_machine(target.spec)
     mapping = map_network(quantized, target, machine, partitioner, options, None)
-    return Compiled(network, quantized, machine, mapping, build_program(quantized, target.name, mapping))
+    return Compiled(network, quantized, machine, mapping, compile_program(quantized, target, mapping))
 
 
 class TargetConformance:
@@ -315,7 +315,7 @@ class TargetConformance:
         quantized = target.quantize(network, self.options, Findings())
         machine = build_machine(target.spec)
         mapping = _scattered(target, quantized, machine, np.random.default_rng([12, KINDS.index(kind)]))
-        program = build_program(quantized, target.name, mapping)
+        program = compile_program(quantized, target, mapping)
         assert _before_routing(target, program) == mapping.used()
         found = verify_mapping(program, target, machine)
         assert [d for d in found if dict(d.data)["kind"] != "budget"] == []

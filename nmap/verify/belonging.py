@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from nmap.connectivity import Array
 from nmap.program import NeuronGroup, Program, ProgramPopulation, SynapseBlock, slice_indices
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 
@@ -28,14 +29,15 @@ def foreign_parts(program: Program, network: QuantizedNetwork) -> list[str]:
         p.name: ProgramPopulation(p.name, p.shape, p.latency, p.name in network.inputs, p.name in network.outputs)
         for p in network.populations
     }
-    names = {p.name for p in program.populations}
+    names = {p.name for k, p in enumerate(program.populations) if k not in program.copies}
     found = [f"the network's population `{name}` is not in the program" for name in wanted if name not in names]
-    for population in program.populations:
-        found += _differences(population, wanted.get(population.name))
+    for number, population in enumerate(program.populations):
+        if number not in program.copies:
+            found += _differences(population, wanted.get(population.name))
     if found:
         return found
     for group in program.groups:
-        theirs = network[program.populations[group.population].name]
+        theirs = _computed(group, program, network)
         if group.kernel != theirs.kernel:
             found.append(f"neurons of `{theirs.name}` have the kernel `{group.kernel}`, the network's have `{theirs.kernel}`")
     return found
@@ -52,20 +54,37 @@ def changed_values(program: Program, network: QuantizedNetwork) -> list[str]:
     """
     found: list[str] = []
     for group in program.groups:
-        found += _neuron_differences(group, network[program.populations[group.population].name])
+        found += _neuron_differences(group, _computed(group, program, network), _origins(group, program))
     into: dict[str, list[dict[str, int | str]]] = {p.name: [] for p in network.populations}
+    # Where axons have a delay each, a block of one delay holds some of a projection's synapses.
+    folded: dict[str, list[dict[str, int | str]]] = {p.name: [] for p in network.populations}
     for projection in network.projections:
-        into[projection.target].append(_projection_fields(projection))
+        fields = _projection_fields(projection)
+        into[projection.target].append(fields)
+        if projection.delays is not None:
+            folded[projection.target] += [fields | {"delay": projection.delay + int(d)} for d in np.unique(projection.delays)]
     for number, block in enumerate(program.blocks):
-        name = program.populations[program.groups[block.group].population].name
+        name = _computed(program.groups[block.group], program, network).name
         formats = into[name]
         held = _block_fields(block)
-        if held not in formats:
+        if held not in formats and (block.delays is not None or held not in folded[name]):
             # The nearest of them says what was changed.
             due = max(formats, key=lambda fields: sum(fields[key] == held[key] for key in held), default={})
             wrong = ", ".join(f"{key} {held[key]} instead of {due[key]}" for key in due if held[key] != due[key])
             found.append(f"synapse block {number} into `{name}` has {wrong or 'synapses where the network has none'}")
     return found
+
+
+def _computed(group: NeuronGroup, program: Program, network: QuantizedNetwork) -> QuantizedPopulation:
+    """Return the population of the network whose neurons a group computes, as themselves or as copies."""
+    origin, _ = program.copies.get(group.population, (group.population, None))
+    return network[program.populations[origin].name]
+
+
+def _origins(group: NeuronGroup, program: Program) -> Array:
+    """Return which neurons of that population they are, (size,) int64."""
+    own = slice_indices(group.slice, program.populations[group.population].shape)
+    return program.copies[group.population][1][own] if group.population in program.copies else own
 
 
 def _projection_fields(projection: QuantizedProjection) -> dict[str, int | str]:
@@ -97,8 +116,7 @@ def _differences(found: ProgramPopulation, wanted: ProgramPopulation | None) -> 
             yield f"`{found.name}` is {ours} of the program and {theirs} of the network"
 
 
-def _neuron_differences(group: NeuronGroup, wanted: QuantizedPopulation) -> Iterator[str]:
-    neurons = slice_indices(group.slice, wanted.shape)
+def _neuron_differences(group: NeuronGroup, wanted: QuantizedPopulation, neurons: Array) -> Iterator[str]:
     silent = np.zeros(wanted.size, np.int64)
     for what, ours, theirs in (("value", group.params, wanted.params), ("initial state", group.initial, wanted.initial)):
         for name in sorted({*ours, *theirs}):

@@ -96,7 +96,13 @@ class _Plan:
     @property
     def recorded(self) -> list[str]:
         """Populations whose spikes the chip records."""
-        return list(dict.fromkeys([*(self.names if self.fixed else ()), *self.quantized.outputs]))
+        return list(dict.fromkeys([*([*self.names, *self.copied] if self.fixed else ()), *self.quantized.outputs]))
+
+    @property
+    def copied(self) -> dict[str, tuple[str, Array]]:
+        """The program's copies by name: the population they copy, and which of its neurons each of them copies."""
+        populations = self.program.populations
+        return {populations[k].name: (populations[origin].name, neurons) for k, (origin, neurons) in self.program.copies.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,14 +193,16 @@ class _SideBySide:
             chunk.part, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False, memory_limit=limit,
         ).events
         if self.reference is not None:
-            for name, sent in chip.items():
+            for name in plan.names:
+                sent = chip[name]
                 found.counts[name] = np.bincount(sent.neuron, minlength=sent.neurons).astype(np.int64)
                 found.largest[name] = _largest(sent)
             for name, given in chunk.part.items():
                 found.counts[name] = np.count_nonzero(given.reshape(-1, prod(given.shape[2:])), axis=0).astype(np.int64)
             trace = self.reference.run(chunk.part, record=plan.names)
             found.spikes = sum(trace.counts[name] for name in plan.names)
-            found.difference = compare(trace.spikes, chip).counted_from(chunk.first)
+            due = {name: trace.spikes[origin][..., neurons] for name, (origin, neurons) in plan.copied.items()}
+            found.difference = compare({**trace.spikes, **due}, chip).counted_from(chunk.first)
         if plan.real:
             self._real(chunk, {name: chip[name].dense() for name in plan.quantized.outputs}, found)
         return found

@@ -288,10 +288,18 @@ def _check_weights(name: str, block: SynapseBlock, spec: ChipSpec, problems: _Pr
 
 
 class _Axons:
-    """All input axons of the sound blocks in one row: by core, then by first axon of the block."""
+    """All input axons of the sound blocks in one row: by core, then by first axon of the block.
+
+    Blocks that serve groups of one core from the very same axons, as a crossbar's columns do, are one entry of `order`; `blocks` has all.
+    """
 
     def __init__(self, program: Program, blocks: set[int]) -> None:
-        self.order = sorted((k for k in blocks if program.blocks[k].axons), key=lambda k: (program.blocks[k].core, program.blocks[k].axon))
+        runs: dict[tuple[int, int, int], list[int]] = {}
+        for k in sorted(k for k in blocks if program.blocks[k].axons):
+            block = program.blocks[k]
+            runs.setdefault((block.core, block.axon, block.axons), []).append(k)
+        self.blocks = [runs[key] for key in sorted(runs)]
+        self.order = [same[0] for same in self.blocks]
         listed = [program.blocks[k] for k in self.order]
         self.core = np.array([block.core for block in listed], np.int64)
         self.first = np.array([block.axon for block in listed], np.int64)
@@ -332,7 +340,10 @@ def _check_axons_and_routes(program: Program, blocks: set[int], problems: _Probl
             if found:
                 problems.add("axon", f"{found} of the {block.axons} input axons of {name} are {kind}", found)
         if (counts == 1).all():
-            _check_source(name, block, feeder[span], program, problems)
+            for same in axons.blocks[number]:
+                _check_source(_block_name(program, same), program.blocks[same], feeder[span], program, problems)
+        if len({program.blocks[same].group for same in axons.blocks[number]}) < len(axons.blocks[number]):
+            problems.add("axon", f"{name} shares its input axons with another block of the same neurons")
 
 
 def _feeders(program: Program, axons: _Axons, problems: _Problems) -> tuple[Array, Array]:
