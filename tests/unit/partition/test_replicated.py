@@ -1,0 +1,136 @@
+"""Packing where neurons need a copy for every core that listens to them: a toy chip with one destination a neuron."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nmap.connectivity import Dense
+from nmap.diagnostics import Exit, NmapError
+from nmap.network import Provenance
+from nmap.options import Options
+from nmap.partition import pack_network
+from nmap.partition.cut import placement_problem
+from nmap.program import slice_indices
+from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
+from nmap.target.machine import build_machine
+from nmap.target.registry import find_partitioner, find_target
+
+
+class Single:
+    """The toy chip, a neuron of which has one destination."""
+
+    def __init__(self) -> None:
+        self.toy = find_target("toy")
+        self.rounds = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.toy, name)
+
+    def priced(self, network: QuantizedNetwork, population: str, demand: dict[str, int], part) -> dict[str, int]:
+        copies = network[population].copies
+        if copies is None:
+            return demand
+        if isinstance(part, tuple) and all(isinstance(side, int) for side in part):
+            count = int(np.sort(copies)[::-1][: part[0]].sum())
+        else:
+            count = int(copies[slice_indices(part, network[population].shape)].sum())
+        return {**demand, "neurons": count}
+
+    def demand(self, network, population, part):
+        return self.priced(network, population, self.toy.demand(network, population, part), part)
+
+    def demand_at_most(self, network, population, extent):
+        return self.priced(network, population, self.toy.demand_at_most(network, population, extent), extent)
+
+    def demand_floor(self, network, population):
+        floor = self.toy.demand_floor(network, population)
+        return floor if network[population].copies is None else {**floor, "neurons": float(network[population].copies.sum())}
+
+    def replicate(self, network, packed):
+        self.rounds += 1
+        needed = {p.name: np.ones(p.size, np.int64) for p in network.populations if p.kernel is not None}
+        if packed is not None:
+            for p in network.projections:
+                if p.source in needed:
+                    needed[p.source] = np.full_like(
+                        needed[p.source], len({shard.cluster for shard in packed.shards if shard.population == p.target})
+                    )
+        had = {p.name: p.copies for p in network.populations}
+        if packed is not None and all((had[name] >= count).all() for name, count in needed.items()):
+            return None
+        most = {name: count if had[name] is None else np.maximum(had[name], count) for name, count in needed.items()}
+        return replace(network, populations=tuple(
+            p if p.kernel is None else replace(p, copies=most[p.name]) for p in network.populations
+        ))
+
+    def build(self, network, mapping, seed):
+        raise NotImplementedError
+
+
+def chain(*sizes: int) -> QuantizedNetwork:
+    where = Provenance("net.nir", "/net")
+    names = ["in", *(f"layer{k}" for k in range(1, len(sizes)))]
+    populations = tuple(
+        QuantizedPopulation(name, (size,), None if name == "in" else "toy.lif", {}, where) for name, size in zip(names, sizes, strict=True)
+    )
+    wires = tuple(
+        QuantizedProjection(f"{a}->{b}", a, b, Dense(np.ones((n, m), np.int32)), SynapseFormat(4), 0, where)
+        for a, b, m, n in zip(names, names[1:], sizes, sizes[1:], strict=False)
+    )
+    return QuantizedNetwork(populations, wires, ("in",), (names[-1],))
+
+
+def packed(network: QuantizedNetwork, variant: str = "4x4"):
+    target = Single()
+    machine = build_machine(target.spec, variant)
+    found = pack_network(network, target, machine, find_partitioner("cpsat"), Options(slack=0.0))
+    return target, machine, found
+
+
+def clusters(found, name: str) -> int:
+    return len({shard.cluster for shard in found.shards if shard.population == name})
+
+
+def test_copies_are_added_until_they_suffice():
+    # 24 outputs take three cores of 8, so four neurons before them take 12 slots, two cores; the neurons before those two each.
+    target, machine, found = packed(chain(2, 4, 4, 24))
+    assert clusters(found, "layer3") >= 3
+    slots = 4 * clusters(found, "layer3") + 4 * clusters(found, "layer2") + 24
+    assert found.packing.clusters >= -(-slots // 8)
+    assert target.rounds >= 3
+    # What is said of a shard is what its neurons take themselves.
+    assert sum(shard.demand["neurons"] for shard in found.shards) == 32
+    assert all(shard.demand == find_target("toy").demand(chain(2, 4, 4, 24), shard.population, shard.slice) for shard in found.shards)
+    assert placement_problem(chain(2, 4, 4, 24), machine, found).clusters == found.packing.clusters
+
+
+def test_the_bound_is_that_of_the_least_copies():
+    _, _, found = packed(chain(2, 4, 4, 24))
+    # 32 neurons need 4 cores whatever is copied.
+    assert found.packing.lower_bound == 4
+    assert found.packing.clusters > 4
+    assert found.packing.status == "feasible"
+
+
+def test_without_need_of_copies_the_answer_is_proved():
+    _, _, found = packed(chain(2, 4, 4))
+    assert (found.packing.clusters, found.packing.lower_bound, found.packing.status) == (1, 1, "optimal")
+
+
+def test_too_many_copies_are_not_proved_too_many():
+    with pytest.raises(NmapError) as error:
+        packed(chain(2, 9, 60), "4x4")
+    assert error.value.exit_status == Exit.UNKNOWN
+    (told,) = error.value.diagnostics
+    assert told.code == "NM501"
+    assert "`layer1`" in str(told.why)
+    assert "not proved" in str(told.why)
+
+
+def test_what_never_fits_is_proved():
+    with pytest.raises(NmapError) as error:
+        packed(chain(2, 200), "4x4")
+    assert error.value.exit_status == Exit.DOES_NOT_FIT
