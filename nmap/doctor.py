@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,12 +14,11 @@ from typing import Any, Literal
 from nmap.diagnostics import Diagnostic, Exit, NmapError
 from nmap.machine_code import cache_folder, refusal
 from nmap.report.versions import PACKAGES, nmap_version, package_version
+from nmap.target.backend import Vendored
 
 __all__ = ["SCHEMA", "Check", "diagnose", "exit_status", "to_json", "to_text"]
 
 SCHEMA = "nmap.doctor/1"
-_ASK_TIMEOUT = 20.0
-"""Seconds another interpreter may take to say which packages it has; a cold start on a network disk takes tens of seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,6 @@ def diagnose() -> tuple[Check, ...]:
         version = package_version(name)
         checks.append(Check(name, "broken", "not installed", f"pip install {name}") if version is None else Check(name, "ok", version))
     checks += [_guarded("solver", _solver), _guarded("numba cache", _numba_cache), _guarded("temporary folder", _temporary_folder)]
-    checks += [_lava_here(), _lava_elsewhere()]
     checks += _plugins()
     checks += _names()
     return tuple(checks)
@@ -150,46 +147,24 @@ def _writable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
-def _lava_here() -> Check:
-    version = package_version("lava-nc")
-    if version is None:
-        return Check("lava-nc", "absent", "not installed in this interpreter; it cross-checks `loihi2`")
-    return Check("lava-nc", "ok", version)
-
-
-def _lava_elsewhere() -> Check:
-    name, interpreter = "NMAP_LAVA_PYTHON", os.environ.get("NMAP_LAVA_PYTHON")
-    if not interpreter:
-        return Check(name, "absent", "not set; it names an interpreter that has lava-nc")
-    question = "import importlib.metadata as m; print(m.version('lava-nc'))"
-    remedy = f"create it: python3.10 -m venv DIR, DIR/bin/pip install lava-nc, then set {name}=DIR/bin/python"
-    try:
-        answer = subprocess.run(
-            [interpreter, "-c", question], capture_output=True, text=True, timeout=_ASK_TIMEOUT, check=False, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired:
-        return Check(name, "broken", f"{interpreter} did not answer within {_ASK_TIMEOUT:g} s", remedy)
-    except OSError as error:
-        return Check(name, "broken", f"{interpreter} cannot be run: {error}", remedy)
-    if answer.returncode:
-        return Check(name, "broken", f"{interpreter} has no lava-nc", remedy)
-    return Check(name, "ok", f"{interpreter} has lava-nc {answer.stdout.strip()}")
-
-
 def _plugins() -> list[Check]:
     from nmap.target.registry import find_partitioner, find_target, partitioner_names, target_names
 
-    checks = []
+    checks: list[Check] = []
+    tools: dict[str, Check] = {}
     for kind, names, find in (("target", target_names(), find_target), ("partitioner", partitioner_names(), find_partitioner)):
         for name in names:
             try:
-                find(name)
+                found = find(name)
+                if isinstance(found, Vendored):
+                    # Targets of one family name the same software.
+                    tools |= {tool.name: Check(tool.name, tool.state, tool.detail, tool.help) for tool in found.vendor_tools()}
                 checks.append(Check(f"{kind} {name}", "ok", "loads"))
             except NmapError as error:
                 checks += [Check(f"{kind} {name}", "broken", f"{d.message}: {d.why}") for d in error.diagnostics]
         if not names:
             checks.append(Check(f"{kind}s", "broken", "none is installed", "pip install --force-reinstall nmap-snn"))
-    return checks
+    return [*tools.values(), *checks]
 
 
 def _names() -> list[Check]:

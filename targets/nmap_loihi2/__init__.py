@@ -14,7 +14,7 @@ from nmap.network import Network
 from nmap.options import Options
 from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
-from nmap.target.backend import Demand, NeuronDemand, Rule, VendorFile, VendorRun
+from nmap.target.backend import Demand, NeuronDemand, Rule, VendorFile, VendorRun, VendorTool
 from nmap.target.machine import Machine
 from nmap.target.spec import ChipSpec, load_spec
 from nmap_loihi2.memory import LOIHI2
@@ -105,6 +105,12 @@ class Loihi2:
         from nmap_loihi2.vendor import run_lava
 
         return run_lava(folder, inputs, steps, timeout)
+
+    def vendor_tools(self) -> tuple[VendorTool, ...]:
+        """Return whether Lava is there; see `nmap.target.backend.Vendored`."""
+        from nmap_loihi2.vendor import lava_tools
+
+        return lava_tools()
 
     @property
     def formats(self) -> Mapping[str, str]:

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from nmap.connectivity import Array
-from nmap.target.backend import VendorRun
+from nmap.target.backend import VendorRun, VendorTool
 
-__all__ = ["INTERPRETER_VARIABLE", "LavaRun", "find_lava", "run_lava", "run_program"]
+__all__ = ["INTERPRETER_VARIABLE", "LavaRun", "find_lava", "lava_tools", "run_lava", "run_program"]
 
 INTERPRETER_VARIABLE = "NMAP_LAVA_PYTHON"
 """Environment variable with the path of a Python 3.10 that has Lava, for use from another Python."""
@@ -185,3 +185,31 @@ def run_lava(folder: Path, inputs: Array, steps: int, timeout: float) -> VendorR
     """Return the spikes of `run_program`, of every population, or the reason why there are none."""
     run = run_program(folder, inputs, steps, timeout)
     return VendorRun(_PACKAGE, run.version, run.spikes, run.missing)
+
+
+def lava_tools() -> tuple[VendorTool, ...]:
+    """Return whether Lava is in this interpreter, and in the one that the environment names."""
+    try:
+        here = VendorTool(_PACKAGE, "ok", version(_PACKAGE))
+    except PackageNotFoundError:
+        here = VendorTool(_PACKAGE, "absent", "not installed in this interpreter; it cross-checks `loihi2`")
+    return here, _named_interpreter()
+
+
+def _named_interpreter() -> VendorTool:
+    name, interpreter = INTERPRETER_VARIABLE, os.environ.get(INTERPRETER_VARIABLE)
+    if not interpreter:
+        return VendorTool(name, "absent", "not set; it names an interpreter that has lava-nc")
+    question = f"import importlib.metadata as m; print(m.version('{_PACKAGE}'))"
+    remedy = f"create it: python3.10 -m venv DIR, DIR/bin/pip install {_PACKAGE}, then set {name}=DIR/bin/python"
+    try:
+        answer = subprocess.run(
+            [interpreter, "-c", question], capture_output=True, text=True, timeout=_ASK_TIMEOUT, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return VendorTool(name, "broken", f"{interpreter} did not answer within {_ASK_TIMEOUT:g} s", remedy)
+    except OSError as error:
+        return VendorTool(name, "broken", f"{interpreter} cannot be run: {error}", remedy)
+    if answer.returncode:
+        return VendorTool(name, "broken", f"{interpreter} has no {_PACKAGE}", remedy)
+    return VendorTool(name, "ok", f"{interpreter} has {_PACKAGE} {answer.stdout.strip()}")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nmap import doctor
 from nmap.diagnostics import Exit
 from nmap.doctor import Check, diagnose, exit_status, to_text
 from nmap.report import versions
+from nmap_loihi2 import vendor
 from tests.cli.runner import Runner
 
 
@@ -84,7 +84,7 @@ def test_other_interpreter_that_is_none_or_never_answers(tmp_path: Path, monkeyp
     python.write_text("#!/bin/sh\nexec sleep 30\n")
     python.chmod(0o755)
     monkeypatch.setenv("NMAP_LAVA_PYTHON", str(python))
-    monkeypatch.setattr(doctor, "_ASK_TIMEOUT", 0.2)
+    monkeypatch.setattr(vendor, "_ASK_TIMEOUT", 0.2)
     assert state("NMAP_LAVA_PYTHON").detail == f"{python} did not answer within 0.2 s"
     monkeypatch.delenv("NMAP_LAVA_PYTHON")
     assert state("NMAP_LAVA_PYTHON").state == "absent"
