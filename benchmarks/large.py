@@ -51,7 +51,7 @@ def main() -> None:
         mark()
         packed = pack_network(quantized, target, machine, partitioner, options, budget)
         mark()
-        problem = placement_problem(quantized, machine, packed)
+        problem = placement_problem(quantized, target, machine, packed)
         mapping = place_clusters(machine, packed, problem, partitioner.place(problem, budget), False)
         mark()
     build, quantize, partition, place = (after - before for before, after in pairwise(marks))

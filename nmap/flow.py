@@ -257,7 +257,7 @@ def _map(
     journal.facts["packed"] = packed
     _stop(stop_after, "partition")
     with journal.searching("place", _cores(packed.packing), options, keep_best) as budget:
-        problem = placement_problem(quantized, machine, packed, rates)
+        problem = placement_problem(quantized, target, machine, packed, rates)
         placement = partitioner.place(problem, budget) if start is None else place_again(problem, start, partitioner, budget)
         mapping = place_clusters(machine, packed, problem, placement, rates is not None)
     journal.facts.update(mapping=mapping, traffic=_traffic(problem, placement))

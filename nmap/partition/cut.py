@@ -27,7 +27,7 @@ from nmap.partition.misfit import explain_neuron, more_cores, too_many_cores
 from nmap.partition.partitioner import Budget, Partitioner
 from nmap.partition.problem import CoreClass, Item, PackingProblem, PackingSolution, area_bound, check_packing
 from nmap.partition.regular import CORE_UNIT, Prices, even_parts, row_axis, tile_options
-from nmap.partition.routes import core_nets, core_traffic, pairs_of_nets, sources_of
+from nmap.partition.routes import core_nets, core_traffic, pairs_of_nets, program_nets, sources_of
 from nmap.partition.tiles import Layer, TilingProblem, check_tiling, sweep
 from nmap.place.problem import PlacementProblem, PlacementSolution, check_placement
 from nmap.program import Box, Slice
@@ -503,10 +503,18 @@ def _least(task: _Task, lanes: tuple[Lane, ...]) -> int:
 
 
 def placement_problem(
-    network: QuantizedNetwork, machine: Machine, packed: Packed, rates: dict[str, Array] | None = None
+    network: QuantizedNetwork, target: Target, machine: Machine, packed: Packed, rates: dict[str, Array] | None = None
 ) -> PlacementProblem:
     """Return the problem of giving the cores of a packed network their places; see `place_network`."""
-    nets = core_nets(network, packed.shards, rates)
+    if isinstance(target, Replicating):
+        # Every copy sends a packet of its own, so they are counted in the program; where its cores lie makes no difference to that.
+        slot = np.arange(packed.packing.clusters)
+        anywhere = PlacementSolution(slot, 0.0, 0.0, "feasible", 0)
+        cores = tuple(machine.cores[: packed.packing.clusters])
+        mapping = Mapping(machine, packed.shards, cores, packed.packing, anywhere, rates is not None)
+        nets = program_nets(target.build(network, mapping, 0), rates)
+    else:
+        nets = core_nets(network, packed.shards, rates)
     kind = np.array(packed.packing.kind, np.int64) if packed.packing.kind else None
     multicast = machine.spec.variants[machine.variant].routing == "multicast"
     return PlacementProblem(
@@ -515,17 +523,17 @@ def placement_problem(
 
 
 def place_network(
-    network: QuantizedNetwork, machine: Machine, partitioner: Partitioner, options: Options, packed: Packed,
+    network: QuantizedNetwork, target: Target, machine: Machine, partitioner: Partitioner, options: Options, packed: Packed,
     rates: dict[str, Array] | None = None, budget: Budget | None = None,
 ) -> Mapping:
     """Give the cores of a packed network their places so that traffic is least.
 
     Args:
-        network, machine, partitioner, options, budget: as in `pack_network`.
+        network, target, machine, partitioner, options, budget: as in `pack_network`.
         packed: what `pack_network` returned.
         rates: mean spikes per step of every neuron, (n,) float64 by population (input ports too); None means one spike per step of each.
     """
-    problem = placement_problem(network, machine, packed, rates)
+    problem = placement_problem(network, target, machine, packed, rates)
     placement = partitioner.place(problem, budget or Budget(options.effort, options.seed))
     return place_clusters(machine, packed, problem, placement, rates is not None)
 
@@ -552,7 +560,7 @@ def map_network(
 ) -> Mapping:
     """Pack, then place; see `pack_network` and `place_network`."""
     packed = pack_network(network, target, machine, partitioner, options, budget, rates=rates)
-    return place_network(network, machine, partitioner, options, packed, rates, budget)
+    return place_network(network, target, machine, partitioner, options, packed, rates, budget)
 
 
 def _no_answer(

@@ -10,10 +10,10 @@ from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.distinct import distinct
 from nmap.mapping import Shard
 from nmap.place.problem import Nets
-from nmap.program import Box, Slice, slice_indices
+from nmap.program import Box, Program, Slice, slice_indices
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
 
-__all__ = ["core_nets", "core_traffic", "pairs_of_nets", "sources_of"]
+__all__ = ["core_nets", "core_traffic", "pairs_of_nets", "program_nets", "sources_of"]
 
 _FRACTION = 2.0**32
 """Rates are added as whole multiples of 2^-32, so that sums do not depend on their order."""
@@ -262,6 +262,38 @@ def core_nets(network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[
     count = np.concatenate([np.zeros(0, np.int64), *(np.full(weight.size, keys.shape[1] - 1) for keys, weight in rows)])
     weight = np.concatenate([np.zeros(0, np.int64), *(weight for _, weight in rows)])
     return Nets(source, np.concatenate([[0], np.cumsum(count)]), target, weight / _FRACTION)
+
+
+def program_nets(program: Program, rates: dict[str, Array] | None) -> Nets:
+    """Return the spikes per step as packets of a program, each along one route to one axon, from one core to another one.
+
+    That is what a chip sends whose neurons have one destination each: a copy's spikes are packets of their own.
+
+    Args:
+        program: its cores are the clusters.
+        rates: as in `core_nets`; copies spike as what they copy.
+    """
+    totals: dict[tuple[int, int], int] = {}
+    ports = [(-1, routes, index, np.arange(routes.indptr.size - 1)) for index, routes in program.inputs.items()]
+    groups = []
+    for group, routes in zip(program.groups, program.routes, strict=True):
+        neurons = slice_indices(group.slice, program.populations[group.population].shape)
+        origin, copied = program.copies.get(group.population, (group.population, None))
+        groups.append((group.core, routes, origin, neurons if copied is None else copied[neurons]))
+    for source, routes, population, neurons in (*ports, *groups):
+        if rates is None:
+            rate = np.full(neurons.size, int(_FRACTION), np.int64)
+        else:
+            mean = np.asarray(rates[program.populations[population].name], np.float64).ravel()[neurons]
+            rate = np.rint(mean * _FRACTION).astype(np.int64)
+        sums = np.zeros(len(program.cores), np.int64)
+        np.add.at(sums, routes.core, np.repeat(rate, np.diff(routes.indptr)))
+        for target in np.flatnonzero(sums).tolist():
+            if target != source:
+                totals[source, target] = totals.get((source, target), 0) + int(sums[target])
+    pairs = np.array(sorted(totals), np.int64).reshape(-1, 2)
+    weight = np.array([totals[source, target] for source, target in pairs.tolist()], np.int64)
+    return Nets(pairs[:, 0], np.arange(weight.size + 1), pairs[:, 1], weight / _FRACTION)
 
 
 def pairs_of_nets(nets: Nets) -> tuple[Array, Array, Array]:

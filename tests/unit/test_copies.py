@@ -12,6 +12,7 @@ from nmap.diagnostics import Findings, NmapError
 from nmap.estimate import Activity, load_of_program
 from nmap.network import Provenance
 from nmap.options import Options
+from nmap.partition.routes import program_nets
 from nmap.program import Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock, read_program, write_program
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.report.model import Traffic
@@ -181,6 +182,18 @@ def test_weights_of_zero_are_no_operation():
     # Axon 0 of core 1 is driven by copy 0, of neuron 1, and reaches nothing.
     assert load.operations.tolist() == [8 * 4 + 9, 2]
     assert load.packets is None
+
+
+def test_each_copy_sends_packets_of_its_own():
+    nets = program_nets(program(), {"in": np.array([0.5, 0.25]), "hidden": np.array([0.5, 0.125]), "out": np.zeros(2)})
+    found = {
+        (int(source), int(nets.target[start])): float(weight)
+        for source, start, weight in zip(nets.source, nets.start, nets.weight, strict=False)
+    }
+    # From the input port to core 0, and from core 0's copies to core 1; what stays on a core is no packet.
+    assert found == {(-1, 0): 0.75, (0, 1): 0.625}
+    everything = program_nets(program(), None)
+    assert everything.weight.tolist() == [2.0, 2.0]
 
 
 def test_options_know_nothing_of_copies():

@@ -94,7 +94,7 @@ def deploy(network, chip, dead=(), chips=None):
     """Return the mapping and the program of a network from scratch."""
     laid = machine(chip, dead=dead, chips=chips)
     packed = pack_network(network, FakeTarget(chip), laid, NAIVE, OPTIONS, BUDGET)
-    problem = placement_problem(network, laid, packed)
+    problem = placement_problem(network, FakeTarget(chip), laid, packed)
     mapping = place_clusters(laid, packed, problem, NAIVE.place(problem, BUDGET), False)
     return mapping, build_program(network, "fake", mapping)
 
@@ -103,7 +103,7 @@ def again(network, chip, program, dead=(), chips=None):
     """Return the mapping from an earlier program, and what is told of it."""
     laid = machine(chip, dead=dead, chips=chips)
     packed, start = pack_again(network, FakeTarget(chip), laid, NAIVE, OPTIONS, program, BUDGET)
-    problem = placement_problem(network, laid, packed)
+    problem = placement_problem(network, FakeTarget(chip), laid, packed)
     mapping = place_clusters(laid, packed, problem, place_again(problem, start, NAIVE, BUDGET), False)
     return mapping, told(start, mapping.cores, laid)
 
@@ -174,7 +174,7 @@ def test_dead_core_moves_alone_to_the_best_free_place(first):
     changed = {key for key in before if before[key] != now[key]}
     assert changed == {key for key, core in before.items() if core == (lost.chip, lost.core)}
     # No other free slot is better for it while all others stay.
-    problem = placement_problem(NET, after.machine, after_packed(after))
+    problem = placement_problem(NET, FakeTarget(CHIP), after.machine, after_packed(after))
     taken = {(c.chip, c.core) for c in after.cores}
     slots = {(c.chip, c.core): k for k, c in enumerate(after.machine.cores)}
     slot = np.array([slots[c.chip, c.core] for c in after.cores])
