@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from nmap.diagnostics import Diagnostic, NmapError
     from nmap.network import Network
     from nmap.options import Options
-    from nmap.report.model import RunResult
+    from nmap.report.model import ModelResult, RunResult
     from nmap.target.registry import target_names as targets
 
 __all__ = [
-    "Deployment", "Diagnostic", "Network", "NmapError", "Options", "RunResult", "check", "deploy", "export", "read", "run", "targets",
-    "verify", "write",
+    "Deployment", "Diagnostic", "ModelResult", "Network", "NmapError", "Options", "RunResult", "check", "deploy", "export", "read", "run",
+    "targets", "verify", "write",
 ]
 
 # Resolved on first use, so that `nmap --help` does not wait for h5py, numba and ortools.
@@ -26,6 +26,7 @@ _HOME = {
     "write": ("nmap.api", "write"),
     "Diagnostic": ("nmap.diagnostics", "Diagnostic"), "NmapError": ("nmap.diagnostics", "NmapError"),
     "Network": ("nmap.network", "Network"), "Options": ("nmap.options", "Options"), "RunResult": ("nmap.report.model", "RunResult"),
+    "ModelResult": ("nmap.report.model", "ModelResult"),
     "targets": ("nmap.target.registry", "target_names"),
 }
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from nmap import flow
-from nmap.diagnostics import NmapError
+from nmap.diagnostics import Diagnostic, NmapError
 from nmap.mapping import Mapping
 from nmap.network import Network
 from nmap.options import Options
-from nmap.report.model import Outcome, RunResult, Verification
+from nmap.report.model import ModelResult, Outcome, RunResult, Verification
 
 __all__ = ["Deployment", "check", "deploy", "export", "read", "run", "verify", "write"]
 
@@ -209,39 +209,73 @@ def export(
     return deployment
 
 
+@overload
 def run(
-    source: str | Path, input: str | Path, *, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002
+    source: str | Path, input: str | Path, *, target: None = None, level: Literal["chip", "fixed", "float"] | None = None,
     probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
     framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None, jobs: int | None = None,
     split: int = 1, memory_limit: int | None = None, scheduler: str | None = None, output: str | Path | None = None, keep: bool = True,
-) -> RunResult:
-    """Run samples through a bundle or a network file.
+) -> RunResult: ...
+
+
+@overload
+def run(
+    source: str | Path, input: str | Path | None = None, *, target: str, probes: Sequence[str] = (), steps: int | None = None,
+    seed: int | None = None, jobs: int | None = None, output: str | Path | None = None,
+) -> ModelResult: ...
+
+
+def run(
+    source: str | Path, input: str | Path | None = None, *, target: str | None = None,  # noqa: A002
+    level: Literal["chip", "fixed", "float"] | None = None,
+    probes: Sequence[str] = (), steps: int | None = None, seed: int | None = None, raw_time: bool = False, dt: float | None = None,
+    reset: str | None = None, framework: str | None = None, reset_interval: int | None = None, reset_offset: int | None = None,
+    jobs: int | None = None, split: int = 1, memory_limit: int | None = None, scheduler: str | None = None,
+    output: str | Path | None = None, keep: bool = True,
+) -> RunResult | ModelResult:
+    """Run samples through a bundle or a network file, or a model file of a chip's own tools.
 
     What is computed depends neither on threads, nor on the memory limit, nor on who computes it.
 
     Args:
-        source: bundle folder or network file.
-        input: samples.
+        source: bundle folder or network file; with `target` a model file of that chip's own tools, which nmap's emulator runs.
+        input: samples; of a model its spike file, or None where the model file holds its input or runs by itself.
+        target: chip family or `family:variant` of a model file; None for a bundle or a network.
         level: None for `chip` of a bundle and `float` of a file.
-        probes: `POP`, `POP:v`, `POP:u` or `POP:spikes`, recorded beside the outputs.
-        steps: time steps to run; None for the input's length.
+        probes: `POP`, `POP:v`, `POP:u` or `POP:spikes`, recorded beside the outputs; of a model `all`: every neuron.
+        steps: time steps to run; None for the input's length, for a model 16 ticks beyond the last in which an input spike is seen.
+        seed: of a model's random modes; None for 0.
         raw_time: keep the chip's own time instead of realigning to the network's.
         dt, reset, framework, reset_interval, reset_offset: conventions of a network file.
         jobs: threads of the emulator that samples are shared out to; None for the cores that this process may use.
         split: threads of the emulator that share each sample; not together with `jobs`.
         memory_limit: bytes that this process may take; None for no limit.
         scheduler: address of a Dask scheduler (`tcp://host:8786`) whose workers run the samples; None for this machine.
-        output: HDF5 file that results are written to as they come; an existing one is replaced.
+        output: HDF5 file that results are written to as they come; an existing one is replaced. Of a model: `.npz`, or an ending of
+            the chip's own spike files.
         keep: whether spikes and probes are in the result, too; counts and accuracy always are.
 
     Raises:
         NmapError: anything the user can mend.
     """
-    return flow.run(
-        Path(source), input=Path(input), level=level, probes=probes, steps=steps, raw_time=raw_time, dt=dt, reset=reset,
-        framework=framework, reset_interval=reset_interval, reset_offset=reset_offset, jobs=jobs, split=split, memory_limit=memory_limit,
-        scheduler=scheduler, output=None if output is None else Path(output), keep=keep,
-    )
+    path, place = Path(source), None if output is None else Path(output)
+    shared: dict[str, Any] = {
+        "level": level, "raw_time": raw_time, "dt": dt, "reset": reset, "framework": framework, "reset_interval": reset_interval,
+        "reset_offset": reset_offset, "split": split, "memory_limit": memory_limit, "scheduler": scheduler, "keep": keep,
+    }
+    if target is not None:
+        from nmap.models import refuse_options, run_model
+
+        refuse_options(path, **shared)
+        return run_model(
+            path, target=target, input=None if input is None else Path(input), steps=steps, probes=probes,
+            seed=0 if seed is None else seed, jobs=jobs, output=place,
+        )
+    if seed is not None:
+        raise NmapError(Diagnostic("NM004", "error", "nothing in a bundle or a network is random: no seed is needed", "seed"))
+    if input is None:
+        raise NmapError(Diagnostic("NM004", "error", "a bundle or a network needs samples", "input"))
+    return flow.run(path, input=Path(input), probes=probes, steps=steps, jobs=jobs, output=place, **shared)
 
 
 def verify(

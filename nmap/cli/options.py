@@ -230,9 +230,6 @@ def split_targets(text: str, known: Iterable[str]) -> list[str]:
 
 NetArg = Annotated[Path, typer.Argument(metavar="NET", help="Network file: NIR, or lava-dl netx HDF5.", show_default=False)]
 BundleArg = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by `nmap deploy`.", show_default=False)]
-SourceArg = Annotated[
-    Path, typer.Argument(metavar="BUNDLE|NET", help="Folder written by `nmap deploy`, or a network file.", show_default=False)
-]
 TargetOption = Annotated[
     str, typer.Option("--target", metavar="T[:VARIANT]", help="Chip family; `nmap targets` lists them.", show_default=False)
 ]
@@ -241,10 +238,6 @@ TargetsOption = Annotated[
 ]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Bundle folder.  [default: build/NET.TARGET]", show_default=False)
-]
-SpikesOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="OUT.npz|OUT.h5", show_default=False,
-                              help="File for spikes and probes; .h5 is written as the samples run, however many there are.")
 ]
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", metavar="N", min=1, show_default=False,
@@ -265,10 +258,6 @@ SchedulerOption = Annotated[
 InputOption = Annotated[
     Path | None, typer.Option("--input", metavar="FILE", help="Samples: .npz with `inputs` (samples, time, *shape), NIRData or events.",
                               show_default=False)
-]
-NeededInput = Annotated[
-    Path, typer.Option("--input", metavar="FILE", help="Samples: .npz with `inputs` (samples, time, *shape), NIRData or events.",
-                       show_default=False)
 ]
 DtOption = Annotated[
     float | None, typer.Option("--dt", metavar="SECONDS", parser=parse_seconds, help="Time step: 0.001 or 1ms.", show_default=False)

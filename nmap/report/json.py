@@ -19,13 +19,13 @@ from nmap.diagnostics import Diagnostic, NmapError
 from nmap.mapping import Mapping
 from nmap.network import Model, Network, Neuron, Projection, Resonator, SigmaDelta
 from nmap.program import Core
-from nmap.report.model import Estimate, Outcome, RunResult, Samples, Traffic, Verification
+from nmap.report.model import Estimate, ModelResult, Outcome, RunResult, Samples, Traffic, Verification
 from nmap.report.versions import nmap_version
 from nmap.target.machine import Machine
 
 __all__ = [
-    "COMPARISON", "SCHEMA", "comparison_to_json", "core_label", "failure_to_json", "name_target", "portable_command", "portable_report",
-    "run_to_json", "schema", "to_json",
+    "COMPARISON", "SCHEMA", "comparison_to_json", "core_label", "failure_to_json", "model_to_json", "name_target", "portable_command",
+    "portable_report", "run_to_json", "schema", "to_json",
 ]
 
 SCHEMA = "nmap.report/1"
@@ -114,6 +114,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         }
     report["verification"] = None if outcome.verification is None else _verification(outcome.verification)
     report["samples"] = _samples(outcome.samples)
+    report["details"] = _details(outcome)
     report["estimate"] = None if outcome.estimate is None else _estimate(outcome.estimate, outcome.machine)
     report["stopped_after"] = outcome.stopped_after
     report["written"] = list(outcome.written)
@@ -156,6 +157,34 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
         "memory": None if result.memory is None else {
             "peak_bytes": result.memory.peak, "limit_bytes": result.memory.limit, "samples_at_once": result.memory.at_once,
             "jobs": result.memory.jobs, "split": result.memory.split,
+        },
+        "model": None,
+    }
+    return report
+
+
+def model_to_json(result: ModelResult, command: Sequence[str], output: str | None) -> dict[str, Any]:
+    """Return the report of `nmap run` on a model file of a chip's own tools.
+
+    Args:
+        result: what ran.
+        command: the words of the command line.
+        output: the file the spikes were written to, or None.
+    """
+    run = result.run
+    report = name_target(_empty(command, "ok", 0, result.diagnostics), result.target)
+    report["timings_s"] = {stage: _number(seconds) for stage, seconds in result.timings.items()}
+    report["written"] = [] if output is None else [output]
+    report["run"] = {
+        "level": "chip", "network": None, "target": result.target, "raw_time": True, "samples": 1, "steps": run.steps,
+        # Among the spikes of all neurons, those of the outputs are not told apart.
+        "output_spikes": None if run.every else len(run.events), "accuracy": None, "probes": {}, "memory": None,
+        "model": {
+            "file": result.model, "format": run.format, "kind": result.kind, "sha256": run.sha256, "cores": run.cores,
+            "neurons": run.neurons, "input": result.input, "input_spikes": run.given, "merged": run.merged,
+            "steps_after_input": result.tail, "recorded": "all" if run.every else "outputs",
+            "events": len(run.events), "exact": run.exact, "why_not_exact": run.why, "seed": result.seed,
+            "seconds_per_tick": None if run.seconds is None or run.steps == 0 else _number(run.seconds / run.steps),
         },
     }
     return report
@@ -211,7 +240,7 @@ def _empty(command: Sequence[str], status: str, exit_status: int, diagnostics: I
         "schema": SCHEMA, "nmap": nmap_version(), "command": list(command), "status": status, "exit_status": exit_status,
         "network": None, "target": None, "fits": None, "utilization": None, "layers": None, "projections": None, "rules": None,
         "partition": None, "placement": None, "incremental": None, "quantization": None, "verification": None, "samples": None,
-        "estimate": None, "run": None,
+        "details": None, "estimate": None, "run": None,
         "diagnostics": [diagnostic.to_json() for diagnostic in diagnostics], "stopped_after": None, "bundle": None, "written": [],
         "timings_s": None,
     }
@@ -261,6 +290,24 @@ def _estimate(estimate: Estimate, machine: Machine | None) -> dict[str, Any]:
 
 def _numbers(values: dict[str, float | None] | None) -> dict[str, float | None] | None:
     return None if values is None else {name: _number(value) for name, value in values.items()}
+
+
+def _details(outcome: Outcome) -> dict[str, Any] | None:
+    details, mapping = outcome.details, outcome.mapping
+    if details is None or mapping is None:
+        return None
+    return {
+        "titles": dict(details.titles), "totals": _facts(details.totals),
+        "layers": [{"name": name, **_facts(facts)} for name, facts in details.layers.items()],
+        "cores": [
+            {"core": core_label(core, mapping.machine.chips), **_facts(facts)}
+            for core, facts in zip(mapping.cores, details.cores, strict=True)
+        ],
+    }
+
+
+def _facts(facts: dict[str, int | float | str | None]) -> dict[str, int | float | str | None]:
+    return {name: _number(value) if isinstance(value, float) else value for name, value in facts.items()}
 
 
 def _remap(outcome: Outcome) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from nmap.target.spec import ChipSpec, Constant
 
 if TYPE_CHECKING:
     from nmap.partition.incremental import Remap
-    from nmap.target.backend import Details
+    from nmap.target.backend import Details, ModelRun
 
 __all__ = [
-    "BusiestCore", "ChipVsFixed", "ChipVsFloat", "Estimate", "Memory", "Outcome", "Published", "RunResult", "Samples", "Status", "Traffic",
-    "VendorCheck", "Verification",
+    "BusiestCore", "ChipVsFixed", "ChipVsFloat", "Estimate", "Memory", "ModelResult", "Outcome", "Published", "RunResult", "Samples",
+    "Status", "Traffic", "VendorCheck", "Verification",
 ]
 
 Status = Literal["ok", "does_not_fit", "differs", "unknown", "error"]
@@ -378,3 +378,53 @@ class RunResult:
         for name, values in self.scores.items():
             written["counts" if alone else f"counts.{name}"] = values
         return {**written, **self.probes}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelResult:
+    """Spikes that an emulator of a chip computed from a model file of the chip's own tools; no chip is involved.
+
+    Args:
+        run: the spikes, and what the target knows of them.
+        model: the model file.
+        target: `name:variant`.
+        kind: what kind of model file it is, in words.
+        input: the file of input spikes; None without one.
+        tail: ticks run beyond the last one in which an input spike is seen; None where a number of ticks was asked for.
+        seed: of random modes.
+        timings: seconds by stage.
+    """
+
+    run: ModelRun
+    model: str
+    target: str
+    kind: str
+    input: str | None = None
+    tail: int | None = None
+    seed: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def events(self) -> Array:
+        """(n, 3) int32: tick, core and neuron of every spike recorded, in this order."""
+        return self.run.events
+
+    @property
+    def steps(self) -> int:
+        """Ticks that were run."""
+        return self.run.steps
+
+    @property
+    def exact(self) -> bool:
+        """Whether the spikes are bit for bit the chip's; `run.why` says why not."""
+        return self.run.exact
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Of reading and running."""
+        return self.run.diagnostics
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What `nmap run -o` writes: `events`, and `steps`, int64 without dimensions."""
+        return {"events": self.run.events, "steps": np.asarray(self.run.steps, np.int64)}

@@ -7,7 +7,7 @@ from shlex import join
 from textwrap import wrap
 from typing import Any, TypeAlias
 
-__all__ = ["WIDTH", "comparison_text", "inspection_text", "next_step", "run_text", "table", "to_text", "verdict"]
+__all__ = ["WIDTH", "comparison_text", "inspection_text", "model_text", "next_step", "run_text", "table", "to_text", "verdict"]
 
 Report: TypeAlias = dict[str, Any]
 """An object of schema `nmap.report/1`."""
@@ -21,6 +21,7 @@ LEVELS = {
     "fixed": "fixed: the quantized reference, not mapped",
     "float": "float: the imported network in float64, not quantized",
 }
+_MODEL_LEVEL = "chip emulator: nmap's emulator runs what the model file holds; no chip is involved"
 _LEAD = 24
 _COLUMNS = {"threshold": "threshold", "v_decay": "v decay", "i_decay": "i decay", "decay": "decay", "degrees": "degrees"}
 """Parameters with a column of their own where a population has them."""
@@ -38,8 +39,8 @@ def to_text(report: Report) -> str:
 
     Parts that the report does not have are left out.
     """
-    parts = [_header(report), _assumptions(report), _stages(report), _utilization(report), _layers(report), _quantization(report)]
-    parts += [_estimate(report), _verdict_lines(report), _paths(report)]
+    parts = [_header(report), _assumptions(report), _stages(report), _utilization(report), _layers(report)]
+    parts += [_details(report), _quantization(report), _estimate(report), _verdict_lines(report), _paths(report)]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -231,6 +232,40 @@ def run_text(report: Report, brief: bool = False) -> str:
         return "\n".join(lines) + "\n"
     for name, shape in run["probes"].items():
         lines.append(f"  probe     {name}  {_shape(shape)}")
+    return "\n".join(lines) + "\n" + "".join(f"\nWrote {path}\n" for path in report["written"])
+
+
+def model_text(report: Report, brief: bool = False) -> str:
+    """Return what `nmap run` computed from a model file of a chip's own tools.
+
+    Args:
+        report: of `nmap run`.
+        brief: only the level and the summary of the spikes.
+    """
+    run = report["run"]
+    model = run["model"]
+    lines = _flow(f"{model['file']} on {run['target']}", [f"level {_MODEL_LEVEL}"])
+    if not brief:
+        facts = [model["kind"], _plural(model["cores"], "core"), _plural(model["neurons"], "neuron")]
+        lines += _flow("  model   ", facts)
+        spikes = _plural(model["input_spikes"], "input spike")
+        facts = [model["input"], spikes] if model["input"] else [f"{spikes} in the model file" if model["input_spikes"] else "none"]
+        if model["merged"]:
+            facts.append(f"{_plural(model['merged'], 'spike')} merged with another on the same axon in the same tick, as on the chip")
+        lines += _flow("  input   ", facts)
+    ticks, tail = _plural(run["steps"], "tick"), model["steps_after_input"]
+    everyone = model["recorded"] == "all"
+    facts = [
+        f"{ticks}, as asked" if tail is None else f"{ticks}: {tail} beyond the last that sees input" if model["input_spikes"] else ticks,
+        f"{_plural(model['events'], 'spike')} of all neurons" if everyone else _plural(model["events"], "output spike"),
+    ]
+    lines += _flow("  run     ", [*facts, "bit-accurate" if model["exact"] else f"not bit-accurate: {model['why_not_exact']}"])
+    if brief:
+        return "\n".join(lines) + "\n"
+    if not model["exact"]:
+        lines += _flow("  random  ", [f"seed {model['seed']}; the same seed gives the same spikes"])
+    if model["seconds_per_tick"] is not None:
+        lines.append(f"  time      {_three(model['seconds_per_tick'], 's')} per tick")
     return "\n".join(lines) + "\n" + "".join(f"\nWrote {path}\n" for path in report["written"])
 
 
@@ -590,6 +625,28 @@ def _layers(report: Report) -> list[str]:
     head = ("layer", "", "neurons", "synapses", "cores", "limited by")
     known = 6 if any(layer["cores"] is not None for layer in layers) else 4
     return _elided(table(head[:known], [row[:known] for row in rows], right={2, 3, 4}), "layer", 1)
+
+
+def _details(report: Report) -> list[str]:
+    """Return what only this target has to say: totals, and a line per layer; the JSON report has every core."""
+    details = report["details"]
+    if details is None:
+        return []
+    titles = details["titles"]
+    lines = _flow("  ", [f"{titles.get(name, name)} {_fact(value)}" for name, value in details["totals"].items()])
+    layers = details["layers"]
+    if not layers:
+        return lines
+    names = list(dict.fromkeys(name for layer in layers for name in layer if name != "name"))
+    numeric = {k for k, name in enumerate(names, 1) if not any(isinstance(layer.get(name), str) for layer in layers)}
+    rows = [(layer["name"], *(_fact(layer.get(name)) for name in names)) for layer in layers]
+    return [*lines, "", *_elided(table(("layer", *(titles.get(name, name) for name in names)), rows, right=numeric), "layer", 1)]
+
+
+def _fact(value: float | str | None) -> str:
+    if isinstance(value, int | str):
+        return value if isinstance(value, str) else count(value)
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _quantization(report: Report) -> list[str]:
