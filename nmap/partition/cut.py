@@ -8,11 +8,9 @@ core, or those of a tile shape that shares more inputs. A lane is one divisible 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby, product
 from math import fsum, prod
-from typing import Protocol
 
 import numpy as np
 
@@ -27,6 +25,7 @@ from nmap.partition.misfit import explain_neuron, more_cores, too_many_cores
 from nmap.partition.partitioner import Budget, Partitioner
 from nmap.partition.problem import CoreClass, Item, PackingProblem, PackingSolution, area_bound, check_packing
 from nmap.partition.regular import CORE_UNIT, Prices, even_parts, row_axis, tile_options
+from nmap.partition.replicated import pack_replicated
 from nmap.partition.routes import core_nets, core_traffic, pairs_of_nets, program_nets, sources_of
 from nmap.partition.tiles import Layer, TilingProblem, check_tiling, sweep
 from nmap.place.problem import PlacementProblem, PlacementSolution, check_placement
@@ -42,12 +41,6 @@ _TILE_SLACK = 0.05
 """Share of cores by which the price of tile shapes may be wrong."""
 _MANY_LANES = 200
 """Lanes beyond which fewer ways of cutting are packed, since each takes seconds."""
-_ROUNDS = 40
-"""Times that a network is packed until its neurons have enough copies: at least as many as it has layers."""
-
-
-class _Copying(Target, Replicating, Protocol):
-    """A target whose neurons need copies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -261,52 +254,12 @@ def pack_network(
         NmapError: NM401 for every population of which not even one neuron fits a core, or NM402 when more cores are needed than there
             are (exit status 1, both proved); NM501 when the solver stopped without an answer (exit status 5).
     """
-    def pack(network: QuantizedNetwork) -> Packed:
+    def pack(network: QuantizedNetwork, only: frozenset[str] | None = only) -> Packed:
         return _pack(network, target, machine, partitioner, options, budget, only, taken, rates, kinds)
 
-    return _replicated(network, target, pack) if isinstance(target, Replicating) and only is None else pack(network)
-
-
-def _replicated(network: QuantizedNetwork, target: _Copying, pack: Callable[[QuantizedNetwork], Packed]) -> Packed:
-    """Pack a network again and again, each time with the copies of neurons that the answer before was found to need.
-
-    With the least copies that any mapping needs, the first answer's bound holds for all of them. What does not fit with more of them is
-    not proved not to fit.
-    """
-    tried = target.replicate(network, None) or network
-    packed = pack(tried)
-    bound = packed.packing.lower_bound
-    for _ in range(_ROUNDS):
-        more = target.replicate(tried, packed)
-        if more is None:
-            # Copies are counted in the finished program; a shard's own demand is that of its neurons.
-            shards = tuple(replace(shard, demand=target.demand(network, shard.population, shard.slice)) for shard in packed.shards)
-            optimal = bound == packed.packing.clusters
-            packing = replace(packed.packing, lower_bound=bound, status="optimal" if optimal else "feasible")
-            return Packed(shards, packing, packed.slot)
-        tried = more
-        try:
-            packed = pack(tried)
-        except NmapError as error:
-            if error.exit_status != Exit.DOES_NOT_FIT:
-                raise
-            raise NmapError(_too_many_copies(network, tried, error), Exit.UNKNOWN) from error
-    raise NmapError(_too_many_copies(network, tried, None), Exit.UNKNOWN)
-
-
-def _too_many_copies(network: QuantizedNetwork, tried: QuantizedNetwork, error: NmapError | None) -> Diagnostic:
-    needed = {p.name: p.copies for p in tried.populations if p.copies is not None}
-    worst = max(needed, key=lambda name: int(needed[name].max()))
-    total, neurons = sum(int(copies.sum()) for copies in needed.values()), sum(network[name].size for name in needed)
-    stopped = f"{_ROUNDS} rounds of it did not end" if error is None else f"then {error.diagnostics[0].message}"
-    return Diagnostic(
-        "NM501", "error", "no way was found to share out the neurons and the copies that send to all their targets",
-        where=str(network[worst].where),
-        why=f"The neurons have one destination each: {neurons} of them were found to need {total} copies, those of `{worst}` up to"
-        f" {int(needed[worst].max())} each; {stopped}. That no other way exists is not proved.",
-        help=("make the layers behind narrower or their weights smaller, so that fewer cores listen to a neuron",),
-        data={"neurons": neurons, "copies": total, "population": worst},
-    )
+    if isinstance(target, Replicating) and only is None:
+        return pack_replicated(network, target, machine, partitioner, options, budget or Budget(options.effort, options.seed), pack)
+    return pack(network)
 
 
 def _pack(

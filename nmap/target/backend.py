@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -21,7 +21,7 @@ from nmap.target.spec import ChipSpec
 if TYPE_CHECKING:
     from nmap.estimate import Load
     from nmap.mapping import Mapping as Mapped
-    from nmap.mapping import Packed
+    from nmap.mapping import Shard
     from nmap.report.model import Estimate
     from nmap.target.machine import Machine
 
@@ -229,13 +229,13 @@ class Replicating(Protocol):
     What a neuron needs depends on how the neurons behind it are shared out over cores, so partition and copies are found by turns.
     """
 
-    def replicate(self, network: QuantizedNetwork, packed: Packed | None) -> QuantizedNetwork | None:
-        """Return the network with more copies (`QuantizedPopulation.copies`), or None where it has enough.
+    def replicate(self, network: QuantizedNetwork, shards: Sequence[Shard] | None) -> QuantizedNetwork:
+        """Return the network with the copies that its neurons need (`QuantizedPopulation.copies`).
 
         Args:
-            network: what was packed, with its copies.
-            packed: how it is shared out over cores; None for the least copies that any way of sharing it out needs. Copies never
-                become fewer.
+            network: its own copies do not matter.
+            shards: how it is shared out, exactly what their axons need; populations without shards listen to nothing. None for the least
+                copies that any way of sharing it out needs.
         """
 
     def build(self, network: QuantizedNetwork, mapping: Mapped, seed: int) -> Program:

@@ -48,22 +48,14 @@ class Single:
         floor = self.toy.demand_floor(network, population)
         return floor if network[population].copies is None else {**floor, "neurons": float(network[population].copies.sum())}
 
-    def replicate(self, network, packed):
+    def replicate(self, network, shards):
         self.rounds += 1
         needed = {p.name: np.ones(p.size, np.int64) for p in network.populations if p.kernel is not None}
-        if packed is not None:
-            for p in network.projections:
-                if p.source in needed:
-                    needed[p.source] = np.full_like(
-                        needed[p.source], len({shard.cluster for shard in packed.shards if shard.population == p.target})
-                    )
-        had = {p.name: p.copies for p in network.populations}
-        if packed is not None and all((had[name] >= count).all() for name, count in needed.items()):
-            return None
-        most = {name: count if had[name] is None else np.maximum(had[name], count) for name, count in needed.items()}
-        return replace(network, populations=tuple(
-            p if p.kernel is None else replace(p, copies=most[p.name]) for p in network.populations
-        ))
+        for p in network.projections:
+            if p.source in needed and shards is not None:
+                listening = sum(shard.population == p.target for shard in shards)
+                needed[p.source] = np.maximum(needed[p.source], listening)
+        return replace(network, populations=tuple(replace(p, copies=needed.get(p.name)) for p in network.populations))
 
     def build(self, network, mapping, seed):
         raise NotImplementedError
