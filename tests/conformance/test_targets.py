@@ -16,4 +16,4 @@ class TestInstalledTargets(TargetConformance):
 
 
 def test_the_built_in_targets_are_installed() -> None:
-    assert {"loihi2", "toy"} <= set(target_names())
+    assert {"loihi1", "loihi2", "toy", "truenorth"} <= set(target_names())
