@@ -19,8 +19,8 @@ from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.network import Adaptation, Conventions, Model, Network, Neuron, Population, Projection, Provenance, Resonator, SigmaDelta
 
 __all__ = [
-    "FOREIGN_NETWORKS", "FOREIGN_OFFENDERS", "RANDOM_NETWORKS", "build", "conv", "dense", "lif", "one_to_one", "random_inputs",
-    "random_ports", "recurrent", "skip", "sparse",
+    "FOREIGN_NETWORKS", "FOREIGN_OFFENDERS", "RANDOM_NETWORKS", "build", "conv", "dense", "integrators", "lif", "one_to_one",
+    "random_inputs", "random_ports", "recurrent", "skip", "sparse",
 ]
 
 
@@ -145,8 +145,27 @@ def one_to_one(seed: int, n: int = 7) -> Network:
     )
 
 
+def integrators(seed: int, inputs: int = 7, hidden: int = 6, outputs: int = 4) -> Network:
+    """Return neurons without leak, a part of them in a loop: what chips take that have no exponential decay."""
+    rng = np.random.default_rng([8, seed])
+
+    def whole(n: int) -> Neuron:
+        return lif(n, beta=1.0, threshold=rng.uniform(0.8, 2.5, n))
+
+    return build(
+        f"integrators-{seed}.nir",
+        {"input": ((inputs,), None), "hidden": ((hidden,), whole(hidden)), "output": ((outputs,), whole(outputs))},
+        [
+            ("input", "hidden", Dense(_weights(rng, (hidden, inputs))), None, 0),
+            ("hidden", "hidden", Dense(rng.normal(0, 0.3, (hidden, hidden))), None, 1),
+            ("hidden", "output", Dense(_weights(rng, (outputs, hidden))), None, 0),
+        ],
+    )
+
+
 RANDOM_NETWORKS: Final[dict[str, Callable[[int], Network]]] = {
     "dense": dense, "recurrent": recurrent, "skip": skip, "conv": conv, "sparse": sparse, "one_to_one": one_to_one,
+    "integrators": integrators,
 }
 """Makers of random networks by kind; the argument is the seed."""
 

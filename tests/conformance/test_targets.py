@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nmap.options import Options
 from nmap.target.backend import Target
 from nmap.target.registry import find_target, target_names
 from nmap.testing import TargetConformance
@@ -13,6 +14,16 @@ class TestInstalledTargets(TargetConformance):
     @pytest.fixture(params=target_names())
     def target(self, request: pytest.FixtureRequest) -> Target:
         return find_target(request.param)
+
+
+class TestApproximatedLeaks(TargetConformance):
+    """The random networks decay exponentially, which TrueNorth takes only approximately."""
+
+    options = Options(partitioner="greedy", effort=0, approximate=frozenset({"leak"}))
+
+    @pytest.fixture
+    def target(self) -> Target:
+        return find_target("truenorth")
 
 
 def test_the_built_in_targets_are_installed() -> None:
