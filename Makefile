@@ -1,12 +1,13 @@
 # make test   everything that continuous integration checks
 # make demo   deploy the example network to Loihi 2 and prove the result
+# make truenorth-demo   deploy three example networks to TrueNorth and prove the results
 # make test-frameworks   run docs/export.md's recipes in the frameworks themselves (needs Python 3.11, and 3.10 for lava-dl; about 11 GB)
 #
 # Each makes its own environment (.ci/environment); PYTHON=/path/to/python chooses the interpreter.
 
 PYTHON =
 
-.PHONY: test demo test-frameworks clean
+.PHONY: test demo truenorth-demo test-frameworks clean
 
 test:
 	@set -e; bin=$$(.ci/environment "$(PYTHON)"); PATH=$$bin:$$PATH; export PATH; set -x; \
@@ -21,6 +22,13 @@ test:
 demo:
 	@set -e; bin=$$(.ci/environment "$(PYTHON)"); set -x; \
 	"$$bin/nmap" deploy examples/digits/net.h5 --target loihi2 --input examples/digits/samples.npz -o .demo/digits
+
+truenorth-demo:
+	@set -e; bin=$$(.ci/environment "$(PYTHON)"); set -x; \
+	for name in digits conv recurrent; do \
+		"$$bin/nmap" deploy examples/truenorth_digits/$$name.nir --target truenorth \
+			--input examples/truenorth_digits/$$name.npz -o .demo/truenorth_$$name; \
+	done
 
 test-frameworks:
 	@set -e; bin=$$(.ci/environment "$(PYTHON)"); PATH=$$bin:$$PATH; export PATH; set -x; \

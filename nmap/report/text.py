@@ -29,6 +29,8 @@ _UNCUT = 1 << 20
 _MOST_NOTES = 12
 _MOST_NAMES = 6
 _STOPPED = "stopped by the user: the best until then"
+_SHORTEST_NAME = 8
+"""Characters that a layer's name has at least in a table of many columns."""
 _LONGEST = 40
 """Rows of a table that are printed; a network of hundreds of layers shows its first and its last ones."""
 _FORMATS = {"nir": "NIR", "netx": "lava-dl netx"}
@@ -628,7 +630,7 @@ def _layers(report: Report) -> list[str]:
 
 
 def _details(report: Report) -> list[str]:
-    """Return what only this target has to say: totals, and a line per layer; the JSON report has every core."""
+    """Return what only this target has to say: totals, and a line per layer; the JSON report has the rest, and every core."""
     details = report["details"]
     if details is None:
         return []
@@ -638,9 +640,17 @@ def _details(report: Report) -> list[str]:
     if not layers:
         return lines
     names = list(dict.fromkeys(name for layer in layers for name in layer if name != "name"))
+    rows = [[layer["name"], *(_fact(layer.get(name)) for name in names)] for layer in layers]
+    head = ["layer", *(titles.get(name, name) for name in names)]
+    # The first facts are told as far as a line goes; what a layer is called may be cut.
+    room, kept = WIDTH - 2 - _SHORTEST_NAME, 0
+    for k in range(1, len(head)):
+        room -= 2 + max(len(head[k]), *(len(row[k]) for row in rows))
+        if room < 0:
+            break
+        kept = k
     numeric = {k for k, name in enumerate(names, 1) if not any(isinstance(layer.get(name), str) for layer in layers)}
-    rows = [(layer["name"], *(_fact(layer.get(name)) for name in names)) for layer in layers]
-    return [*lines, "", *_elided(table(("layer", *(titles.get(name, name) for name in names)), rows, right=numeric), "layer", 1)]
+    return [*lines, "", *_elided(table(head[: kept + 1], [row[: kept + 1] for row in rows], right=numeric), "layer", 1)]
 
 
 def _fact(value: float | str | None) -> str:

@@ -1,0 +1,30 @@
+"""What each core of a program takes, counted from the stored program alone. Shares no code with `nmap_truenorth.demand`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nmap.program import Program
+from nmap.target.backend import Demand
+
+__all__ = ["measure"]
+
+
+def measure(program: Program) -> tuple[Demand, ...]:
+    """Return the demand of every core, in the order of `Program.cores`.
+
+    `axons` are distinct ones, since blocks of one core may hear the same; `columns` all neurons; `neurons` and `synapses`, the crossbar
+    bits that are set, are those of neurons that are no copies.
+    """
+    totals: list[Demand] = [{"axons": 0, "neurons": 0, "columns": 0, "synapses": 0} for _ in program.cores]
+    for group in program.groups:
+        totals[group.core]["columns"] += group.size
+        totals[group.core]["neurons"] += 0 if group.population in program.copies else group.size
+    heard: list[set[int]] = [set() for _ in program.cores]
+    for block in program.blocks:
+        heard[block.core].update(range(block.axon, block.axon + block.axons))
+        if program.groups[block.group].population not in program.copies:
+            totals[block.core]["synapses"] += int(np.count_nonzero(block.synapses.weights))
+    for total, axons in zip(totals, heard, strict=True):
+        total["axons"] = len(axons)
+    return tuple(totals)
