@@ -2,7 +2,8 @@
 
 A core has 256 axons and 256 neurons. Every source that a slice hears takes the axons that its neuron with most of each type needs
 (`nmap_truenorth.codes.needed_of`); every shard and afferent has axons of its own. Neurons take a column each, those that have to send to
-several axons one for each of them (`QuantizedPopulation.copies`).
+several axons one for each of them (`QuantizedPopulation.copies`). Columns and crossbar bits, those of copies included, are counted in the
+finished program.
 
 A box of a convolution hears a source row through the kernel rows that lie on it for some target of the box, and so a source needs the
 maximum over a set of kernel rows times a set of columns. There are few such sets, alike for all boxes that no edge cuts: the axons of a box
@@ -37,8 +38,8 @@ _HUGE = 1 << 30
 """What a population without a code takes: no core has it."""
 
 
-def _demand(axons: int, neurons: int, synapses: int) -> Demand:
-    return {"axons": axons, "neurons": neurons, "columns": 0, "synapses": synapses}
+def _demand(axons: int, neurons: int) -> Demand:
+    return {"axons": axons, "neurons": neurons, "columns": 0, "synapses": 0}
 
 
 def demand(network: QuantizedNetwork, population: str, part: Slice) -> Demand:
@@ -46,16 +47,14 @@ def demand(network: QuantizedNetwork, population: str, part: Slice) -> Demand:
     whole = network[population]
     code = code_of(network, population)
     if code is None:
-        return _demand(_HUGE, slice_size(part), 0)
-    axons = bits = 0
+        return _demand(_HUGE, slice_size(part))
+    axons = 0
     for number, projection in enumerate(network.afferents(population)):
         if isinstance(projection.connectivity, Conv2d) and isinstance(part, tuple):
-            here = _conv_at(code, number, projection, part)
+            axons += _conv_at(code, number, projection, part)
         else:
-            found = needed_of(code, number, projection, part, whole.shape)
-            here = int(found.axons.sum(dtype=np.int64)), int(found.uses.sum(dtype=np.int64))
-        axons, bits = axons + here[0], bits + here[1]
-    return _demand(axons, _columns(whole, part), bits)
+            axons += int(needed_of(code, number, projection, part, whole.shape).axons.sum(dtype=np.int64))
+    return _demand(axons, _columns(whole, part))
 
 
 def _columns(whole: QuantizedPopulation, part: Slice) -> int:
@@ -71,22 +70,15 @@ def _columns(whole: QuantizedPopulation, part: Slice) -> int:
 
 
 @lru_cache(maxsize=1 << 14)
-def _heard_at(conv: Conv2d, axis: int, low: int, high: int) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
-    """Return how the targets low..high-1 along an axis hear their sources.
-
-    Returns:
-        Pairs (set of taps as bits, sources heard through it), and the number of targets for which each tap lies on a source.
-    """
+def _heard_at(conv: Conv2d, axis: int, low: int, high: int) -> tuple[tuple[int, int], ...]:
+    """Return how the targets low..high-1 along an axis hear their sources: pairs (set of taps as bits, sources heard through it)."""
     heard = Counter(reach(conv, axis, low, high).taps)
     del heard[0]
-    at = np.arange(low, high)[:, None] * conv.stride[axis] - conv.padding[axis]
-    at = at + np.arange(conv.kernel_size[axis]) * conv.dilation[axis]
-    counts = ((at >= 0) & (at < conv.in_shape[1 + axis])).sum(0)
-    return tuple(sorted(heard.items())), tuple(counts.tolist())
+    return tuple(sorted(heard.items()))
 
 
 @lru_cache(maxsize=4096)
-def _along(conv: Conv2d, axis: int, size: int) -> tuple[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], ...]:
+def _along(conv: Conv2d, axis: int, size: int) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Return how runs of so many targets along an axis hear their sources, each way once; see `_heard_at`."""
     stride, padding, taps = conv.stride[axis], conv.padding[axis], conv.kernel_size[axis]
     extent, last = conv.dilation[axis] * (taps - 1), conv.out_shape[1 + axis] - size
@@ -111,7 +103,6 @@ class _ConvPrices:
 
     def __init__(self, code: Code, number: int, conv: Conv2d) -> None:
         self.conv, self.switched = conv, code.conv_uses(number, conv)
-        self.by_tap = self.switched.sum((1, -1), dtype=np.int64)
         self._windows: dict[int, list[tuple[int, Array]]] = {}
         self._heard: dict[tuple[int, int, int], Array] = {}
 
@@ -147,33 +138,29 @@ class _ConvPrices:
             self._heard[key] = total
         return self._heard[key]
 
-    def at(self, box: Box) -> tuple[int, int]:
-        """Return the (axons, synapses) of a box."""
+    def at(self, box: Box) -> int:
+        """Return the axons of a box."""
         (first, stop), *spans = box
-        (rows, up), (columns, along) = (_heard_at(self.conv, axis, *span) for axis, span in enumerate(spans))
+        rows, columns = (_heard_at(self.conv, axis, *span) for axis, span in enumerate(spans))
         axons = 0
         for down, times in rows:
             for across, by in columns:
                 axons += times * by * int(self.heard(stop - first, down, across)[first])
-        bits = np.array(up) @ self.by_tap[first:stop].sum(0) @ np.array(along)
-        return axons, int(bits)
+        return axons
 
-    def most(self, extent: tuple[int, ...]) -> tuple[int, int]:
-        """Return the most (axons, synapses) of a box of an extent."""
+    def most(self, extent: tuple[int, ...]) -> int:
+        """Return the most axons of a box of an extent."""
         channels = extent[0]
         tall, wide = (_along(self.conv, axis, extent[1 + axis]) for axis in (0, 1))
         axons = 0
-        for rows, _ in tall:
-            for columns, _ in wide:
+        for rows in tall:
+            for columns in wide:
                 total = np.zeros(self.conv.weights.shape[0] - channels + 1, np.int64)
                 for down, times in rows:
                     for across, by in columns:
                         total += times * by * self.heard(channels, down, across)
                 axons = max(axons, int(total.max()))
-        sums = np.concatenate([np.zeros((1, *self.by_tap.shape[1:]), np.int64), np.cumsum(self.by_tap, axis=0)])
-        runs = sums[channels:] - sums[:-channels]
-        bits = np.einsum("wkl,yk,xl->wyx", runs, *(np.array([counts for _, counts in way]) for way in (tall, wide)))
-        return axons, int(bits.max())
+        return axons
 
 
 @lru_cache(maxsize=128)
@@ -183,12 +170,12 @@ def _conv_prices(code: Code, number: int, projection: QuantizedProjection) -> _C
 
 
 @lru_cache(maxsize=1 << 15)
-def _conv_at(code: Code, number: int, projection: QuantizedProjection, box: Box) -> tuple[int, int]:
+def _conv_at(code: Code, number: int, projection: QuantizedProjection, box: Box) -> int:
     return _conv_prices(code, number, projection).at(box)
 
 
 @lru_cache(maxsize=1 << 14)
-def _conv_most(code: Code, number: int, projection: QuantizedProjection, extent: tuple[int, ...]) -> tuple[int, int]:
+def _conv_most(code: Code, number: int, projection: QuantizedProjection, extent: tuple[int, ...]) -> int:
     return _conv_prices(code, number, projection).most(extent)
 
 
@@ -253,20 +240,16 @@ def demand_at_most(network: QuantizedNetwork, population: str, extent: tuple[int
     copies = neurons if whole.copies is None else int(_largest_sums(_Key(whole.copies))[neurons])
     code = code_of(network, population)
     if code is None:
-        return _demand(_HUGE, copies, 0)
-    axons = bits = 0
+        return _demand(_HUGE, copies)
+    axons = 0
     alone, together = fan_ins(network, population), needed_by_all(network, population)
     for number, projection in enumerate(network.afferents(population)):
         if isinstance(projection.connectivity, Conv2d):
-            most, listed = _conv_most(code, number, projection, extent)
-        else:
-            listed = int(_largest_sums(_Key(alone[number]))[neurons])
-            most = min(listed, int(together[number].sum()))
-            run = _run_most(code, number, projection, neurons) if len(extent) == 1 else None
-            most = most if run is None else run
-        axons += most
-        bits += listed
-    return _demand(axons, copies, bits)
+            axons += _conv_most(code, number, projection, extent)
+            continue
+        run = _run_most(code, number, projection, neurons) if len(extent) == 1 else None
+        axons += min(int(_largest_sums(_Key(alone[number]))[neurons]), int(together[number].sum())) if run is None else run
+    return _demand(axons, copies)
 
 
 # ---- any cut, and any set of neurons ----------------------------------------------------------------------------------------------------
@@ -309,7 +292,7 @@ def demand_floor(network: QuantizedNetwork, population: str) -> dict[str, float]
     neurons = whole.size if whole.copies is None else int(whole.copies.sum())
     code = code_of(network, population)
     if code is None:
-        return {name: float(amount) for name, amount in _demand(_HUGE, neurons, 0).items()}
+        return {name: float(amount) for name, amount in _demand(_HUGE, neurons).items()}
     pieces = -(-neurons // _COLUMNS)
     axons = 0
     for number, (projection, together) in enumerate(zip(network.afferents(population), needed_by_all(network, population), strict=True)):
@@ -317,8 +300,7 @@ def demand_floor(network: QuantizedNetwork, population: str) -> dict[str, float]
         if isinstance(projection.connectivity, Dense):
             least = np.maximum(together, pieces * _least(code, number, projection))
         axons += int(least.sum())
-    bits = sum(int(one.sum()) for one in fan_ins(network, population))
-    return {name: float(amount) for name, amount in _demand(axons, neurons, bits).items()}
+    return {name: float(amount) for name, amount in _demand(axons, neurons).items()}
 
 
 def neuron_demand(network: QuantizedNetwork, population: str) -> NeuronDemand:
@@ -336,7 +318,6 @@ def neuron_demand(network: QuantizedNetwork, population: str) -> NeuronDemand:
         raise ValueError(why_no_code(network, population))
     neuron = np.zeros((len(_RESOURCES), whole.size), np.int64)
     neuron[_RESOURCES.index("neurons")] = 1 if whole.copies is None else whole.copies
-    neuron[_RESOURCES.index("synapses")] = np.sum([np.zeros(whole.size, np.int64), *fan_ins(network, population)], axis=0)
     most: list[Array] = []
     least: list[Array] = []
     for number, (projection, together) in enumerate(zip(afferents, needed_by_all(network, population), strict=True)):

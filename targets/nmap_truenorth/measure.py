@@ -13,8 +13,8 @@ __all__ = ["measure"]
 def measure(program: Program) -> tuple[Demand, ...]:
     """Return the demand of every core, in the order of `Program.cores`.
 
-    `axons` are distinct ones, since blocks of one core may hear the same; `columns` all neurons; `neurons` and `synapses`, the crossbar
-    bits that are set, are those of neurons that are no copies.
+    `axons` are distinct ones, since blocks of one core may hear the same; `columns` are all neurons and `neurons` those that are no copies;
+    `synapses` are the crossbar bits that are set, of copies too.
     """
     totals: list[Demand] = [{"axons": 0, "neurons": 0, "columns": 0, "synapses": 0} for _ in program.cores]
     for group in program.groups:
@@ -23,8 +23,7 @@ def measure(program: Program) -> tuple[Demand, ...]:
     heard: list[set[int]] = [set() for _ in program.cores]
     for block in program.blocks:
         heard[block.core].update(range(block.axon, block.axon + block.axons))
-        if program.groups[block.group].population not in program.copies:
-            totals[block.core]["synapses"] += int(np.count_nonzero(block.synapses.weights))
+        totals[block.core]["synapses"] += int(np.count_nonzero(block.synapses.weights))
     for total, axons in zip(totals, heard, strict=True):
         total["axons"] = len(axons)
     return tuple(totals)

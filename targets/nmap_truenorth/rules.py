@@ -93,13 +93,14 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
     )
     if allowed:
         findings.note(
-            "NM205", f"the exponential decay of {count} neurons of {_names(found)} becomes a linear leak", where=places(found),
+            "NM205", f"the exponential decay of {count} neuron{'' if count == 1 else 's'} of {_names(found)} becomes a linear leak", where=places(found),
             why=f"{fitted} What that costs is measured: `chip_vs_float`.",
             data={"populations": [p.name for p in found], "neurons": count, "error": float(step[worst])},
         )
     else:
         findings.error(
-            "NM205", f"{count} neurons of {_names(found)} decay exponentially; TrueNorth's leak is linear", where=places(found),
+            "NM205", f"{count} neuron{'' if count == 1 else 's'} of {_names(found)} decay{'s' if count == 1 else ''} exponentially;"
+            " TrueNorth's leak is linear", where=places(found),
             why=f"{spec.features['leak'].note} {fitted}",
             help=(
                 "`--approximate leak` takes the linear leak nearest to it and measures what that costs on --input", f"train with {_TAKEN}",

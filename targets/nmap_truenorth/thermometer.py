@@ -64,15 +64,15 @@ class Wide:
         findings.error(
             "NM401", f"{self.neurons} neuron{'' if self.neurons == 1 else 's'} of `{self.name}` hear{'s' if self.neurons == 1 else ''} more"
             f" than a core has axons for: {self.axons} of {self.room}", where=self.where,
-            why=f"Sources x axons a source must be at most {self.room}: {self.synapses} sources with weights up to {self.largest} steps in"
-            f" size, {self.axons / self.synapses:.3g} axons each, take {self.axons}. As gates that count its partial sums (an exact split)"
-            f" a neuron would take {self.gates}.",
+            why=f"Sources x axons a source must be at most {self.room}: {self.synapses} sources with weights of at most {self.largest}"
+            f" step{'' if self.largest == 1 else 's'} take {self.axons} axons, {self.axons / self.synapses:.3g} each. As gates that count"
+            f" its partial sums (an exact split) a neuron would take {self.gates}.",
             help=(
                 *(() if fewer is None else (
                     f"--bits {fewer} rounds the weights to {fewer} bits, {AXONS[fewer]} axons a source: {self.synapses * AXONS[fewer]}",
                 )),
                 *(() if self.conv is None else (
-                    f"train the convolution with more groups: its kernel sees {self.conv[0]} inputs in {self.conv[1]} group(s)",
+                    f"train the convolution with more groups: its kernel sees {self.conv[0]} inputs in {self.conv[1]} group{'' if self.conv[1] == 1 else 's'}",
                 )),
                 f"train with at most {most} inputs a neuron and weights -1, 0 and 1, or {self.room} with one sign for each input",
             ), data=data,

@@ -17,7 +17,7 @@ def block(core, group, axon, synapses):
     return SynapseBlock(core, group, axon, synapses, None, 0, 0, 0, 9, "mixed")
 
 
-def test_shared_axons_count_once_and_copies_as_columns_only():
+def test_shared_axons_count_once_and_bits_of_copies_too():
     """Core 0: two neurons, three copies, axons 0 to 2 that both hear and axon 3 that the neurons alone hear; core 1: nothing heard."""
     populations = (
         ProgramPopulation("in", (4,), 0, True, False), ProgramPopulation("a", (3,), 1, False, True),
@@ -37,7 +37,7 @@ def test_shared_axons_count_once_and_copies_as_columns_only():
         {2: (1, np.array([0, 0, 2]))},
     )
     assert measure(program) == (
-        {"axons": 4, "neurons": 2, "columns": 5, "synapses": 4}, {"axons": 0, "neurons": 1, "columns": 1, "synapses": 0},
+        {"axons": 4, "neurons": 2, "columns": 5, "synapses": 13}, {"axons": 0, "neurons": 1, "columns": 1, "synapses": 0},
     )
 
 
