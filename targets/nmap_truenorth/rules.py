@@ -93,7 +93,8 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
     )
     if allowed:
         findings.note(
-            "NM205", f"the exponential decay of {count} neuron{'' if count == 1 else 's'} of {_names(found)} becomes a linear leak", where=places(found),
+            "NM205", f"the exponential decay of {count} neuron{'' if count == 1 else 's'} of {_names(found)} becomes a linear leak",
+            where=places(found),
             why=f"{fitted} What that costs is measured: `chip_vs_float`.",
             data={"populations": [p.name for p in found], "neurons": count, "error": float(step[worst])},
         )
