@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-__all__ = ["CATALOGUE", "Diagnostic", "Exit", "Findings", "NmapError", "Severity", "named"]
+__all__ = ["CATALOGUE", "Check", "Diagnostic", "Exit", "Findings", "NmapError", "Severity", "named"]
 
 Severity = Literal["error", "warning", "note"]
 
@@ -120,6 +120,23 @@ class Diagnostic:
             "why": self.why,
             "help": list(self.help),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that `nmap doctor` looked at.
+
+    Args:
+        name: what.
+        state: `ok`; `absent` for something optional; `broken` where nmap cannot do its work, or cannot use what is named.
+        detail: what was found.
+        help: how to mend it, or None.
+    """
+
+    name: str
+    state: Literal["ok", "absent", "broken"]
+    detail: str
+    help: str | None = None
 
 
 class NmapError(Exception):

@@ -7,11 +7,11 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from nmap.diagnostics import Diagnostic, Exit, NmapError
+from nmap.diagnostics import Check, Diagnostic, Exit, NmapError
 from nmap.machine_code import cache_folder, refusal
 from nmap.report.versions import PACKAGES, nmap_version, package_version
 from nmap.target.backend import Vendored
@@ -19,23 +19,6 @@ from nmap.target.backend import Vendored
 __all__ = ["SCHEMA", "Check", "diagnose", "exit_status", "to_json", "to_text"]
 
 SCHEMA = "nmap.doctor/1"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at.
-
-    Args:
-        name: what.
-        state: `ok`; `absent` for something optional; `broken` where nmap cannot do its work.
-        detail: what was found.
-        help: how to mend it, or None.
-    """
-
-    name: str
-    state: Literal["ok", "absent", "broken"]
-    detail: str
-    help: str | None = None
 
 
 def diagnose() -> tuple[Check, ...]:
@@ -158,7 +141,7 @@ def _plugins() -> list[Check]:
                 found = find(name)
                 if isinstance(found, Vendored):
                     # Targets of one family name the same software.
-                    tools |= {tool.name: Check(tool.name, tool.state, tool.detail, tool.help) for tool in found.vendor_tools()}
+                    tools |= {tool.name: tool for tool in found.vendor_tools()}
                 checks.append(Check(f"{kind} {name}", "ok", "loads"))
             except NmapError as error:
                 checks += [Check(f"{kind} {name}", "broken", f"{d.message}: {d.why}") for d in error.diagnostics]

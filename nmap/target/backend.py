@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from nmap.connectivity import Array, frozen_array
-from nmap.diagnostics import Diagnostic, Findings
+from nmap.diagnostics import Check, Diagnostic, Findings
 from nmap.emulate.kernel import Kernel
 from nmap.network import Network
 from nmap.options import Options
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Demand", "Detailed", "Details", "Estimating", "Exporter", "ModelRun", "ModelRunner", "NeuronDemand", "Replicating", "Rereader", "Rule",
-    "SampleEmitter", "Target", "VendorFile", "VendorRun", "VendorTool", "Vendored",
+    "SampleEmitter", "Target", "VendorFile", "VendorRun", "Vendored",
 ]
 
 Demand: TypeAlias = dict[str, int]
@@ -90,28 +90,11 @@ class VendorRun:
     missing: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VendorTool:
-    """Software of a vendor that a target can make use of, as `nmap doctor` tells it.
-
-    Args:
-        name: of the package, or of the environment variable that names it.
-        state: `ok`; `absent` where it is not there; `broken` where it is named and cannot be used.
-        detail: what was found.
-        help: how to mend it, or None.
-    """
-
-    name: str
-    state: Literal["ok", "absent", "broken"]
-    detail: str
-    help: str | None = None
-
-
 @runtime_checkable
 class Vendored(Protocol):
     """A target that says which software of its vendor is there."""
 
-    def vendor_tools(self) -> tuple[VendorTool, ...]:
+    def vendor_tools(self) -> tuple[Check, ...]:
         """Return what was looked for; a tool that does not answer is broken, never waited for without end."""
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmap.connectivity import Array
-from nmap.diagnostics import Findings
+from nmap.diagnostics import Check, Findings
 from nmap.emulate.kernel import Kernel
 from nmap.network import Network
 from nmap.options import Options
 from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
-from nmap.target.backend import Demand, NeuronDemand, Rule, VendorFile, VendorRun, VendorTool
+from nmap.target.backend import Demand, NeuronDemand, Rule, VendorFile, VendorRun
 from nmap.target.machine import Machine
 from nmap.target.spec import ChipSpec, load_spec
 from nmap_loihi2.memory import LOIHI2
@@ -106,7 +106,7 @@ class Loihi2:
 
         return run_lava(folder, inputs, steps, timeout)
 
-    def vendor_tools(self) -> tuple[VendorTool, ...]:
+    def vendor_tools(self) -> tuple[Check, ...]:
         """Return whether Lava is there; see `nmap.target.backend.Vendored`."""
         from nmap_loihi2.vendor import lava_tools
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from nmap.connectivity import Array
-from nmap.target.backend import VendorRun, VendorTool
+from nmap.diagnostics import Check
+from nmap.target.backend import VendorRun
 
 __all__ = ["INTERPRETER_VARIABLE", "LavaRun", "find_lava", "lava_tools", "run_lava", "run_program"]
 
@@ -187,19 +188,19 @@ def run_lava(folder: Path, inputs: Array, steps: int, timeout: float) -> VendorR
     return VendorRun(_PACKAGE, run.version, run.spikes, run.missing)
 
 
-def lava_tools() -> tuple[VendorTool, ...]:
+def lava_tools() -> tuple[Check, ...]:
     """Return whether Lava is in this interpreter, and in the one that the environment names."""
     try:
-        here = VendorTool(_PACKAGE, "ok", version(_PACKAGE))
+        here = Check(_PACKAGE, "ok", version(_PACKAGE))
     except PackageNotFoundError:
-        here = VendorTool(_PACKAGE, "absent", "not installed in this interpreter; it cross-checks `loihi2`")
+        here = Check(_PACKAGE, "absent", "not installed in this interpreter; it cross-checks `loihi2`")
     return here, _named_interpreter()
 
 
-def _named_interpreter() -> VendorTool:
+def _named_interpreter() -> Check:
     name, interpreter = INTERPRETER_VARIABLE, os.environ.get(INTERPRETER_VARIABLE)
     if not interpreter:
-        return VendorTool(name, "absent", "not set; it names an interpreter that has lava-nc")
+        return Check(name, "absent", "not set; it names an interpreter that has lava-nc")
     question = f"import importlib.metadata as m; print(m.version('{_PACKAGE}'))"
     remedy = f"create it: python3.10 -m venv DIR, DIR/bin/pip install {_PACKAGE}, then set {name}=DIR/bin/python"
     try:
@@ -207,9 +208,9 @@ def _named_interpreter() -> VendorTool:
             [interpreter, "-c", question], capture_output=True, text=True, timeout=_ASK_TIMEOUT, check=False, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired:
-        return VendorTool(name, "broken", f"{interpreter} did not answer within {_ASK_TIMEOUT:g} s", remedy)
+        return Check(name, "broken", f"{interpreter} did not answer within {_ASK_TIMEOUT:g} s", remedy)
     except OSError as error:
-        return VendorTool(name, "broken", f"{interpreter} cannot be run: {error}", remedy)
+        return Check(name, "broken", f"{interpreter} cannot be run: {error}", remedy)
     if answer.returncode:
-        return VendorTool(name, "broken", f"{interpreter} has no {_PACKAGE}", remedy)
-    return VendorTool(name, "ok", f"{interpreter} has {_PACKAGE} {answer.stdout.strip()}")
+        return Check(name, "broken", f"{interpreter} has no {_PACKAGE}", remedy)
+    return Check(name, "ok", f"{interpreter} has {_PACKAGE} {answer.stdout.strip()}")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nmap.connectivity import Array
-from nmap.diagnostics import Findings
+from nmap.diagnostics import Check, Findings
 from nmap.emulate.kernel import Kernel
 from nmap.estimate import Load
 from nmap.mapping import Mapping as Mapped
@@ -17,7 +17,7 @@ from nmap.options import Options
 from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
 from nmap.report.model import Estimate
-from nmap.target.backend import Demand, Details, ModelRun, NeuronDemand, Rule, VendorRun, VendorTool
+from nmap.target.backend import Demand, Details, ModelRun, NeuronDemand, Rule, VendorRun
 from nmap.target.machine import Machine
 from nmap.target.spec import ChipSpec, load_spec
 from nmap_truenorth.neuron import NEURON
@@ -136,7 +136,7 @@ class TrueNorth:
 
         return run_vendor(folder, inputs, steps, timeout)
 
-    def vendor_tools(self) -> tuple[VendorTool, ...]:
+    def vendor_tools(self) -> tuple[Check, ...]:
         """Return whether RANC's simulator is there; see `nmap.target.backend.Vendored`."""
         from nmap_truenorth.vendor import ranc_tools
 

@@ -72,8 +72,10 @@ class Wide:
                     f"--bits {fewer} rounds the weights to {fewer} bits, {AXONS[fewer]} axons a source: {self.synapses * AXONS[fewer]}",
                 )),
                 *(() if self.conv is None else (
-                    f"train the convolution with more groups: its kernel sees {self.conv[0]} inputs in {self.conv[1]}"
-                    f" group{'' if self.conv[1] == 1 else 's'}",
+                    (
+                        f"train the convolution with more groups: its kernel sees {self.conv[0]} inputs in {self.conv[1]}"
+                        f" group{'' if self.conv[1] == 1 else 's'}"
+                    ),
                 )),
                 f"train with at most {most} inputs a neuron and weights -1, 0 and 1, or {self.room} with one sign for each input",
             ), data=data,

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from nmap.connectivity import Array
-from nmap.target.backend import VendorRun, VendorTool
+from nmap.diagnostics import Check
+from nmap.target.backend import VendorRun
 
 __all__ = ["SIMULATOR_VARIABLE", "find_ranc", "ranc_tools", "run_vendor"]
 
@@ -61,14 +62,14 @@ def find_ranc() -> tuple[Path, str] | str:
     return path.absolute(), f"sha256 {digest[:12]}"
 
 
-def ranc_tools() -> tuple[VendorTool, ...]:
+def ranc_tools() -> tuple[Check, ...]:
     """Return whether RANC's simulator is there, for `nmap doctor`."""
     found = find_ranc()
     if not isinstance(found, str):
-        return (VendorTool(_NAME, "ok", f"{found[0]}, {found[1]}"),)
+        return (Check(_NAME, "ok", f"{found[0]}, {found[1]}"),)
     if os.environ.get(SIMULATOR_VARIABLE):
-        return (VendorTool(_NAME, "broken", found, _HELP),)
-    return (VendorTool(_NAME, "absent", f"{SIMULATOR_VARIABLE} is not set", _HELP),)
+        return (Check(_NAME, "broken", found, _HELP),)
+    return (Check(_NAME, "absent", f"{SIMULATOR_VARIABLE} is not set", _HELP),)
 
 
 def run_vendor(folder: Path, inputs: Array, steps: int, timeout: float) -> VendorRun:
