@@ -12,6 +12,7 @@ from typing import Any
 from llvmlite import ir
 
 from nmap.compiled import Native, native
+from nmap.instructions import WORD, broadcast, constant, emit_loop, kind_of, load, store
 from nmap.pointers import instructions, types
 
 __all__ = ["ACCUMULATE", "FIND", "FOLD", "find_bytes", "find_words", "fold", "product", "product_room", "product_sources", "routine"]
@@ -23,7 +24,6 @@ FOLD = "void(int64, int64, int64, int64, int64, int64, int64, int64)"
 FIND = "void(int64, int64, int64, int64, int64)"
 """Signature of a finder of spikes; see `find_bytes`."""
 
-_WORD = ir.IntType(64)
 _LIST = 8
 """Synapses of a block of a list."""
 _QUEUE = 256
@@ -56,75 +56,14 @@ _TABLES = 8
 """Tables that are used together: they fill half of the fastest cache."""
 
 
-# Building blocks of LLVM instructions.
-
-
-def _kind(bits: int, lanes: int = 1) -> Any:
-    """Return the type of `lanes` integers; one is a plain integer."""
-    return ir.IntType(bits) if lanes == 1 else ir.VectorType(ir.IntType(bits), lanes)
-
-
-def _number(kind: Any, value: int) -> Any:
-    """Return a constant, the same in every lane."""
-    return ir.Constant(kind, value if isinstance(kind, ir.IntType) else [value] * kind.count)
-
-
-def _spread(builder: Any, value: Any, lanes: int) -> Any:
-    """Return a scalar in every lane."""
-    if lanes == 1:
-        return value
-    kind = ir.VectorType(value.type, lanes)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _number(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), _number(ir.VectorType(ir.IntType(32), lanes), 0))
-
-
 def _resized(builder: Any, value: Any, kind: Any) -> Any:
     """Return signed integers in another width."""
     have, want = (getattr(k, "element", k).width for k in (value.type, kind))
     return builder.sext(value, kind) if want > have else builder.trunc(value, kind) if want < have else value
 
 
-def _at(builder: Any, address: Any, offset: Any, kind: Any) -> Any:
-    """Return a pointer to `kind`, `offset` bytes (a number or a value) behind an address."""
-    return builder.inttoptr(builder.add(address, _number(_WORD, offset) if isinstance(offset, int) else offset), kind.as_pointer())
-
-
-def _read(builder: Any, address: Any, offset: Any, kind: Any, align: int = 1) -> Any:
-    value = builder.load(_at(builder, address, offset, kind))
-    value.align = align
-    return value
-
-
-def _write(builder: Any, value: Any, address: Any, offset: Any, align: int) -> None:
-    builder.store(value, _at(builder, address, offset, value.type)).align = align
-
-
-def _loop(builder: Any, first: Any, last: Any, step: int, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-    """Emit `for k in range(first, last, step): carried = body(k, carried)` and return what is carried at the end."""
-    entry = builder.block
-    inside, after = builder.append_basic_block(), builder.append_basic_block()
-    builder.cbranch(builder.icmp_signed("<", first, last), inside, after)
-    builder.position_at_end(inside)
-    counter, *held = [builder.phi(value.type) for value in (first, *carried)]
-    following = body(counter, held)
-    following = [builder.add(counter, _number(counter.type, step)), *following]
-    end = builder.block
-    for phi, start, value in zip((counter, *held), (first, *carried), following, strict=True):
-        phi.add_incoming(start, entry)
-        phi.add_incoming(value, end)
-    builder.cbranch(builder.icmp_signed("<", following[0], last), inside, after)
-    builder.position_at_end(after)
-    results = []
-    for start, value in zip(carried, following[1:], strict=True):
-        result = builder.phi(value.type)
-        result.add_incoming(start, entry)
-        result.add_incoming(value, end)
-        results.append(result)
-    return results
-
-
 def _times(builder: Any, value: Any, size: int) -> Any:
-    return builder.mul(value, _number(value.type, size))
+    return builder.mul(value, constant(value.type, size))
 
 
 def _prefetch(builder: Any, address: Any) -> None:
@@ -144,7 +83,7 @@ def _load(_context: Any, address: Any, index: Any, bits: Any) -> Any:  # noqa: A
 
     def generate(_code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         offset = _times(builder, given[1], bits.literal_value // 8)
-        return _resized(builder, _read(builder, given[0], offset, _kind(bits.literal_value), bits.literal_value // 8), _WORD)
+        return _resized(builder, load(builder, given[0], offset, kind_of(bits.literal_value), bits.literal_value // 8), WORD)
 
     return types.int64(types.int64, types.int64, bits), generate
 
@@ -155,7 +94,7 @@ def _store(_context: Any, value: Any, address: Any, index: Any, bits: Any) -> An
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         size = bits.literal_value // 8
-        _write(builder, _resized(builder, given[0], _kind(bits.literal_value)), given[1], _times(builder, given[2], size), size)
+        store(builder, _resized(builder, given[0], kind_of(bits.literal_value)), given[1], _times(builder, given[2], size), size)
         return code.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, bits), generate
@@ -178,27 +117,27 @@ def _add_rows(
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         weights, stride, ids, values, count, acc = given[:6]
-        rows = _kind(narrow, lanes)
-        half = _kind(16, lanes // 2)
+        rows = kind_of(narrow, lanes)
+        half = kind_of(16, lanes // 2)
 
         def number(address: Any, k: Any) -> Any:
-            return _read(builder, address, _times(builder, k, 4), _kind(32), 4)
+            return load(builder, address, _times(builder, k, 4), kind_of(32), 4)
 
         def place(k: Any) -> Any:
-            return builder.add(weights, builder.mul(builder.sext(number(ids, k), _WORD), stride))
+            return builder.add(weights, builder.mul(builder.sext(number(ids, k), WORD), stride))
 
         def one(k: Any, sums: list[Any]) -> list[Any]:
-            row = _read(builder, place(k), 0, rows)
+            row = load(builder, place(k), 0, rows)
             if pairs:
-                words = builder.bitcast(builder.xor(row, _number(rows, -128)), half)
-                return [builder.add(sums[0], words), builder.add(sums[1], builder.lshr(words, _number(half, 8)))]
-            row = _resized(builder, row, _kind(partial, lanes))
+                words = builder.bitcast(builder.xor(row, constant(rows, -128)), half)
+                return [builder.add(sums[0], words), builder.add(sums[1], builder.lshr(words, constant(half, 8)))]
+            row = _resized(builder, row, kind_of(partial, lanes))
             if graded.literal_value:
-                row = builder.mul(row, _spread(builder, _resized(builder, number(values, k), _kind(partial)), lanes))
+                row = builder.mul(row, broadcast(builder, _resized(builder, number(values, k), kind_of(partial)), lanes))
             return [builder.add(sums[0], row)]
 
         def two(k: Any, sums: list[Any]) -> list[Any]:
-            return one(builder.add(k, _number(_WORD, 1)), one(k, sums))
+            return one(builder.add(k, constant(WORD, 1)), one(k, sums))
 
         def after(shift: Any, column: int) -> Callable[[Any, list[Any]], list[Any]]:
             """Return `one` that prefetches the row `shift` places on, `column` columns on."""
@@ -206,36 +145,36 @@ def _add_rows(
             def body(k: Any, sums: list[Any]) -> list[Any]:
                 coming = place(builder.add(k, shift))
                 for byte in range(0, lanes * narrow // 8, 64):
-                    _prefetch(builder, builder.add(coming, _number(_WORD, column * narrow // 8 + byte)))
+                    _prefetch(builder, builder.add(coming, constant(WORD, column * narrow // 8 + byte)))
                 return one(k, sums)
 
             return body
 
-        sums = [_number(half, 0)] * 2 if pairs else [_number(_kind(partial, lanes), 0)]
-        none = _number(_WORD, 0)
+        sums = [constant(half, 0)] * 2 if pairs else [constant(kind_of(partial, lanes), 0)]
+        none = constant(WORD, 0)
         if lanes > _COLUMNS:
-            ahead = _number(_WORD, _AHEAD)
+            ahead = constant(WORD, _AHEAD)
             ahead = builder.select(builder.icmp_signed("<", count, ahead), count, ahead)
             most = builder.sub(count, ahead)
-            sums = _loop(builder, none, most, 1, sums, after(ahead, 0))
+            sums = emit_loop(builder, none, most, 1, sums, after(ahead, 0))
             # The last rows prefetch the first ones of the next columns.
-            sums = _loop(builder, most, count, 1, sums, after(builder.neg(most), lanes))
+            sums = emit_loop(builder, most, count, 1, sums, after(builder.neg(most), lanes))
         else:
-            even = builder.and_(count, _number(_WORD, -2))
-            sums = _loop(builder, none, even, 2, sums, two)
-            sums = _loop(builder, even, count, 1, sums, one)
+            even = builder.and_(count, constant(WORD, -2))
+            sums = emit_loop(builder, none, even, 2, sums, two)
+            sums = emit_loop(builder, even, count, 1, sums, one)
         if pairs:
-            turned = _spread(builder, builder.trunc(builder.mul(count, _number(_WORD, 128)), _kind(16)), lanes // 2)
-            lower = builder.sub(sums[0], builder.shl(sums[1], _number(half, 8)))
+            turned = broadcast(builder, builder.trunc(builder.mul(count, constant(WORD, 128)), kind_of(16)), lanes // 2)
+            lower = builder.sub(sums[0], builder.shl(sums[1], constant(half, 8)))
             order = [k // 2 + lanes // 2 * (k % 2) for k in range(lanes)]
             total = builder.shuffle_vector(
                 builder.sub(lower, turned), builder.sub(sums[1], turned), ir.Constant(ir.VectorType(ir.IntType(32), lanes), order)
             )
         else:
             total = sums[0]
-        kind = _kind(wide, lanes)
-        old = _read(builder, acc, 0, kind, wide // 8)
-        _write(builder, builder.add(old, _resized(builder, total, kind)), acc, 0, wide // 8)
+        kind = kind_of(wide, lanes)
+        old = load(builder, acc, 0, kind, wide // 8)
+        store(builder, builder.add(old, _resized(builder, total, kind)), acc, 0, wide // 8)
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 6, columns, weight, width, graded), generate
@@ -253,33 +192,33 @@ def _add_run(
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         weights, value, length, acc = given[:4]
-        factor = _resized(builder, value, _kind(wide)) if graded.literal_value else None
+        factor = _resized(builder, value, kind_of(wide)) if graded.literal_value else None
 
         def some(lanes: int) -> Callable[[Any, list[Any]], list[Any]]:
-            kind = _kind(wide, lanes)
+            kind = kind_of(wide, lanes)
 
             def body(k: Any, _carried: list[Any]) -> list[Any]:
-                row = _resized(builder, _read(builder, weights, _times(builder, k, narrow // 8), _kind(narrow, lanes)), kind)
+                row = _resized(builder, load(builder, weights, _times(builder, k, narrow // 8), kind_of(narrow, lanes)), kind)
                 if factor is not None:
-                    row = builder.mul(row, _spread(builder, factor, lanes))
+                    row = builder.mul(row, broadcast(builder, factor, lanes))
                 offset = _times(builder, k, wide // 8)
-                _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), row), acc, offset, wide // 8)
+                store(builder, builder.add(load(builder, acc, offset, kind, wide // 8), row), acc, offset, wide // 8)
                 return []
 
             return body
 
         after, longer = builder.append_basic_block(), builder.append_basic_block()
         pieces = [builder.append_basic_block() for _ in range(_LANES, _RUN, _LANES)]
-        choice = builder.switch(builder.udiv(length, _number(_WORD, _LANES)), longer)
+        choice = builder.switch(builder.udiv(length, constant(WORD, _LANES)), longer)
         for k, piece in enumerate(pieces):
-            choice.add_case(_number(_WORD, k + 1), piece)
+            choice.add_case(constant(WORD, k + 1), piece)
             builder.position_at_end(piece)
-            some(_LANES)(_number(_WORD, _LANES * k), [])
+            some(_LANES)(constant(WORD, _LANES * k), [])
             builder.branch(pieces[k - 1] if k else after)
         builder.position_at_end(longer)
-        whole = builder.and_(length, _number(_WORD, -_RUN // 2))
-        _loop(builder, _number(_WORD, 0), whole, _RUN // 2, [], some(_RUN // 2))
-        _loop(builder, whole, length, _LANES, [], some(_LANES))
+        whole = builder.and_(length, constant(WORD, -_RUN // 2))
+        emit_loop(builder, constant(WORD, 0), whole, _RUN // 2, [], some(_RUN // 2))
+        emit_loop(builder, whole, length, _LANES, [], some(_LANES))
         builder.branch(after)
         builder.position_at_end(after)
         return code.get_dummy_value()
@@ -295,7 +234,7 @@ def _room(_context: Any, size: Any) -> Any:
         with builder.goto_entry_block():
             room = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
         room.align = 64
-        return builder.ptrtoint(room, _WORD)
+        return builder.ptrtoint(room, WORD)
 
     return types.int64(size), generate
 
@@ -306,8 +245,8 @@ def _spread_words(_context: Any, first: Any, step: Any, address: Any, count: Any
     lanes = count.literal_value
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        steps = builder.mul(_spread(builder, given[1], lanes), ir.Constant(_kind(64, lanes), list(range(lanes))))
-        _write(builder, builder.add(_spread(builder, given[0], lanes), steps), given[2], 0, 8)
+        steps = builder.mul(broadcast(builder, given[1], lanes), ir.Constant(kind_of(64, lanes), list(range(lanes))))
+        store(builder, builder.add(broadcast(builder, given[0], lanes), steps), given[2], 0, 8)
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 3, count), generate
@@ -318,7 +257,7 @@ def _copy_words(_context: Any, source: Any, target: Any, count: Any) -> Any:  # 
     """Copy `count` int64 to where none of them lies."""
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        _write(builder, _read(builder, given[0], 0, _kind(64, count.literal_value), 8), given[1], 0, 8)
+        store(builder, load(builder, given[0], 0, kind_of(64, count.literal_value), 8), given[1], 0, 8)
         return code.get_dummy_value()
 
     return types.void(types.int64, types.int64, count), generate
@@ -340,22 +279,22 @@ def _add_blocks(
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         queue, count, acc = given[:3]
-        kind = _kind(wide)
+        kind = kind_of(wide)
 
         def queued(k: Any, ahead: int, first: int = 0) -> Any:
-            return _read(builder, builder.add(queue, _number(_WORD, 8 * (ahead + first))), _times(builder, k, 8), _WORD, 8)
+            return load(builder, builder.add(queue, constant(WORD, 8 * (ahead + first))), _times(builder, k, 8), WORD, 8)
 
         def words(block: Any) -> list[Any]:
-            return [_read(builder, block, 8 * k, _WORD) for k in range((far + narrow) * _LIST // 64)]
+            return [load(builder, block, 8 * k, WORD) for k in range((far + narrow) * _LIST // 64)]
 
         def part(words: list[Any], place: int, bits: int) -> Any:
             """Return a word, its lowest so many bits those of a block from a place on, its sign that of the highest."""
             word = words[place // 64]
-            return builder.ashr(builder.shl(word, _number(_WORD, 64 - bits - place % 64)), _number(_WORD, 64 - bits))
+            return builder.ashr(builder.shl(word, constant(WORD, 64 - bits - place % 64)), constant(WORD, 64 - bits))
 
         def target(words: list[Any], k: int) -> Any:
-            word = builder.lshr(words[k * far // 64], _number(_WORD, k * far % 64))
-            return builder.and_(word, _number(_WORD, (1 << far) - 1))
+            word = builder.lshr(words[k * far // 64], constant(WORD, k * far % 64))
+            return builder.and_(word, constant(WORD, (1 << far) - 1))
 
         def one(k: Any, carried: list[Any]) -> list[Any]:
             early = queued(k, 3)
@@ -368,12 +307,12 @@ def _add_blocks(
                 if factor is not None:
                     change = builder.mul(change, factor)
                 offset = _times(builder, target(now, j), wide // 8)
-                _write(builder, builder.add(_read(builder, acc, offset, kind, wide // 8), change), acc, offset, wide // 8)
+                store(builder, builder.add(load(builder, acc, offset, kind, wide // 8), change), acc, offset, wide // 8)
             return [carried[1], early, *following]
 
-        zero = _number(_WORD, 0)
+        zero = constant(WORD, 0)
         first = queued(zero, 0)
-        _loop(builder, zero, count, 1, [queued(zero, 1), queued(zero, 2), *(words(first) if held else [first])], one)
+        emit_loop(builder, zero, count, 1, [queued(zero, 1), queued(zero, 2), *(words(first) if held else [first])], one)
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 3, index, weight, width, graded), generate
@@ -390,24 +329,24 @@ def _tabulate(_context: Any, weights: Any, stride: Any, last: Any, table: Any, c
         weights, stride, last, table, columns = given
         places = []
         for k in range(_FOUR):
-            row = _number(_WORD, k)
+            row = constant(WORD, k)
             row = builder.select(builder.icmp_signed("<", row, last), row, last)
             places.append(builder.add(weights, builder.mul(row, stride)))
             ahead = builder.add(places[-1], _times(builder, stride, _FOUR * _TABLES))
             _prefetch(builder, ahead)
-        half = _kind(16, _LANES)
+        half = kind_of(16, _LANES)
 
         def body(column: Any, _carried: list[Any]) -> list[Any]:
-            rows = [builder.sext(_read(builder, place, column, _kind(8, _LANES)), half) for place in places]
+            rows = [builder.sext(load(builder, place, column, kind_of(8, _LANES)), half) for place in places]
             sums: dict[int, Any] = {}
             for k, row in enumerate(rows):
                 sums |= {1 << k: row, **{m | 1 << k: builder.add(total, row) for m, total in sums.items()}}
             into = builder.add(table, _times(builder, column, 2))
             for m, total in sums.items():
-                _write(builder, total, into, _PITCH * m, 2)
+                store(builder, total, into, _PITCH * m, 2)
             return []
 
-        _loop(builder, _number(_WORD, 0), columns, _LANES, [], body)
+        emit_loop(builder, constant(WORD, 0), columns, _LANES, [], body)
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 5), generate
@@ -421,19 +360,19 @@ def _name_rows(_context: Any, marks: Any, count: Any) -> Any:  # noqa: ARG001 - 
     """
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        kind = _kind(32, _TABLES)
+        kind = kind_of(32, _TABLES)
         # Moves bit 8 k to bit 24 + k for k from 0 to 3; what else it makes lies below bit 24, or beyond the word.
         gather = 1 << 24 | 1 << 17 | 1 << 10 | 1 << 3
         scale = 24 - (_PITCH.bit_length() - 1)
 
         def body(k: Any, _carried: list[Any]) -> list[Any]:
-            fours = _read(builder, given[0], _times(builder, k, 4), kind)
-            place = builder.lshr(builder.mul(fours, _number(kind, gather)), _number(kind, scale))
-            place = builder.and_(place, _number(kind, 15 * _PITCH))
-            _write(builder, builder.trunc(place, _kind(16, _TABLES)), given[0], _times(builder, k, 2), 2)
+            fours = load(builder, given[0], _times(builder, k, 4), kind)
+            place = builder.lshr(builder.mul(fours, constant(kind, gather)), constant(kind, scale))
+            place = builder.and_(place, constant(kind, 15 * _PITCH))
+            store(builder, builder.trunc(place, kind_of(16, _TABLES)), given[0], _times(builder, k, 2), 2)
             return []
 
-        _loop(builder, _number(_WORD, 0), given[1], _TABLES, [], body)
+        emit_loop(builder, constant(WORD, 0), given[1], _TABLES, [], body)
         return code.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -448,21 +387,21 @@ def _add_sums(
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         tables, marks, width, steps, partial = given[:5]
-        half = _kind(16, _LANES)
+        half = kind_of(16, _LANES)
 
         def body(step: Any, _carried: list[Any]) -> list[Any]:
             into, named = builder.add(partial, _times(builder, step, _PITCH)), builder.add(marks, builder.mul(step, width))
-            sums = [_read(builder, into, 2 * column, half, 2) for column in range(0, lanes, _LANES)]
+            sums = [load(builder, into, 2 * column, half, 2) for column in range(0, lanes, _LANES)]
             for k in range(_TABLES):
-                row = builder.add(tables, builder.zext(_read(builder, named, 2 * k, _kind(16), 2), _WORD))
+                row = builder.add(tables, builder.zext(load(builder, named, 2 * k, kind_of(16), 2), WORD))
                 sums = [
-                    builder.add(total, _read(builder, row, 16 * _PITCH * k + 2 * _LANES * at, half, 2)) for at, total in enumerate(sums)
+                    builder.add(total, load(builder, row, 16 * _PITCH * k + 2 * _LANES * at, half, 2)) for at, total in enumerate(sums)
                 ]
             for at, total in enumerate(sums):
-                _write(builder, total, into, 2 * _LANES * at, 2)
+                store(builder, total, into, 2 * _LANES * at, 2)
             return []
 
-        _loop(builder, _number(_WORD, 0), steps, 1, [], body)
+        emit_loop(builder, constant(WORD, 0), steps, 1, [], body)
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 5, columns), generate
@@ -476,21 +415,21 @@ def _widen(
 
     def generate(code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         partial, steps, sums, width, keep, columns = given
-        kind = _kind(32, _LANES)
-        kept = _spread(builder, builder.trunc(keep, _kind(32)), _LANES)
+        kind = kind_of(32, _LANES)
+        kept = broadcast(builder, builder.trunc(keep, kind_of(32)), _LANES)
 
         def body(step: Any, _carried: list[Any]) -> list[Any]:
             given, into = builder.add(partial, _times(builder, step, _PITCH)), builder.add(sums, builder.mul(step, width))
 
             def some(column: Any, _carried: list[Any]) -> list[Any]:
-                more = builder.sext(_read(builder, given, _times(builder, column, 2), _kind(16, _LANES), 2), kind)
+                more = builder.sext(load(builder, given, _times(builder, column, 2), kind_of(16, _LANES), 2), kind)
                 place = _times(builder, column, 4)
-                _write(builder, builder.add(builder.and_(_read(builder, into, place, kind, 4), kept), more), into, place, 4)
+                store(builder, builder.add(builder.and_(load(builder, into, place, kind, 4), kept), more), into, place, 4)
                 return []
 
-            return _loop(builder, _number(_WORD, 0), columns, _LANES, [], some)
+            return emit_loop(builder, constant(WORD, 0), columns, _LANES, [], some)
 
-        _loop(builder, _number(_WORD, 0), steps, 1, [], body)
+        emit_loop(builder, constant(WORD, 0), steps, 1, [], body)
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate
@@ -523,14 +462,14 @@ def _fold_segment(
         inner = 64 if wide == 64 else 32
 
         def some(lanes: int) -> Callable[[Any, list[Any]], list[Any]]:
-            held, kind = _kind(inner, lanes), _kind(wide, lanes)
-            up, down, cut = (_spread(builder, _resized(builder, value, _kind(inner)), lanes) for value in (left, right, spare))
-            kept = _spread(builder, _resized(builder, keep, _kind(wide)), lanes)
+            held, kind = kind_of(inner, lanes), kind_of(wide, lanes)
+            up, down, cut = (broadcast(builder, _resized(builder, value, kind_of(inner)), lanes) for value in (left, right, spare))
+            kept = broadcast(builder, _resized(builder, keep, kind_of(wide)), lanes)
 
             def body(k: Any, _carried: list[Any]) -> list[Any]:
                 place = _times(builder, k, wide // 8)
-                raw = _read(builder, acc, place, kind, wide // 8)
-                _write(builder, builder.and_(raw, kept), acc, place, wide // 8)
+                raw = load(builder, acc, place, kind, wide // 8)
+                store(builder, builder.and_(raw, kept), acc, place, wide // 8)
                 value = _resized(builder, raw, held)
                 if wide == 64:
                     value = builder.ashr(builder.shl(value, cut), cut)
@@ -538,18 +477,18 @@ def _fold_segment(
                     value = builder.ashr(builder.shl(value, cut), cut)
                 else:
                     value = builder.shl(value, up)
-                value = _resized(builder, value, _kind(32, lanes))
+                value = _resized(builder, value, kind_of(32, lanes))
                 offset = _times(builder, k, 4)
                 if add.literal_value:
-                    value = builder.add(_read(builder, dendrite, offset, _kind(32, lanes), 4), value)
-                _write(builder, value, dendrite, offset, 4)
+                    value = builder.add(load(builder, dendrite, offset, kind_of(32, lanes), 4), value)
+                store(builder, value, dendrite, offset, 4)
                 return []
 
             return body
 
-        whole = builder.and_(length, _number(_WORD, -32))
-        _loop(builder, _number(_WORD, 0), whole, 32, [], some(32))
-        _loop(builder, whole, length, 1, [], some(1))
+        whole = builder.and_(length, constant(WORD, -32))
+        emit_loop(builder, constant(WORD, 0), whole, 32, [], some(32))
+        emit_loop(builder, whole, length, 1, [], some(1))
         return code.get_dummy_value()
 
     return types.void(*[types.int64] * 7, add, width), generate
@@ -563,7 +502,7 @@ def _clear(_context: Any, address: Any, size: Any) -> Any:  # noqa: ARG001 - num
         byte = ir.IntType(8)
         place = byte.as_pointer()
         fill = builder.module.declare_intrinsic(
-            "llvm.memset", (place, _WORD), ir.FunctionType(ir.VoidType(), [place, byte, _WORD, ir.IntType(1)])
+            "llvm.memset", (place, WORD), ir.FunctionType(ir.VoidType(), [place, byte, WORD, ir.IntType(1)])
         )
         builder.call(fill, [builder.inttoptr(given[0], place), byte(0), given[1], ir.IntType(1)(0)])
         return code.get_dummy_value()
@@ -576,9 +515,9 @@ def _mask(_context: Any, address: Any, bits: Any, lanes: Any) -> Any:  # noqa: A
     """Return a number whose bit k says that the k-th of `lanes` integers at an address, at most 63, is not 0."""
 
     def generate(_code: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        kind = _kind(bits.literal_value, lanes.literal_value)
-        set_ = builder.icmp_unsigned("!=", _read(builder, given[0], 0, kind, bits.literal_value // 8), _number(kind, 0))
-        return builder.zext(builder.bitcast(set_, _kind(lanes.literal_value)), _WORD)
+        kind = kind_of(bits.literal_value, lanes.literal_value)
+        set_ = builder.icmp_unsigned("!=", load(builder, given[0], 0, kind, bits.literal_value // 8), constant(kind, 0))
+        return builder.zext(builder.bitcast(set_, kind_of(lanes.literal_value)), WORD)
 
     return types.int64(types.int64, bits, lanes), generate
 

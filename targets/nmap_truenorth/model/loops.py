@@ -22,6 +22,7 @@ import numpy as np
 from llvmlite import ir
 
 from nmap.compiled import compiled, native
+from nmap.instructions import WORD, broadcast, constant, emit_loop, kind_of, load, store
 from nmap.pointers import atomic_add, call_native, carray, instructions, int16_at, int32_at, int64_at, types, uint8_at
 
 __all__ = [
@@ -47,7 +48,6 @@ HIGHEST = (1 << 15) - 1
 
 _SMALL = 1 << 12
 """Potentials below this are put back into 16 bits."""
-_WORD = ir.IntType(64)
 _LANES = 16
 _PATIENCE = 100
 """Looks at a counter before other threads of the machine are let run."""
@@ -213,71 +213,17 @@ TABLE, THREAD = len(K), len(P)
 _ROWS = len(ROW)
 
 
-# LLVM instructions.
-
-
-def _kind(bits: int, lanes: int = 1) -> Any:
-    """Return the type of `lanes` integers; one is a plain integer."""
-    return ir.IntType(bits) if lanes == 1 else ir.VectorType(ir.IntType(bits), lanes)
-
-
-def _number(kind: Any, value: int) -> Any:
-    """Return a constant, the same in every lane."""
-    return ir.Constant(kind, value if isinstance(kind, ir.IntType) else [value] * kind.count)
-
-
-def _read(builder: Any, address: Any, kind: Any, align: int) -> Any:
-    value = builder.load(builder.inttoptr(address, kind.as_pointer()))
-    value.align = align
-    return value
-
-
-def _write(builder: Any, value: Any, address: Any, align: int) -> None:
-    builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = align
-
-
-def _spread(builder: Any, value: Any, lanes: int) -> Any:
-    """Return a scalar in every lane."""
-    kind = ir.VectorType(value.type, lanes)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _number(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), _number(ir.VectorType(ir.IntType(32), lanes), 0))
-
-
-def _loop(builder: Any, last: Any, step: int, carried: list[Any], body: Any) -> list[Any]:
-    """Emit `for k in range(0, last, step): carried = body(k, carried)` and return what is carried at the end."""
-    entry, none = builder.block, _number(_WORD, 0)
-    inside, after = builder.append_basic_block(), builder.append_basic_block()
-    builder.cbranch(builder.icmp_signed("<", none, last), inside, after)
-    builder.position_at_end(inside)
-    counter, *held = [builder.phi(value.type) for value in (none, *carried)]
-    following = body(counter, held)
-    following = [builder.add(counter, _number(_WORD, step)), *following]
-    end = builder.block
-    for phi, start, value in zip((counter, *held), (none, *carried), following, strict=True):
-        phi.add_incoming(start, entry)
-        phi.add_incoming(value, end)
-    builder.cbranch(builder.icmp_signed("<", following[0], last), inside, after)
-    builder.position_at_end(after)
-    results = []
-    for start, value in zip(carried, following[1:], strict=True):
-        result = builder.phi(value.type)
-        result.add_incoming(start, entry)
-        result.add_incoming(value, end)
-        results.append(result)
-    return results
-
-
 def _masked(builder: Any, row: Any, weights: Any, sums: list[Any], width: int) -> list[Any]:
     """Add the weights that a crossbar's row selects to sums of 16 neurons each."""
     size = width // 8
     # Bit 7 of a row's first byte is the first neuron.
-    bits = ir.Constant(_kind(16, _LANES), [1 << (k ^ 7) for k in range(_LANES)])
+    bits = ir.Constant(kind_of(16, _LANES), [1 << (k ^ 7) for k in range(_LANES)])
     added = []
     for v, total in enumerate(sums):
-        marks = _read(builder, builder.add(row, _number(_WORD, v * _LANES // 8)), _kind(16), 1)
-        chosen = builder.icmp_unsigned("!=", builder.and_(_spread(builder, marks, _LANES), bits), _number(bits.type, 0))
-        weight = _read(builder, builder.add(weights, _number(_WORD, v * _LANES * size)), total.type, 2 * _LANES)
-        added.append(builder.add(total, builder.select(chosen, weight, _number(total.type, 0))))
+        marks = load(builder, row, v * _LANES // 8, kind_of(16), 1)
+        chosen = builder.icmp_unsigned("!=", builder.and_(broadcast(builder, marks, _LANES), bits), constant(bits.type, 0))
+        weight = load(builder, weights, v * _LANES * size, total.type, 2 * _LANES)
+        added.append(builder.add(total, builder.select(chosen, weight, constant(total.type, 0))))
     return added
 
 
@@ -287,12 +233,12 @@ class _Neurons:
     def __init__(self, builder: Any, rows: Any, width: int, kind: Any) -> None:
         self.builder, self.width, self.kind = builder, width, kind
         count = ROW.EPSILON - ROW.LEAK + 1
-        self.starts = [_read(builder, builder.add(rows, _number(_WORD, 8 * (ROW.LEAK + index))), _WORD, 8) for index in range(count)]
+        self.starts = [load(builder, rows, 8 * (ROW.LEAK + index), WORD, 8) for index in range(count)]
 
     def row(self, index: int, first: Any) -> Any:
         """Return 16 numbers of a row, from neuron `first` on."""
-        offset = self.builder.mul(first, _number(_WORD, self.width // 8))
-        values = _read(self.builder, self.builder.add(self.starts[index - ROW.LEAK], offset), _kind(self.width, _LANES), self.width // 4)
+        offset = self.builder.mul(first, constant(WORD, self.width // 8))
+        values = load(self.builder, self.starts[index - ROW.LEAK], offset, kind_of(self.width, _LANES), self.width // 4)
         return values if values.type == self.kind else self.builder.sext(values, self.kind)
 
     def leaked(self, v: Any, first: Any, reversal: bool) -> Any:
@@ -301,8 +247,8 @@ class _Neurons:
         plain = b.add(v, leak)
         if not reversal:
             return plain
-        none = _number(v.type, 0)
-        side = b.ashr(v, _number(v.type, 31))
+        none = constant(v.type, 0)
+        side = b.ashr(v, constant(v.type, 31))
         # The leak acts on the size of V, which ends at 0.
         size = b.add(b.sub(b.xor(v, side), side), leak)
         rings = b.and_(b.icmp_signed("<", leak, none), b.icmp_signed("<", size, none))
@@ -335,39 +281,39 @@ def _core(
 
     def generate(_code: Any, builder: Any, _signature: Any, given: Any) -> Any:
         axons, count, neurons, potentials, rows, fired = given[:6]
-        kind = _kind(bits, _LANES)
+        kind = kind_of(bits, _LANES)
         emit = _Neurons(builder, rows, size, kind)
 
         def block(first: Any, carried: list[Any]) -> list[Any]:
-            marks, shift = builder.lshr(first, _number(_WORD, 3)), builder.mul(first, _number(_WORD, size // 8))
+            marks, shift = builder.lshr(first, constant(WORD, 3)), builder.mul(first, constant(WORD, size // 8))
 
             def axon(k: Any, sums: list[Any]) -> list[Any]:
-                entry = builder.add(axons, builder.mul(k, _number(_WORD, 16)))
-                row = builder.add(_read(builder, entry, _WORD, 8), marks)
-                weights = builder.add(_read(builder, builder.add(entry, _number(_WORD, 8)), _WORD, 8), shift)
+                entry = builder.add(axons, builder.mul(k, constant(WORD, 16)))
+                row = builder.add(load(builder, entry, 0, WORD, 8), marks)
+                weights = builder.add(load(builder, entry, 8, WORD, 8), shift)
                 return _masked(builder, row, weights, sums, size)
 
-            sums = _loop(builder, count, 1, [_number(_kind(size, _LANES), 0)] * vectors, axon)
+            sums = emit_loop(builder, constant(WORD, 0), count, 1, [constant(kind_of(size, _LANES), 0)] * vectors, axon)
             seen = carried[0]
             for v, total in enumerate(sums):
-                here = builder.add(first, _number(_WORD, v * _LANES))
-                place = builder.add(potentials, builder.mul(here, _number(_WORD, bits // 8)))
-                value = builder.add(_read(builder, place, kind, bits // 4), total if size == bits else builder.sext(total, kind))
+                here = builder.add(first, constant(WORD, v * _LANES))
+                place = builder.add(potentials, builder.mul(here, constant(WORD, bits // 8)))
+                value = builder.add(load(builder, place, 0, kind, bits // 4), total if size == bits else builder.sext(total, kind))
                 if step.literal_value:
                     synapses, value = value, emit.leaked(value, here, bool(reversal.literal_value))
                     leaked = value
                     fires, value = emit.stepped(value, here)
                     if bits == 32:
-                        middle = _number(kind, LIMIT)
+                        middle = constant(kind, LIMIT)
                         seen = builder.or_(seen, builder.or_(builder.add(synapses, middle), builder.add(leaked, middle)))
                     else:
-                        seen = builder.or_(seen, builder.xor(value, builder.ashr(value, _number(kind, bits - 1))))
-                    mark = builder.add(fired, builder.lshr(here, _number(_WORD, 3)))
-                    _write(builder, builder.bitcast(fires, _kind(_LANES)), mark, 2)
-                _write(builder, value, place, bits // 4)
+                        seen = builder.or_(seen, builder.xor(value, builder.ashr(value, constant(kind, bits - 1))))
+                    mark = builder.add(fired, builder.lshr(here, constant(WORD, 3)))
+                    store(builder, builder.bitcast(fires, kind_of(_LANES)), mark, 0, 2)
+                store(builder, value, place, 0, bits // 4)
             return [seen]
 
-        seen = _loop(builder, neurons, vectors * _LANES, [_number(kind, 0)], block)[0]
+        seen = emit_loop(builder, constant(WORD, 0), neurons, vectors * _LANES, [constant(kind, 0)], block)[0]
         for half in (8, 4, 2, 1):
             places = ir.VectorType(ir.IntType(32), half)
             lower, upper = (
@@ -375,7 +321,7 @@ def _core(
                 for shift in (0, half)
             )
             seen = builder.or_(lower, upper)
-        return builder.zext(builder.extract_element(seen, _number(ir.IntType(32), 0)), _WORD)
+        return builder.zext(builder.extract_element(seen, constant(ir.IntType(32), 0)), WORD)
 
     return types.int64(*[types.int64] * 6, width, held, step, reversal), generate
 
