@@ -470,7 +470,8 @@ class Mapped:
         self.probes = parse_probes(probes, states)
         self.latency = {p.name: p.latency for p in program.populations}
         self.shapes = {p.name: (prod(p.shape),) for p in program.populations}
-        self.extra = program.latency
+        # What is probed may run further behind than the last output.
+        self.extra = max(program.latency, *(self.latency[probe.population] for probe in self.probes), 0)
 
 
 class ChipLevel(Mapped, Local):

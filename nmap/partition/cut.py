@@ -96,7 +96,9 @@ def cut_population(
             return ()
         counts = tuple(parts)
     # Neurons that all listen to the same sources are interchangeable; runs of rows, or of neurons with inputs of their own, are a choice.
+    # With copies each has a price of its own, and may pay for the weights that it has.
     exact = len(shape) == 1 and all(isinstance(p.connectivity, Dense) for p in network.afferents(population.name))
+    exact = exact and not isinstance(target, Replicating)
     grid = tuple(tuple(even_parts(size, count)) for size, count in zip(shape, counts, strict=True))
     return _lanes(network, target, population, price, grid, exact)
 

@@ -161,6 +161,11 @@ def _moves(problem: PlacementProblem, traffic: Traffic, clusters: Array, slots: 
     return traffic.move * ((home >= 0) & (home != slots))
 
 
+def _hops(problem: PlacementProblem, slots: Array) -> Array:
+    """Return the distances between some slots, (n, n) int64."""
+    return problem.board.hops_between(np.repeat(slots, slots.size), np.tile(slots, slots.size)).reshape(slots.size, -1)
+
+
 def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Array, float, float] | None:
     """Return a placement, its bound and deterministic seconds; None where the model would be too large."""
     n = problem.clusters
@@ -172,14 +177,12 @@ def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Arra
     traffic = collect(problem, bits=40)
     every = np.arange(n)
     between = _matrix(traffic, every)
-    hops = problem.board.hops_between(np.repeat(slot_at, slot_at.size), np.tile(slot_at, slot_at.size)).reshape(slot_at.size, -1)
     port_hops = problem.board.port_hops()[slot_at]
     alone = traffic.port[:, None] * port_hops + _moves(problem, traffic, every, slot_at)
     start = place_of[slot]
     allowed = _allowed(problem, every, slot_at)
-    longest = np.full((n, n), hops.max(initial=0), np.int64)
-    task = _Assignment(alone, between, hops, np.bincount(place_of), allowed, longest)
-    cost = _cost(task, start)
+    apart = _hops(problem, slot_at[start])
+    cost = int((between * apart).sum() // 2 + alone[every, start].sum())
     # Traffic between two points is worth at least the largest flow between them times their distance (triangle inequality), so a
     # longer distance makes the answer dearer than the one in hand.
     graph = nx.Graph()
@@ -190,13 +193,20 @@ def _exact(problem: PlacementProblem, slot: Array, budget: Budget) -> tuple[Arra
     for i in range(n):
         flow = int(nx.maximum_flow_value(graph, -1, i)) if triangle else int(traffic.port[i])
         allowed[i] &= flow * port_hops <= cost
+    if int(allowed.sum()) > _MOST_CHOICES[budget.effort]:
+        return None
+    # Few places of a large chip are left; distances between all of them would take seconds and gigabytes.
+    near = np.flatnonzero(allowed.any(0))
+    hops = _hops(problem, slot_at[near])
+    longest = np.full((n, n), hops.max(initial=0), np.int64)
+    for i in range(n):
         for j in np.flatnonzero(between[i, :i]):
             flow = int(nx.maximum_flow_value(graph, i, int(j))) if triangle else int(between[i, j])
             longest[i, j] = longest[j, i] = min(int(longest[i, j]), cost // flow)
-    if int(allowed.sum()) > _MOST_CHOICES[budget.effort]:
-        return None
+    task = _Assignment(alone[:, near], between, hops, np.bincount(place_of)[near], allowed[:, near], longest)
+    start = np.searchsorted(near, start)
     found, best, bound, time = _solve(task, start, _EXACT_TIME[budget.effort], budget)
-    slots = _to_slots(place_of, found, np.ones(place_of.size, bool)) if best < cost else slot
+    slots = _to_slots(place_of, near[found], np.ones(place_of.size, bool)) if best < cost else slot
     return slots, bound / traffic.scale, time
 
 

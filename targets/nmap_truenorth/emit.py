@@ -90,7 +90,11 @@ def reread(folder: Path, network: QuantizedNetwork, program: Program) -> list[st
         folder: where the files of `emit` and `emit_samples` lie.
         network, program: what they were made from.
     """
-    model = to_model(program)
+    try:
+        model = to_model(program)
+    except ValueError as error:
+        # A program that was changed may hold weights that no crossbar makes.
+        return [f"program.h5: {error}"]
     form = ranc_form(program, model)
     told = _read_back(folder, MODEL, model)
     for name, content in _maps(network, program, model, form).items():

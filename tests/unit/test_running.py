@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from nmap import flow, running
+from nmap.connectivity import Dense
 from nmap.diagnostics import NmapError
 from nmap.emulate import engine
 from nmap.memory import size_text
@@ -22,7 +23,9 @@ from nmap.options import Options
 from nmap.report.json import run_to_json, schema
 from nmap.report.model import RunResult
 from nmap.samples import Samples, in_memory, load
+from nmap.testing import networks
 from nmap.trace import SpikeEvents
+from nmap.writers import write
 from nmap.writers.archive import write_archive
 from tests.unit.readers.builders import chain, if_, li, lif, linear, port, sink, write_nir
 from tests.unit.report.schema_check import problems
@@ -651,3 +654,26 @@ def test_a_mistyped_number_of_threads_starts_none(jobs, split, where):
         flow._threads(jobs, split)
     assert error.value.diagnostics[0].where == where
     assert "too many" in error.value.diagnostics[0].message
+
+
+def test_what_runs_further_behind_than_the_output_can_be_probed(tmp_path: Path) -> None:
+    """A delay before the output leaves the layer before it behind in the chip's time."""
+    network = networks.build(
+        "late.nir",
+        {
+            "in": ((2,), None), "a": ((2,), networks.lif(2, beta=1.0, threshold=0.9)),
+            "b": ((1,), networks.lif(1, beta=1.0, threshold=0.9)),
+        },
+        [("in", "a", Dense(np.eye(2)), None, 0), ("a", "b", Dense(np.ones((1, 2))), None, 3)],
+    )
+    write(network, tmp_path / "late.nir")
+    inputs = np.ones((2, 9, 2), np.uint8)
+    np.savez(tmp_path / "late.npz", inputs=inputs)
+    made = flow.deploy(
+        tmp_path / "late.nir", target="toy", input=tmp_path / "late.npz", output=tmp_path / "out", options=Options(partitioner="greedy"),
+    )
+    assert made.quantized is not None
+    assert made.quantized["a"].latency > made.quantized.latency
+    for level in ("chip", "fixed"):
+        run = flow.run(tmp_path / "out", input=tmp_path / "late.npz", level=level, probes=("a:spikes",))
+        assert run.probes["a.spikes"].tolist() == inputs.tolist()

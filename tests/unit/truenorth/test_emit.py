@@ -417,6 +417,20 @@ def test_spoilt_files_are_told(tmp_path: Path, name: str, old: str, new: str, sa
     assert any(said in text and name.split("/")[-1] in text for text in told), told
 
 
+def test_a_program_that_no_crossbar_makes_is_told(tmp_path: Path) -> None:
+    plan = two_cores()
+    program = assemble(plan)
+    folder = written(tmp_path, plan, program, [])
+    blocks = []
+    for block in program.blocks:
+        shape = block.synapses.weights.shape
+        # The axons of a block are of one type, on which a neuron has one weight.
+        weights = np.arange(11, 11 + int(np.prod(shape)), dtype=np.int32).reshape(shape)
+        blocks.append(replace(block, synapses=replace(block.synapses, weights=weights)))
+    (told,) = reread(folder, network_of(plan), replace(program, blocks=tuple(blocks)))
+    assert told.startswith("program.h5: ")
+
+
 def test_a_spike_on_some_of_its_pins_alone_is_told(tmp_path: Path) -> None:
     plan = two_cores()
     plan.runs.append(Run(1, "in", np.arange(2), "b", 3, 2, np.ones((2, 1), int), np.ones((2, 2), bool)))
