@@ -27,7 +27,7 @@ def read_binary(file: str, data: bytes | bytearray, problems: Problems) -> Model
 
     Raises:
         NmapError: with every problem found.
-        MalformedError: where the file is cut short or of another version.
+        MalformedError: where the file is cut short, or longer than its header says.
     """
     count = int.from_bytes(data[16:20], "little")
     if len(data) < _HEADER or len(data) != _HEADER + count * _CORE:
@@ -62,6 +62,13 @@ def read_binary(file: str, data: bytes | bytearray, problems: Problems) -> Model
         np.argwhere(mask > 18),
         lambda n: (f"`TM` of neuron {n[1]} of core {n[0]} is {mask[tuple(n)]}, not 0 to 18", f"core {n[0]}:neuron {n[1]}"),
     )
+    gamma = np.where(enabled, bits.number(2, 2), 0)
+    problems.errors(
+        "NM107",
+        "a gamma out of range",
+        np.argwhere(gamma > 2),
+        lambda n: (f"`gamma` of neuron {n[1]} of core {n[0]} is {gamma[tuple(n)]}, not 0 to 2", f"core {n[0]}:neuron {n[1]}"),
+    )
     problems.raise_errors()
     content: dict[str, Any] = {
         "weights": np.stack([bits.signed(at, 9) for at in (93, 84, 75, 66)], axis=2),
@@ -72,7 +79,7 @@ def read_binary(file: str, data: bytes | bytearray, problems: Problems) -> Model
         "threshold": bits.number(33, 18),
         "floor": bits.number(15, 18),
         "mask": mask,
-        "gamma": bits.number(2, 2),
+        "gamma": gamma,
         "kappa": bits.number(4, 1),
         "reset": np.zeros((count, SIZE), np.int32),
         "potential": np.zeros((count, SIZE), np.int32),

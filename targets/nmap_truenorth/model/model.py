@@ -61,7 +61,8 @@ class Model:
         axon_types: (C, A) uint8, 0..3.
         crossbar: (C, A, ceil(N / 8)) uint8, `np.packbits` order over neurons: bit 7 of byte 0 is neuron 0.
         weights: (C, N, 4) int32, sigma * s by axon type.
-        stochastic: (C, N, 4) bool, b: a synapse of this type adds sgn(s) with probability |s| / 256.
+        stochastic: (C, N, 4) bool, b: a synapse of this type adds sgn(s) where |s| >= rho for a random rho of 0 to 255, so with
+            probability (|s| + 1) / 256; nothing where s is 0.
         leak: int32, sigma_lambda * lambda.
         leak_stochastic: bool, c.
         leak_reversal: bool, epsilon: the leak takes the sign of the potential.

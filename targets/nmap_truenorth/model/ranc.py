@@ -66,6 +66,13 @@ class _Reader:
             self.problems.error("NM107", message, place, kind="a number out of its range")
         return 0
 
+    def flag(self, value: Any, what: str, place: str) -> int:
+        """Return a flag; 0 with an error where it is none."""
+        if isinstance(value, bool) or whole(value, 0, 1):
+            return int(value)
+        self.problems.error("NM107", f"{what} is {_short(value)}, not true or false", place, kind="a flag that is none")
+        return 0
+
     def pair(self, value: Any, what: str, place: str) -> tuple[int, int]:
         if not isinstance(value, list) or len(value) != 2:
             code = "NM103" if value is None else "NM106"
@@ -482,10 +489,15 @@ def _neutral_neuron(reader: _Reader, neuron: Any, place: str, j: int) -> list[in
         reader.whole(neuron.get(key), f"`{key}` of neuron {j} of {place}", where, *((0, 2) if key == "gamma" else ())) for key in _NEUTRAL
     ]
     weights = reader.neuron_weights(neuron.get("weights"), 4, place, j)
-    flags = [reader.whole(int(bool(neuron.get(key, 0))), key, where) for key in _NEUTRAL_FLAGS]
+    flags = [reader.flag(neuron.get(key, False), f"`{key}` of neuron {j} of {place}", where) for key in _NEUTRAL_FLAGS]
     mask = reader.whole(neuron.get("TM", 0), f"`TM` of neuron {j} of {place}", where, 0, 18)
-    drawn = neuron.get("b", [0, 0, 0, 0])
-    drawn = [int(bool(flag)) for flag in drawn] if isinstance(drawn, list) and len(drawn) == 4 else [0] * 4
+    drawn = neuron.get("b", [False] * 4)
+    if isinstance(drawn, list) and len(drawn) == 4:
+        drawn = [reader.flag(flag, f"an entry of `b` of neuron {j} of {place}", where) for flag in drawn]
+    else:
+        message = f"`b` of neuron {j} of {place} is {_short(drawn)}, not a list of 4 flags"
+        reader.problems.error("NM106", message, where, kind="a list of flags")
+        drawn = [0] * 4
     dest = neuron.get("dest")
     to = [NOWHERE, -1, 0]
     if isinstance(dest, list) and len(dest) == 2 and dest[0] == "out":

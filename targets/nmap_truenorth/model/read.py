@@ -12,7 +12,7 @@ from nmap_truenorth.model.binary import MAGIC, read_binary
 from nmap_truenorth.model.model import Events, Model
 from nmap_truenorth.model.ranc import CONFIG_KEYS, read_config, read_neutral, read_ranc
 from nmap_truenorth.model.source import MalformedError, Problems, Scanner, load, uncommented
-from nmap_truenorth.model.spikes import Connector, read_connectors, read_events, read_outputs
+from nmap_truenorth.model.spikes import NO_SPIKES, STARTS, Connector, read_connectors, read_events, read_outputs
 from nmap_truenorth.model.text import read_text
 
 __all__ = ["FORMATS", "read_model", "read_outputs_file", "read_spikes"]
@@ -36,24 +36,21 @@ def read_model(path: str | os.PathLike[str], findings: Findings, *, config: str 
     Args:
         path: the file.
         findings: receives what is odd; errors are raised together.
-        config: RANC's configuration. None: the one beside the model, `STEM_config.json`, `STEM.config.json`, `config.json`, or
-            the only JSON file of the folder with entries of a configuration; without one, sizes are what the model needs and the
-            floor test is asymmetric, with a warning where that can matter.
+        config: RANC's configuration. None: the one beside the model, the first of `STEM_config.json`, `STEM.config.json` and
+            `config.json` that has an entry of a configuration; a note names it. Without one, sizes are what the model needs and
+            the floor test is asymmetric, with a warning where that can matter.
 
     Raises:
         NmapError: NM101 for a file that cannot be read, NM102 for one of another kind, NM103 to NM110 for what is wrong in it,
             all problems together.
     """
     file = Path(path)
-    data = load(file, findings)
+    data = load(file, findings, (MAGIC, b"{", b"/"), "no model of TrueNorth or RANC")
     problems = Problems(str(file), findings)
     scanner: Scanner | None = None
     try:
         if data.startswith(MAGIC):
             return read_binary(str(file), data, problems)
-        if not bytes(data[:64]).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"/")):
-            problems.error("NM102", f"`{file}` is no model of TrueNorth or RANC")
-            problems.raise_errors()
         scanner = Scanner(uncommented(data))
         del data
         if _TRUENORTH.search(scanner.text):
@@ -71,7 +68,7 @@ def read_model(path: str | os.PathLike[str], findings: Findings, *, config: str 
 
 
 def _read_ranc(file: Path, scanner: Scanner, problems: Problems, findings: Findings, config: Path | None) -> Model:
-    beside = config or _config_beside(file)
+    beside = config or _config_beside(file, problems)
     values = None
     if beside is not None:
         # A configuration is checked before the model: its sizes say what is wrong in the model.
@@ -81,31 +78,39 @@ def _read_ranc(file: Path, scanner: Scanner, problems: Problems, findings: Findi
         except MalformedError as error:
             own.error(error.code, str(error))
             own.raise_errors()
+        problems.note(f"sizes and the kind of the floor test are those of the configuration `{beside}`")
     model = read_ranc(str(file), scanner, problems, values)
     if beside is None:
         floor = -model.floor
         matters = model.enabled & (((model.gamma == 0) & (model.reset != model.floor)) | ((model.gamma == 1) & (floor != 0)))
-        if matters.any():
+        many = int(matters.sum())
+        if many:
             problems.warning(
                 "there is no configuration beside the model; the floor test is taken to be V < negative_threshold (neuron_reset_type 0)",
-                why=f"with V <= negative_threshold, {int(matters.sum())} neurons could compute other potentials",
+                why=f"with V <= negative_threshold, {many} neuron{'s' if many > 1 else ''} could compute other potentials",
             )
     return model
 
 
-def _config_beside(file: Path) -> Path | None:
-    names = [f"{file.stem}_config.json", f"{file.stem}.config.json", "config.json"]
-    found: list[Path] = []
-    try:
-        for candidate in sorted(file.parent.glob("*.json")):
-            if candidate.name != file.name and candidate.is_file() and candidate.stat().st_size <= _MOST_CONFIG_BYTES:
-                text = candidate.read_text(encoding="utf-8", errors="replace")
-                if any(f'"{key}"' in text for key in CONFIG_KEYS):
-                    found.append(candidate)
-    except OSError:
-        return None
-    usual = [candidate for name in names for candidate in found if candidate.name == name]
-    return usual[0] if usual else found[0] if len(found) == 1 else None
+def _config_beside(file: Path, problems: Problems) -> Path | None:
+    """Return the configuration beside a model; warn of a file that has the name of one, and is none."""
+    for name in (f"{file.stem}_config.json", f"{file.stem}.config.json", "config.json"):
+        candidate = file.with_name(name)
+        try:
+            if name == file.name or not candidate.is_file():
+                continue
+            known = candidate.stat().st_size <= _MOST_CONFIG_BYTES
+            text = candidate.read_text(encoding="utf-8", errors="replace") if known else ""
+        except OSError as error:
+            problems.warning(f"`{candidate}` cannot be read, and is not used as RANC's configuration", why=f"{error.strerror or error}.")
+            continue
+        if any(f'"{key}"' in text for key in CONFIG_KEYS):
+            return candidate
+        problems.warning(
+            f"`{candidate}` is no configuration of RANC, and is not used", why=f"It has none of {', '.join(CONFIG_KEYS)}." if known else
+            f"It has more than {_MOST_CONFIG_BYTES} bytes.",
+        )  # fmt: skip
+    return None
 
 
 def read_spikes(path: str | os.PathLike[str], model: Model, findings: Findings) -> Events:
@@ -124,7 +129,7 @@ def read_spikes(path: str | os.PathLike[str], model: Model, findings: Findings) 
         NmapError: NM101 for a file that cannot be read, NM102 for one of another kind, NM103 to NM110 for what is wrong in it.
     """
     file = Path(path)
-    data = load(file, findings)
+    data = load(file, findings, STARTS, NO_SPIKES)
     problems = Problems(str(file), findings)
     try:
         return read_events(data, model, problems, lambda name, output: _connectors(file, name, output, model.file, problems))
@@ -141,7 +146,7 @@ def read_outputs_file(path: str | os.PathLike[str], findings: Findings) -> Array
         NmapError: NM101 for a file that cannot be read, NM102 for one of another kind, NM103 to NM110 for what is wrong in it.
     """
     file = Path(path)
-    data = load(file, findings)
+    data = load(file, findings, STARTS, NO_SPIKES)
     problems = Problems(str(file), findings)
     try:
         return read_outputs(data, problems, lambda name, output: _connectors(file, name, output, "", problems))

@@ -65,6 +65,8 @@ def run_model(
     events = _events(path, spikes, model, findings)
     findings.raise_errors()
     ticks = _ticks(path, spikes, model, events, steps)
+    if progress is not None:
+        progress("the emulator; at first use it is compiled for this machine")
     simulator = Simulator(model, seed=seed, jobs=jobs)
     # What is compiled at first use is no part of the ticks' time.
     simulator.run(_NOTHING, 1)

@@ -14,8 +14,13 @@ __all__ = ["MOST_BYTES", "MalformedError", "Problems", "Scanner", "load", "uncom
 
 MOST_BYTES = 2**30
 """Largest file that is read. 4096 cores with a crossbar of their own take some 140 MB of text."""
+_HEAD_BYTES = 64
+"""Bytes that say of what kind a file is."""
 _SPELLED = 10
 """Problems of one kind that are told one by one."""
+
+_MOST_WHOLE = 2**53
+"""Up to here a floating-point number says which whole number is meant."""
 
 _QUOTES = pattern(rb'\\.|"')
 _BLANK = pattern(r"[ \t\r\n]*")
@@ -101,11 +106,18 @@ class Problems:
         return count < _SPELLED
 
 
-def load(path: Path, findings: Findings) -> bytearray:
+def load(path: Path, findings: Findings, starts: tuple[bytes, ...] = (b"",), kind: str = "") -> bytearray:
     """Return what a file holds.
 
+    Args:
+        path: the file.
+        findings: receives why it is not read.
+        starts: what a file of the kind starts with, blanks aside; the others are not read any further.
+        kind: what a file that starts otherwise is not, "no model of ...".
+
     Raises:
-        NmapError: NM101 where it cannot be read, NM110 where it is larger than `MOST_BYTES`.
+        NmapError: NM101 where it cannot be read, NM102 where it starts with none of `starts`, NM110 where it is larger than
+            `MOST_BYTES`.
     """
     name = str(path)
     try:
@@ -119,10 +131,16 @@ def load(path: Path, findings: Findings) -> bytearray:
             findings.error("NM110", f"`{name}` has {size} bytes; at most {MOST_BYTES} are read", where=name)
         else:
             with path.open("rb") as stream:
-                data = bytearray(stream.read(MOST_BYTES + 1))
-            if len(data) <= MOST_BYTES:
+                data = bytearray(stream.read(_HEAD_BYTES))
+                known = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(starts)
+                if known:
+                    data += stream.read(MOST_BYTES + 1 - len(data))
+            if known and len(data) <= MOST_BYTES:
                 return data
-            findings.error("NM110", f"`{name}` grows while it is read", where=name)
+            if known:
+                findings.error("NM110", f"`{name}` grows while it is read", where=name)
+            else:
+                findings.error("NM102", f"`{name}` is {kind}", where=name)
     except (OSError, ValueError) as error:
         findings.error("NM101", f"`{name}` cannot be read", where=name, why=str(error))
     raise NmapError(findings.errors)
@@ -166,8 +184,14 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number of a model file")
 
 
+def _number(text: str) -> int | float:
+    """Return 1.0, as some programs write whole numbers, as the whole number that it is."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= _MOST_WHOLE else value
+
+
 class Scanner:
-    """Read JSON text value by value, so that a large file never is in memory as a whole tree.
+    """Read JSON text value by value, so that a large file never is in memory as a whole tree. Numbers such as 1.0 are whole.
 
     Args:
         text: the text, without comments.
@@ -176,7 +200,7 @@ class Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self._at = 0
-        self._decoder = json.JSONDecoder(strict=False, parse_constant=_refuse)
+        self._decoder = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_number)
 
     def peek(self) -> str:
         """Return the next character that is not blank, "" at the end."""

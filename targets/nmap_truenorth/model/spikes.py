@@ -1,8 +1,8 @@
 """Spike files of TrueNorth's tools, RANC's packets and the neutral list of spikes, read and written.
 
 TEXT (sfti in, sfto out), RAWI3, RAWO6 and CONNPIN (sfcp) start with JSON objects that say which encoding follows; 0xFF ends
-the header of the binary ones. A spike sent at srcTime t with a delay of d is seen in tick t + d; d is 1 unless the file says
-otherwise.
+the header of the binary ones. A spike sent at srcTime t with a delay of d, 1 to 15, is seen in tick t + d; d is 1 unless the file
+says otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from nmap_truenorth.model.model import NOWHERE, OFF_CHIP, Events, Model
 from nmap_truenorth.model.source import MalformedError, Problems, Scanner, uncommented, whole
 
 __all__ = [
+    "NO_SPIKES",
+    "STARTS",
     "Connector",
     "read_connectors",
     "read_events",
@@ -31,10 +33,24 @@ __all__ = [
     "write_sfto",
 ]
 
+STARTS = (b"[", b"{", b"/")
+"""What spike files start with, blanks aside."""
+NO_SPIKES = "no spike file; TEXT, RAWI3, RAWO6, CONNPIN, RANC's `packets` and `[[tick, core, axon], ...]` are read"
+"""What is said of a file that holds no spikes of a known format."""
+
+_HEADER = frozenset({
+    "class", "encoding", "nscsVersion", "version", "defaultDestinationDelay", "buildKey64", "connectors", "ioMapFile", "lastTimeStamp",
+    "maxBlockSize", "monotonicTimeStamp",
+})  # fmt: skip
+"""Entries of the headers that TrueNorth's tools write."""
+_NAMING = frozenset({"encoding", "nscsVersion", "defaultDestinationDelay"})
+"""Entries of which a file without spikes has one: the others are those of many a file."""
 _MARK = b"\xfe\xfc\xfe\xfc"
 _LAST = 2**32 - 1
 _HEADER_BYTES = 2**22
 _MOST_TICK = 2**31 - 1
+_LONGEST = 15
+"""The largest delay that a spike on its way can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +97,24 @@ def read_events(data: bytearray, model: Model, problems: Problems, connectors: C
         Events: sorted by tick, core and axon. Ticks of the neutral list are taken as they are, whatever the model.
 
     Raises:
-        NmapError: with every problem found; NM107 for cores and axons that the model does not have.
+        NmapError: with every problem found; NM102 for an object that is neither a header nor a spike, NM107 for cores and axons that
+            the model does not have, ticks and delays out of range.
         MalformedError: where the file is of no known format.
     """
     header, spikes = _read(data, model, problems, connectors, False)
     if spikes is None:
-        raise MalformedError("the file holds no spikes of a known format", None, "NM102")
+        raise MalformedError(f"this is {NO_SPIKES}", None, "NM102")
+    _check_times(spikes, problems)
     if header is None:
         seen = spikes.time
     else:
         seen = spikes.time + spikes.delay - model.input_delay
-        early = np.flatnonzero(seen < -model.input_delay)
-        problems.errors("NM107", "a spike before tick 0", early, lambda n: (f"a spike is sent at {spikes.time[n]}", spikes.place(n)))
+        problems.errors(
+            "NM107",
+            "a delay out of range",
+            np.flatnonzero((spikes.delay < 1) | (spikes.delay > _LONGEST)),
+            lambda n: (f"a spike has a delay of {spikes.delay[n]} ticks; delays are 1 to {_LONGEST}", spikes.place(n)),
+        )
     order = np.argsort(model.ids, kind="stable")
     at = np.minimum(np.searchsorted(model.ids[order], spikes.core), model.cores - 1)
     known = model.ids[order][at] == spikes.core
@@ -124,11 +146,22 @@ def read_outputs(data: bytearray, problems: Problems, connectors: Callable[[str,
         MalformedError: where the file does not say which neurons sent the spikes.
     """
     _, spikes = _read(data, None, problems, connectors, True)
+    if spikes is not None:
+        _check_times(spikes, problems)
     problems.raise_errors()
     if spikes is None or spikes.source is None:
         raise MalformedError("the file does not say which neurons sent its spikes", None, "NM102")
     rows = np.column_stack([spikes.time, spikes.source]).astype(np.int32)
     return rows[np.lexsort(rows.T[::-1])]
+
+
+def _check_times(spikes: _Spikes, problems: Problems) -> None:
+    problems.errors(
+        "NM107",
+        "a tick out of range",
+        np.flatnonzero((spikes.time < 0) | (spikes.time > _MOST_TICK)),
+        lambda n: (f"a spike is sent at {spikes.time[n]}; ticks are 0 to {_MOST_TICK}", spikes.place(n)),
+    )
 
 
 def _read(
@@ -139,7 +172,7 @@ def _read(
     if start.startswith(b"["):
         return None, _neutral(Scanner(uncommented(data)), problems)
     if not start.startswith((b"{", b"/")):
-        raise MalformedError("the file holds no spikes of a known format", None, "NM102")
+        raise MalformedError(f"this is {NO_SPIKES}", None, "NM102")
     end = data.find(b"\xff", 0, _HEADER_BYTES)
     if end >= 0:
         return _binary(data, end, problems, connectors, output)
@@ -147,6 +180,7 @@ def _read(
     header: dict[str, Any] = {}
     columns: list[tuple[int, ...]] = []
     lines: list[int] = []
+    unknown: list[tuple[int, dict[str, Any], bool]] = []
     while scanner.peek():
         line = scanner.at
         item = scanner.value()
@@ -155,16 +189,22 @@ def _read(
         if spike is None:
             if not isinstance(item, dict):
                 raise MalformedError("a header or a spike is expected", line)
-            if not columns and not header and "packets" in item and model is not None:
-                return None, _packets(item["packets"], model, problems)
-            header |= item
+            if not columns and not header and model is not None and ("packets" in item or _is_ranc(item)):
+                return None, _packets(item.get("packets", []), model, problems)
+            if _HEADER.isdisjoint(item):
+                meant = any(isinstance(value, dict) and "srcTime" in value for value in item.values())
+                unknown.append((line, item, meant or bool(columns)))
+            else:
+                header |= item
             continue
         columns.append(_stated(spike, scanner, line, problems))
         lines.append(line)
     if header.get("encoding", "TEXT") != "TEXT":
         raise MalformedError(f"the header says `{str(header['encoding'])[:20]}`, but no 0xFF ends it")
-    if not header and not columns:
-        raise MalformedError("the file holds no spikes of a known format", None, "NM102")
+    for line, item, wrong in unknown:
+        _tell_unknown(item, scanner, line, problems, wrong or not columns)
+    if not columns and not unknown and _NAMING.isdisjoint(header):
+        raise MalformedError(f"this is {NO_SPIKES}", None, "NM102")
     table = np.array(columns, np.int64).reshape(-1, 6)
     delay = _default_delay(header, problems)
     time, source_core, source_neuron, core, axon, stated = table.T
@@ -173,6 +213,24 @@ def _read(
     if output and not columns:
         spikes.source = np.zeros((0, 2), np.int64)
     return header, spikes
+
+
+def _is_ranc(item: dict[str, Any]) -> bool:
+    """Whether an object is a RANC model, which may have no packets."""
+    return "output_bus" in item and "cores" in item
+
+
+def _tell_unknown(item: dict[str, Any], scanner: Scanner, line: int, problems: Problems, wrong: bool) -> None:
+    """Record an error for an object that is neither a header nor a spike; a note where it may be a header that others write."""
+    keys = list(item)
+    found = ", ".join(f"`{key[:40]}`" for key in keys[:4]) + (" and more" if len(keys) > 4 else "")
+    if not wrong:
+        problems.note(
+            f"a header of {found or 'nothing'} is not known, and is not used", kind="headers that are not known, and are not used"
+        )
+        return
+    message = f"an object of {found or 'nothing'} is neither a spike (`spike`) nor a header (`class`, `encoding`, `version`, ...)"
+    problems.error("NM102", message, lambda: scanner.line(line), kind="an object that is neither a header nor a spike")
 
 
 def _stated(spike: Any, scanner: Scanner, line: int, problems: Problems) -> tuple[int, ...]:
@@ -208,8 +266,8 @@ def _stated(spike: Any, scanner: Scanner, line: int, problems: Problems) -> tupl
 
 def _default_delay(header: dict[str, Any], problems: Problems) -> int:
     delay = header.get("defaultDestinationDelay", 1)
-    if not whole(delay, 0, 15):
-        problems.error("NM107", f"`defaultDestinationDelay` is {str(delay)[:40]}, not 0 to 15", "header")
+    if not whole(delay, 1, _LONGEST):
+        problems.error("NM107", f"`defaultDestinationDelay` is {str(delay)[:40]}, not 1 to {_LONGEST}", "header")
         return 1
     return int(delay)
 
@@ -289,7 +347,8 @@ def _binary(
         message = f"the last spike is cut short: {len(body)} bytes are no whole number of spikes of {4 * words}"
         problems.error("NM103", message)
     count = len(body) // (4 * words)
-    table = np.frombuffer(body[: count * 4 * words], ">i4").reshape(count, words).astype(np.int64)
+    # An input's words have no sign; outputs are numbered from -32 down.
+    table = np.frombuffer(body[: count * 4 * words], ">u4" if words == 3 else ">i4").reshape(count, words).astype(np.int64)
     if words == 3:
         time, core, axon = table.T
         return header, _Spikes(time, core, axon, np.full(count, delay, np.int64))
@@ -324,8 +383,7 @@ def _connpin(
             message = f"connector `{str(called)[:60]}` of the spike file is not in the connector map, or has another size there"
             problems.error("NM106", message, kind="a connector that is not in the map")
         else:
-            usual = item.get("defaultDestinationDelay", delay)
-            form[number] = bits // 8, mode == 1, usual if whole(usual, 0, 15) else delay, found
+            form[number] = bits // 8, mode == 1, _default_delay({"defaultDestinationDelay": delay} | item, problems), found
     problems.raise_errors()
     pieces: list[Array] = []
     at, time = 0, 0

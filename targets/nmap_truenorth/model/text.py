@@ -196,7 +196,7 @@ class _Reader:
         try:
             data = bytes.fromhex(text)
         except ValueError:
-            message = f"the synapses of axon {axon} of {place} are no hexadecimal bytes: `{_short(text)}`"
+            message = f"the synapses of axon {axon} of {place} are no hexadecimal bytes: {_short(text)}"
             self.problems.error("NM107", message, f"{place}:axon {axon}", kind="synapses that are no hexadecimal digits")
             return False
         if len(data) != width:
@@ -399,6 +399,16 @@ class _Reader:
         values = np.array([self.types[name] for name in names], np.int64).reshape(len(names), len(_ENTRIES))
         return places, values
 
+    def tell_unused(self, typed: Array, enabled: Array) -> None:
+        """Note how many neurons (C, N) have a type, and are not used for their destination alone."""
+        where = np.argwhere(typed & ~enabled)
+        if where.size:
+            core, j = where[0]
+            place = self.cores[core].place
+            others = f", and neither are {len(where) - 1} more" if len(where) > 1 else ""
+            message = f"neuron {j} of {place} has a type, but a `destCore` of -1: it is not used{others}"
+            self.problems.note(message, f"{place}:neuron {j}")
+
     def model(self, file: str) -> Model | None:
         """Put the cores together; None where something does not fit."""
         problems = self.problems
@@ -436,8 +446,11 @@ class _Reader:
         _tell_neurons(problems, called, "NM103", "neurons whose type is not there", types == -2, codes, unknown)
         if np.any(ids < 0):
             return None
-        enabled = types >= 0
-        dest_core = np.where(enabled, np.stack([core.dest_core for core in self.cores]), _UNUSED)
+        stated = np.stack([core.dest_core for core in self.cores])
+        enabled = (types >= 0) & (stated != _UNUSED)
+        self.tell_unused(types >= 0, enabled)
+        types = np.where(enabled, types, -1)
+        dest_core = np.where(enabled, stated, _UNUSED)
         dest_axon = np.stack([core.dest_axon for core in self.cores])
         delay = np.stack([core.delay for core in self.cores])
         target, delay = checked_targets(problems, called, ids, dest_core, dest_axon, delay, self.size)
@@ -574,7 +587,9 @@ def read_text(file: str, scanner: Scanner, problems: Problems) -> Model:
     """Read a model of either dialect.
 
     The neuron at position i of a core's lists is neuron `dendrites[i]`: that column of the crossbar and that `srcNeuron`.
-    Dendrites that are not listed are disabled, and so are neurons of type 0. A destination of -1 or -2 is no target.
+    Dendrites that are not listed are disabled, and so are neurons of type 0 and those with a destination of -1, which is how the
+    older dialect says that a neuron is not used: it has no type 0, and the type of such neurons would fire in every tick. A
+    destination of -2 is that of a neuron without a target.
 
     Args:
         file: the file's name for messages.
@@ -587,6 +602,9 @@ def read_text(file: str, scanner: Scanner, problems: Problems) -> Model:
         MalformedError: where the text is not JSON.
     """
     reader = _Reader(problems)
+    size = _size_of(scanner.text)
+    if size is not None:
+        reader.size = size
     late = False
     parts = {"model": reader.header, "crossbarTypes": reader.crossbar_types, "neuronTypes": reader.neuron_types, "core": reader.core}
     once: set[str] = set()
@@ -598,13 +616,15 @@ def read_text(file: str, scanner: Scanner, problems: Problems) -> Model:
             continue
         if key in once:
             problems.error("NM106", f"`{key}` is there twice", key)
+            if key == "model":
+                continue
+        late |= (key == "model" and bool(once or reader.cores)) or (key == "crossbarTypes" and bool(reader.cores))
         if key != "core":
             once.add(key)
-            late |= bool(reader.cores) and key in ("model", "crossbarTypes")
         part(value)
     scanner.end()
     if late:
-        problems.warning("`model` and `crossbarTypes` stand behind a core; IBM's programs expect them before the cores")
+        problems.warning("IBM's programs expect `model` before all else, and `crossbarTypes` before the cores; here it is not so")
     if "model" not in once:
         problems.error("NM103", "the file has no `model`")
     if "neuronTypes" not in once:
@@ -614,6 +634,20 @@ def read_text(file: str, scanner: Scanner, problems: Problems) -> Model:
     if model is None:
         raise ValueError("a problem was not told")
     return model
+
+
+def _size_of(text: str) -> int | None:
+    """Return the `crossbarSize` of a text whose `model` does not stand first; None where it does, or states none that is read."""
+    scanner = Scanner(text)
+    first = True
+    for key in scanner.members():
+        value = scanner.value()
+        if key == "model":
+            size: Any = None if first or not isinstance(value, dict) else value.get("crossbarSize")
+            return int(size) if whole(size, 1, SIZE) else None
+        first = False
+        del value
+    return None
 
 
 def text_reasons(model: Model) -> list[str]:

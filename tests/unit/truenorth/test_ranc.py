@@ -76,13 +76,14 @@ def test_the_floor_test_comes_from_the_configuration(tmp_path: Path) -> None:
     assert len(findings) == 0
 
 
-def test_a_configuration_of_any_name_is_found(tmp_path: Path) -> None:
-    """The only JSON file of the folder with a configuration's entries; a named one comes first."""
-    (tmp_path / "settings.json").write_text(json.dumps(ranc_config(num_axons=5)))
-    assert read(tmp_path, ranc_model()).axons == 5
+def test_a_configuration_may_be_named(tmp_path: Path) -> None:
+    """It comes before the one beside the model, and is told."""
+    assert read(tmp_path, ranc_model(), ranc_config(num_axons=5)).axons == 5
     named = tmp_path / "elsewhere.txt"
     named.write_text(json.dumps(ranc_config(num_axons=7)))
-    assert read_model(tmp_path / "m.json", Findings(), config=named).axons == 7
+    findings = Findings()
+    assert read_model(tmp_path / "m.json", findings, config=named).axons == 7
+    assert [str(named) in note for note in notes(findings)] == [True]
 
 
 def test_a_cell_without_a_core_takes_spikes_to_nowhere(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_each_key_of_a_core_is_needed(tmp_path: Path, key: str) -> None:
         ({"destination_core_offset": [1, 1], "destination_axon": 4}, [("NM107", "core 0:neuron 0")]),
         ({"reset_mode": 2}, [("NM107", "core 0:neuron 0")]),
         ({"leak": 2**31}, [("NM107", "core 0:neuron 0")]),
-        ({"leak": 1.0}, [("NM107", "core 0:neuron 0")]),
+        ({"leak": 1.5}, [("NM107", "core 0:neuron 0")]),
         ({"leak": True}, [("NM107", "core 0:neuron 0")]),
         ({"leak": 10**400}, [("NM107", "core 0:neuron 0")]),
         ({"weights": [1, 2, 3, 4, 5]}, [("NM106", "core 0:neuron 0")]),
@@ -319,6 +320,33 @@ def test_wrong_neutral_destinations(tmp_path: Path, dest: Any, place: str) -> No
     assert [found for _, found in refused(tmp_path, content)] == [place]
 
 
+def test_neutral_flags(tmp_path: Path) -> None:
+    """True, false, 1 and 0; one for each axon type in `b`."""
+    content = neutral()
+    content["cores"][0]["neurons"][0] |= {"kappa": True, "epsilon": 0, "c": 1, "b": [False, 1, 0, True]}
+    model = read(tmp_path, content)
+    assert (model.kappa[0, 0], model.leak_reversal[0, 0], model.leak_stochastic[0, 0]) == (True, False, True)
+    assert model.stochastic[0].tolist() == [[False, True, False, True]] + [[False] * 4] * 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"kappa": "false"}, "NM107"),
+        ({"epsilon": 7}, "NM107"),
+        ({"c": None}, "NM107"),
+        ({"b": [1]}, "NM106"),
+        ({"b": True}, "NM106"),
+        ({"b": [0, 0, 0, 2]}, "NM107"),
+    ],
+)
+def test_neutral_flags_that_are_none(tmp_path: Path, changed: dict[str, Any], code: str) -> None:
+    """Each is a diagnostic with core and neuron."""
+    content = neutral()
+    content["cores"][0]["neurons"][1] |= changed
+    assert refused(tmp_path, content) == [(code, "core 0:neuron 1")]
+
+
 def test_neutral_sizes(tmp_path: Path) -> None:
     """Too long lists and missing sizes."""
     assert refused(tmp_path, neutral(axons=1))[0][0] == "NM106"
@@ -358,7 +386,8 @@ def test_unknown_keys_are_noted(tmp_path: Path) -> None:
     content = ranc_model(author="somebody")
     content["cores"][0]["colour"] = content["cores"][1]["colour"] = "red"
     read(tmp_path, content, ranc_config(), findings)
-    assert ["`author`" in note or "`colour`" in note for note in notes(findings)] == [True, True]
+    told_keys = [note for note in notes(findings) if "config.json" not in note]
+    assert ["`author`" in note or "`colour`" in note for note in told_keys] == [True, True]
 
 
 def test_a_configuration_without_the_kind_of_floor_test(tmp_path: Path) -> None:
@@ -367,4 +396,4 @@ def test_a_configuration_without_the_kind_of_floor_test(tmp_path: Path) -> None:
     config = ranc_config()
     del config["neuron_reset_type"]
     assert not read(tmp_path, ranc_model(), config, findings).symmetric
-    assert [(d.severity, "neuron_reset_type" in d.message) for d in findings] == [("warning", True)]
+    assert [(d.severity, "neuron_reset_type" in d.message) for d in findings] == [("warning", True), ("note", False)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from nmap.diagnostics import Findings, NmapError
 from nmap_truenorth.model import source
+from nmap_truenorth.model.engine import simulate
 from nmap_truenorth.model.model import NOWHERE, OFF_CHIP, Events, Model, differences, pack_crossbar
 from nmap_truenorth.model.read import read_model, read_outputs_file, read_spikes
 from tests.support import shared_data
@@ -170,6 +173,7 @@ def test_a_binary_model(tmp_path: Path) -> None:
         ({5: (bits_of({"alpha": 1}), 1, 1, 0)}, "NM107"),
         ({5: (bits_of({"alpha": 1}), 0, 0, 0)}, "NM107"),
         ({5: (bits_of({"alpha": 1, "TM": 19}), 0, 1, 0)}, "NM107"),
+        ({5: (bits_of({"alpha": 1, "gamma": 3}), 0, 1, 0)}, "NM107"),
         ({5: (bits_of({"alpha": 1, "VR": 1}), 0, 1, 0)}, "NM104"),
         ({5: (bits_of({"alpha": 1, "V": 1}), 0, 1, 0)}, "NM104"),
     ],
@@ -181,6 +185,22 @@ def test_binary_models_that_are_refused(tmp_path: Path, rows: dict[int, tuple[in
     with pytest.raises(NmapError) as caught:
         read_model(path, Findings())
     assert [(d.code, str(d.where).endswith(":core 0:neuron 5")) for d in caught.value.diagnostics] == [(code, True)]
+
+
+def test_a_binary_model_of_extreme_values(tmp_path: Path) -> None:
+    """Everything else that fits in a field is some neuron; of one that is disabled, nothing is looked at."""
+    lowest = {"alpha": 0, "beta": 2**18 - 1, "leak": -256, "s0": -256, "s1": 255, "b0": 1, "c": 1, "TM": 18, "gamma": 2}
+    path = tmp_path / "m.tnbm"
+    data = bytearray(binary({5: (bits_of(lowest), -2, 0, 255), 6: (bits_of({}), -32, 15, 255)}, {}))
+    row = 32 + 112 + 60 * 7
+    data[row : row + 48] = b"\xff" * 48
+    path.write_bytes(data)
+    model = read_model(path, Findings())
+    assert np.flatnonzero(model.enabled[0]).tolist() == [5, 6]
+    assert model.weights[0, 5].tolist() == [-256, 255, 0, 0]
+    assert (model.leak[0, 5], model.threshold[0, 5], model.floor[0, 5], model.mask[0, 5]) == (-256, 0, 2**18 - 1, 18)
+    assert (model.target[0, 5], model.target[0, 6], model.target_axon[0, 6], model.delay[0, 6]) == (NOWHERE, OFF_CHIP, 255, 15)
+    assert simulate(model, Events(np.zeros(0), np.zeros(0), np.zeros(0)), 3).events.tolist() == [[tick, 0, 6] for tick in range(3)]
 
 
 def test_cut_binary_models(tmp_path: Path) -> None:
@@ -248,19 +268,48 @@ def test_recorded_outputs_need_their_source(tmp_path: Path) -> None:
     path.write_text('{"encoding":"TEXT"}\n')
     assert read_outputs_file(path, Findings()).shape == (0, 3)
     path.write_text("nothing")
-    with pytest.raises(NmapError, match="no spikes"):
+    with pytest.raises(NmapError, match="no spike file"):
         read_outputs_file(path, Findings())
 
 
 def test_other_files_beside_a_model_are_no_configuration(tmp_path: Path) -> None:
-    """Not by their name alone; of several configurations, the one of the model's name counts."""
+    """Neither by their content alone nor by their name alone; a note says which was read, a warning which was not."""
     (tmp_path / "m.json").write_text(json.dumps(ranc_model()))
+    (tmp_path / "b_config.json").write_text(json.dumps(ranc_config(num_axons=9)))
+    (tmp_path / "other.json").write_text(json.dumps(ranc_config(num_axons=9)))
+
+    def axons(*expected: tuple[str, str]) -> int:
+        findings = Findings()
+        model = read_model(tmp_path / "m.json", findings)
+        told = [(d.severity, d.message) for d in findings if ".json`" in d.message]
+        assert [severity for severity, _ in told] == [severity for severity, _ in expected]
+        assert all(f"`{tmp_path / name}`" in message for (_, message), (_, name) in zip(told, expected, strict=True))
+        return model.axons
+
+    assert axons() == 3
     (tmp_path / "config.json").write_text('{"tickCount": 20}')
-    assert read_model(tmp_path / "m.json", Findings()).axons == 3
-    (tmp_path / "other.json").write_text(json.dumps(ranc_config(num_axons=4)))
-    assert read_model(tmp_path / "m.json", Findings()).axons == 4
-    (tmp_path / "m_config.json").write_text(json.dumps(ranc_config(num_axons=5)))
-    assert read_model(tmp_path / "m.json", Findings()).axons == 5
-    (tmp_path / "m_config.json").unlink()
-    (tmp_path / "third.json").write_text(json.dumps(ranc_config(num_axons=6)))
-    assert read_model(tmp_path / "m.json", Findings()).axons == 3
+    assert axons(("warning", "config.json")) == 3
+    (tmp_path / "config.json").write_text(json.dumps(ranc_config(num_axons=4)))
+    assert axons(("note", "config.json")) == 4
+    (tmp_path / "m.config.json").write_text(json.dumps(ranc_config(num_axons=5)))
+    assert axons(("note", "m.config.json")) == 5
+    (tmp_path / "m_config.json").write_text(json.dumps(ranc_config(num_axons=6)))
+    assert axons(("note", "m_config.json")) == 6
+    (tmp_path / "m_config.json").write_text(" " * 2**21)
+    assert axons(("warning", "m_config.json"), ("note", "m.config.json")) == 5
+
+
+@pytest.mark.parametrize("read", [lambda path: read_model(path, Findings()), lambda path: read_spikes(path, small_model(), Findings())])
+def test_large_files_of_another_kind_are_not_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """Their first bytes say that they are no model and no spikes."""
+    path = tmp_path / "m.json"
+    with path.open("wb") as stream:
+        stream.truncate(2**28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NmapError) as caught:
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert [d.code for d in caught.value.diagnostics] == ["NM102"]

@@ -23,7 +23,7 @@ from nmap_truenorth.model.spikes import (
     write_sfti,
     write_sfto,
 )
-from tests.unit.truenorth.model_files import small_model
+from tests.unit.truenorth.model_files import ranc_model, small_model, text_model
 
 HEAD = '{"class":"SpikeWriter","encoding":"TEXT","nscsVersion":"1.4.0"}\n{"version":"sfti1.0", "defaultDestinationDelay" : 1}\n'
 
@@ -85,7 +85,14 @@ def test_spikes_as_keys_come(tmp_path: Path) -> None:
         (HEAD + '{"spike":3}', ["NM106"]),
         (HEAD + '{"spike":{"srcTime":0', ["NM103"]),
         (HEAD + "3", ["NM106"]),
-        (HEAD.replace(": 1}", ": 99}"), ["NM107"]),
+        (HEAD.replace(": 1}", ": 16}"), ["NM107"]),
+        (HEAD.replace(": 1}", ": 0}"), ["NM107"]),
+        ('{"hello":"world"}', ["NM102"]),
+        ("{}", ["NM102"]),
+        ("/* nothing */", ["NM102"]),
+        ('{"name":"package","version":"1.0"}', ["NM102"]),
+        (text_model(), ["NM102"]),
+        (HEAD + line(0, 9, 0) + '{"spikes":{"srcTime":0,"destCore":9,"destAxon":1}}\n{"Spike":3}', ["NM102"] * 2),
         (HEAD.replace("TEXT", "RAWI3") + line(0, 9, 0), ["NM106"]),
         ("", ["NM102"]),
         ("spikes", ["NM102"]),
@@ -94,6 +101,7 @@ def test_spikes_as_keys_come(tmp_path: Path) -> None:
         ("[[0, 9, 1]", ["NM103"]),
         ("[[0, 9, 1e400]]", ["NM107"]),
         ('{"packets":[]}', ["NM106"]),
+        ('{"output_bus":{},"cores":[]}', ["NM106"]),
     ],
 )
 def test_what_is_wrong(tmp_path: Path, text: str, expected: list[str]) -> None:
@@ -101,10 +109,47 @@ def test_what_is_wrong(tmp_path: Path, text: str, expected: list[str]) -> None:
     assert codes(tmp_path, text) == expected
 
 
+@pytest.mark.parametrize("delay", [0, 16, 1000])
+def test_delays_out_of_range_are_told_with_their_line(tmp_path: Path, delay: int) -> None:
+    """1 to 15 are what the chip's scheduler holds."""
+    with pytest.raises(NmapError) as caught:
+        spikes(tmp_path, HEAD + line(0, 9, 0, destDelay=1) + line(0, 9, 1, destDelay=delay) + line(0, 9, 1, destDelay=15))
+    [found] = caught.value.diagnostics
+    assert (found.code, str(found.where).rpartition(":")[2]) == ("NM107", "line 4")
+    assert f"a delay of {delay} ticks" in found.message
+
+
+def test_what_is_no_spike_is_told_with_its_line(tmp_path: Path) -> None:
+    """And what was expected there."""
+    with pytest.raises(NmapError) as caught:
+        spikes(tmp_path, HEAD + line(0, 9, 0) + '{"spikes":{"srcTime":0,"destCore":9,"destAxon":1}}')
+    [found] = caught.value.diagnostics
+    assert str(found.where).endswith(":line 4")
+    assert found.message.startswith("an object of `spikes` is neither a spike (`spike`) nor a header (`class`, `encoding`")
+
+
+def test_headers_of_others(tmp_path: Path) -> None:
+    """Objects of any keys before the spikes of a file that has some; not if they look like spikes."""
+    path = tmp_path / "s.sfti"
+    path.write_text('{"made by":"somebody"}\n' + HEAD.replace(": 1}", ": 2}") + '{"on":{"a":"Monday"}}\n' + line(4, 9, 0))
+    findings = Findings()
+    assert read_spikes(path, model(), findings).tick.tolist() == [5]
+    assert [(d.code, d.severity, d.message.split("`")[1]) for d in findings] == [("NM112", "note", "made by"), ("NM112", "note", "on")]
+    assert codes(tmp_path, HEAD + '{"Spike":{"srcTime":0,"destCore":9,"destAxon":1}}\n' + line(4, 9, 0)) == ["NM102"]
+
+
 def test_many_wrong_spikes_are_counted(tmp_path: Path) -> None:
     """Ten are told, the others are a number."""
     with pytest.raises(NmapError, match="90 more"):
         spikes(tmp_path, HEAD + "".join(line(k, 5, 0) for k in range(100)))
+
+
+def test_a_ranc_model_without_packets_has_no_spikes(tmp_path: Path) -> None:
+    """As one with an empty list of them."""
+    places = np.array([[0, 0], [1, 0]])
+    content = ranc_model()
+    del content["packets"]
+    assert spikes(tmp_path, json.dumps(content), model(places=places)) == []
 
 
 def test_the_neutral_list(tmp_path: Path) -> None:
@@ -125,6 +170,19 @@ def test_raw_spikes(tmp_path: Path) -> None:
     assert codes(tmp_path, raw("RAWI3", [(1, 9, 5)])[:-1]) == ["NM103"]
     assert codes(tmp_path, raw("RAWI9", [(1, 9, 5)])) == ["NM106"]
     assert codes(tmp_path, b'{"encoding":\xff') == ["NM103"]
+    for delay in (0, 16, -1):
+        assert codes(tmp_path, raw("RAWO6", [(3, 7, 7, 9, 1, delay)])) == ["NM107"]
+
+
+def test_words_of_raw_inputs_have_no_sign(tmp_path: Path) -> None:
+    """A time of 2**32 - 1 is not one before tick 0, and beyond what is run, as any from 2**31 on."""
+    assert spikes(tmp_path, raw("RAWI3", [(2**31 - 1, 9, 5)])) == [(2**31 - 1, 0, 5)]
+    for word, shown in ((-1, "4294967295"), (-(2**31), "2147483648")):
+        for row in ((word, 9, 5), (0, word, 5), (0, 9, word)):
+            with pytest.raises(NmapError, match=shown) as caught:
+                spikes(tmp_path, raw("RAWI3", [row]))
+            assert [d.code for d in caught.value.diagnostics] == ["NM107"]
+    assert codes(tmp_path, raw("RAWO6", [(-1, 7, 7, 9, 1, 4)])) == ["NM107"]
 
 
 def connectors() -> list[Connector]:
@@ -159,6 +217,22 @@ def test_connector_pins(tmp_path: Path) -> None:
     assert spikes(tmp_path, connpin(BLOCKS, ioMapFile="net_inpMap.bin"), name="other.sfcp") == expected
     assert spikes(tmp_path, connpin(BLOCKS), model(file="net.json"), name="other.sfcp") == expected
     assert codes(tmp_path, connpin(BLOCKS), name="other.sfcp") == ["NM103"]
+
+
+def test_connector_ticks_and_delays_out_of_range(tmp_path: Path) -> None:
+    """Delay bytes and defaults of 0 and 16, and a tick of which the sign bit is set; of recorded outputs, too."""
+    (tmp_path / "net_inpMap.bin").write_bytes(write_connectors(connectors()))
+    for delay in (0, 16, 255):
+        block = MARK + bytes(12) + bytes.fromhex("0005 0001 0001") + bytes([delay])
+        assert codes(tmp_path, connpin(block), name="net_x.sfcp") == ["NM107"]
+    listed = [{"ID": 0, "name": "first image", "csize": 3, "bpp": 8, "delayMode": 0, "defaultDestinationDelay": 16}]
+    assert codes(tmp_path, connpin(b"", connectors=listed), name="net_x.sfcp") == ["NM107"]
+    late = MARK + bytes.fromhex("80000000 0000000000000000") + bytes.fromhex("0000 0001 00")
+    assert codes(tmp_path, connpin(late), name="net_x.sfcp") == ["NM107"]
+    pins = [Connector(connector.name, True, connector.core, connector.pin) for connector in connectors()]
+    (tmp_path / "net_outMap.bin").write_bytes(write_connectors(pins))
+    with pytest.raises(NmapError, match="2147483648"):
+        outputs(tmp_path, connpin(late), "net_x.sfcp")
 
 
 @pytest.mark.parametrize("cut", [1, 3, 8, 14, 17, 19, 23, 40])

@@ -104,7 +104,8 @@ def test_the_older_dialect(tmp_path: Path) -> None:
         {"type": "77", "dendrite": 1, "destCore": -32, "destAxon": -1, "delay": 1},
     ]
     model = read(tmp_path, old_model(neurons, ["77", "-4611"]))
-    assert model.enabled[0, :4].tolist() == [True, True, True, False]
+    # A type of its own for what is not used is something that this dialect does not have.
+    assert model.enabled[0, :4].tolist() == [False, True, True, False]
     assert model.target[0, :3].tolist() == [NOWHERE, OFF_CHIP, 0]
     assert (model.target_axon[0, 2], model.delay[0, 2]) == (9, 4)
     assert np.unpackbits(model.crossbar[0, 0]).tolist() == [1] * 8 + [0] * 248
@@ -123,10 +124,13 @@ def test_targets_are_ids_of_cores_in_any_order(tmp_path: Path) -> None:
 
 
 def test_no_target_and_not_used_differ(tmp_path: Path) -> None:
-    """-2 and -1 of an enabled neuron are no target; axon and delay beside them are not looked at."""
+    """-2 is no target, -1 says that a neuron is not used, whatever its type; axon and delay beside them are not looked at."""
+    findings = Findings()
     neurons = NEURONS.replace('"0x128",-32', '"-2x100","-1x28",-32').replace('"15x128"', '"0x128"').replace('"128:255"', '"-1x128"')
-    model = read(tmp_path, text_model(neurons=neurons))
-    assert model.enabled[0, :129].all()
+    model = read(tmp_path, text_model(neurons=neurons), findings)
+    assert model.enabled[0].tolist() == [True] * 100 + [False] * 28 + [True] + [False] * 127
+    assert model.target_core[0, [0, 100, 128, 200]].tolist() == [-2, -1, -32, -1]
+    assert notes(findings) == ["neuron 100 of core 0 has a type, but a `destCore` of -1: it is not used, and neither are 27 more"]
     assert model.target[0, :129].tolist() == [NOWHERE] * 128 + [OFF_CHIP]
 
 
@@ -169,6 +173,10 @@ WRONG: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "a parameter that is not there": (text_model(types=[neuron_type(1), neuron_type(31, beta=None)]), [("NM103", "neuron type N0000001F")]),
     "a fractional number": (text_model(types=[neuron_type(1), neuron_type(31, alpha=1.5)]), [("NM107", "neuron type N0000001F")]),
     "a flag that is none": (text_model(types=[neuron_type(1), neuron_type(31, kappa="yes")]), [("NM107", "neuron type N0000001F")]),
+    "two models of different sizes": (
+        text_model(more=',"model":{"coreCount":1,"neuronclass":"NeuronGeneral","crossbarSize":8}'),
+        [("NM106", "model")],
+    ),
     "another class": (text_model(types=[neuron_type(1), neuron_type(31, **{"class": "Other"})]), [("NM104", "neuron type N0000001F")]),
     "one type twice": (text_model(types=[neuron_type(1), neuron_type(31), neuron_type(1, V=0)]), [("NM106", "neuron type N00000001")]),
     "a core of another time": (text_model().replace('"timeScaleExponent":0', '"timeScaleExponent":1'), [("NM104", "core 0")]),
@@ -204,6 +212,53 @@ def test_a_faulty_shared_crossbar_is_told_with_a_core_that_has_it(tmp_path: Path
     library = f'"crossbarTypes":[{{"name":"p","crossbar":{{"rows":[{",".join(rows(EMPTY_ROW[3:]))}]}}}}],"neuronTypes"'
     text = text_model(crossbar='{"name":"p"}') if used else text_model()
     assert refused(tmp_path, text.replace('"neuronTypes"', library)) == [("NM106", "core 0:axon 0" if used else "crossbar p:axon 0")]
+
+
+def test_letters_that_are_no_digits_are_quoted_once(tmp_path: Path) -> None:
+    """As they stand in the file."""
+    with pytest.raises(NmapError) as caught:
+        read(tmp_path, text_model(crossbar=f'{{"rows":[{",".join(rows("GG" + EMPTY_ROW[2:]))}]}}'))
+    [found] = caught.value.diagnostics
+    assert found.message.endswith(': `"GG 00 00 00 00 00 00 00 00 00 00 00 ...`')
+
+
+@pytest.mark.parametrize("library", [True, False])
+@pytest.mark.parametrize("last", ["model", "neuronTypes"])
+def test_the_order_of_parts_makes_no_difference(tmp_path: Path, last: str, library: bool) -> None:
+    """Crossbars and cores before the `model` that says how wide they are are read, with a warning where the order is not IBM's."""
+    bars = [json.loads(f'{{"type":"S{i % 4}","synapses":"{1 << i:02X}"}}') for i in range(8)]
+    lists = {"types": ["1x8"], "destCores": ["-32x8"], "destAxons": ["0:7"], "destDelays": ["1x8"]}
+    parts: dict[str, Any] = {
+        "crossbarTypes": [{"name": "p", "crossbar": {"rows": bars}}],
+        "core": {"id": 3, "neurons": lists, "crossbar": {"name": "p"} if library else {"rows": bars}},
+        "model": {"coreCount": 1, "neuronclass": "NeuronGeneral", "crossbarSize": 8},
+        "neuronTypes": [json.loads(neuron_type(1))],
+    }
+    usual = read(tmp_path, json.dumps({key: parts[key] for key in ("model", "crossbarTypes", "neuronTypes", "core")}))
+    findings = Findings()
+    model = read(tmp_path, json.dumps({**{key: value for key, value in parts.items() if key != last}, last: parts[last]}), findings)
+    assert (model.axons, model.neurons) == (8, 8)
+    assert np.unpackbits(model.crossbar[0], axis=1).tolist() == np.eye(8)[::-1].tolist()
+    assert model.axon_types.tolist() == [[0, 1, 2, 3] * 2]
+    assert differences(usual, model) == []
+    assert ["before all else" in note for note in notes(findings)] == [True]
+
+
+def test_a_faulty_crossbar_before_the_model_is_told(tmp_path: Path) -> None:
+    """Its width is that of the `model` behind it."""
+    library = f'"crossbarTypes":[{{"name":"p","crossbar":{{"rows":[{",".join(rows(EMPTY_ROW[3:]))}]}}}}],'
+    text = text_model(crossbar='{"name":"p"}')
+    at = text.index('"model"')
+    assert refused(tmp_path, text[:at] + library + text[at:]) == [("NM106", "core 0:axon 0")]
+
+
+def test_whole_numbers_with_a_point_are_whole(tmp_path: Path) -> None:
+    """Some programs write every number so; what is behind the point counts."""
+    usual = read(tmp_path, text_model())
+    text = text_model(types=[neuron_type(31, gamma=0.0), neuron_type(1, alpha=22.0, s3=2.55e2, kappa=0.0)])
+    text = text.replace('"id":0', '"id":0.0').replace('"destDelays":["15x128"', '"destDelays":[15.0,"15x127"')
+    assert differences(usual, read(tmp_path, text)) == []
+    assert refused(tmp_path, text.replace("22.0", "22.000001")) == [("NM107", "neuron type N00000001")]
 
 
 def test_two_cores_of_one_id(tmp_path: Path) -> None:
