@@ -56,6 +56,8 @@ KeepBest = Callable[[Callable[[], None]], AbstractContextManager[Callable[[], bo
 
 _RATE_SAMPLES = 16
 """Samples whose activity weighs the traffic: enough for a mean rate per neuron."""
+_STAND_IN_STEPS = 32
+"""Steps of the random spikes that stand in for samples."""
 _EMITTED_SAMPLES = 16
 """Samples that are written as files of the chip's tools."""
 _FOREIGN_SHOWN = 5
@@ -75,6 +77,8 @@ class _Journal:
     facts: dict[str, Any] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     timings: dict[str, float] = field(default_factory=dict)
+    proved: int | None = None
+    """Steps for which the states of a bundle's network are proved to stay in their ranges; None for ever."""
 
     @contextmanager
     def stage(self, name: str, text: str = "") -> Iterator[None]:
@@ -181,12 +185,20 @@ def _load_samples(
     return samples, replace(options, payload=(min(samples.low, 0), max(samples.high, 1)))
 
 
+def _proving(options: Options, target: Target, samples: InputSamples | None) -> Options:
+    """Return the options with the steps that a target proves its states for: all that the samples have or `--steps` asks for."""
+    if not target.spec.horizon:
+        return options
+    steps = max(0 if samples is None else samples.steps, options.steps or 0)
+    return replace(options, horizon=steps or target.spec.horizon)
+
+
 def _stand_in(network: Network, options: Options) -> InputSamples:
     """Return seeded random spikes, for a verification without samples: 4 samples, 10 % of inputs per step."""
     from nmap.samples import in_memory
 
     rng = np.random.default_rng(options.seed)
-    shapes = {name: (4, options.steps or 32, *network[name].shape) for name in network.inputs}
+    shapes = {name: (4, options.steps or _STAND_IN_STEPS, *network[name].shape) for name in network.inputs}
     return in_memory({name: (rng.random(shape) < 0.1).astype(np.int32) for name, shape in shapes.items()})
 
 
@@ -406,6 +418,7 @@ def check(
             target, machine = _find(journal, text, options, targets)
             network = _read(journal, path, _stated(dt, reset, source, reset_interval, reset_offset))
             samples, chosen = _load_samples(journal, input, network, options)
+            chosen = _proving(chosen, target, samples)
             _check_rules(journal, network, target, chosen)
             quantized = _quantize(journal, network, target, chosen)
             rates = _rates(journal, network, samples)
@@ -454,6 +467,7 @@ def deploy(
         conventions = _stated(dt, reset, source, reset_interval, reset_offset)
         network = _read(journal, path, conventions)
         samples, chosen = _load_samples(journal, input, network, options, None if memory_limit is None else memory_limit // 4)
+        chosen = _proving(chosen, chip, samples)
         _stop(stop_after, "read")
         folder = output if output is not None else Path("build") / f"{path.stem}.{target.replace(':', '-')}"
         check_place(folder)
@@ -561,7 +575,9 @@ def _earlier(journal: _Journal, folder: Path, target: Target, machine: Machine) 
 
 def _chip_sha256(target: Target) -> str:
     """Return the hash of the chip's data, whatever file or comments they are in: of their JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(target.spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    # A horizon is hashed where there is one, so that bundles of the other targets keep their hash.
+    data = target.spec.model_dump(mode="json", exclude=None if target.spec.horizon else {"horizon"})
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _portable_outcome(outcome: Outcome) -> Outcome:
@@ -699,8 +715,10 @@ def _compare_origin(journal: _Journal, bundle: Bundle, target: Target) -> None:
 
 def _requantize(journal: _Journal, opened: _Opened) -> QuantizedNetwork:
     with journal.stage("quantize"):
-        quantized = opened.target.quantize(opened.network, opened.options, Findings())
+        told = Findings()
+        quantized = opened.target.quantize(opened.network, opened.options, told)
     journal.facts["quantized"] = quantized
+    journal.proved = min((int(d.data["proved_steps"]) for d in told if "proved_steps" in d.data), default=None)
     return quantized
 
 
@@ -777,6 +795,10 @@ def verify(
         samples, _ = _load_samples(journal, input, opened.network, chosen, None if memory_limit is None else memory_limit // 4)
         _check_payload(samples, opened.options)
         quantized = _requantize(journal, opened)
+        _check_proved(journal.proved, chosen.steps if samples is None else samples.steps, None if samples is None else samples.name)
+        if samples is None and chosen.steps is None and journal.proved is not None:
+            # Random spikes stand in, and need not last longer than the proof.
+            chosen = replace(chosen, steps=max(1, min(_STAND_IN_STEPS, journal.proved)))
         with journal.stage("read", "program.h5"):
             program = _stored_program(opened, quantized)
         _refuse_changed(opened, quantized, program)
@@ -861,6 +883,7 @@ def export(
             _check_format(chip, format, source)
             network = _read(journal, source, _stated(dt, reset, framework, reset_interval, reset_offset))
             samples, chosen = _load_samples(journal, input, network, options or Options())
+            chosen = _proving(chosen, chip, samples)
             _check_rules(journal, network, chip, chosen)
         file, deployed = _vendor_file(journal, chip, network, chosen, format, source if source.is_dir() else None)
         result["plain"] = deployed is not None
@@ -1019,6 +1042,30 @@ def _check_payload(samples: InputSamples | None, options: Options) -> None:
         ))
 
 
+def _check_proved(proved: int | None, steps: int | None, samples: str | None) -> None:
+    """Refuse a run that is longer than the network's states are proved to stay in their ranges.
+
+    Args:
+        proved: steps; None for ever.
+        steps: of the run; None where nobody said.
+        samples: name of their file, None where random spikes stand in.
+
+    Raises:
+        NmapError: NM802.
+    """
+    if proved is None or steps is None or steps <= proved:
+        return
+    if samples is None:
+        given, cut, again = "the run has", "take fewer steps with", f"deploy again with `--steps {steps}`"
+    else:
+        given, cut, again = "these samples have", "cut the run with", f"deploy again with --input and these samples, or --steps {steps}"
+    raise NmapError(Diagnostic(
+        "NM802", "error", f"the bundle is proved for {proved} step{'' if proved == 1 else 's'}, {given} {steps}", where=samples,
+        why="A state of a neuron may leave its range in a longer run, and what the chip then does is not known.",
+        help=(*((f"{cut} `--steps {proved}`",) if proved else ()), again),
+    ))
+
+
 def run(
     source: Path, *, input: Path, level: Literal["chip", "fixed", "float"] | None = None,  # noqa: A002 - the command line's name
     probes: Sequence[str] = (), steps: int | None = None, raw_time: bool = False, dt: float | None = None, reset: str | None = None,
@@ -1114,6 +1161,8 @@ def run(
         if opened is not None and chosen != "float":
             _check_payload(samples, options)
         runner = preparing.result()
+        if chosen != "float":
+            _check_proved(journal.proved, samples.steps, samples.name)
     real = chosen == "float"
     facts = {"level": chosen, "raw_time": raw_time and not real}
     with journal.stage(chosen):

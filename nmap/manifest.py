@@ -55,6 +55,7 @@ class _Options(_Strict):
     approximate: list[str]
     steps: Annotated[int, Field(gt=0)] | None
     payload: Annotated[list[int], Field(min_length=2, max_length=2)]
+    horizon: _Count = 0
 
 
 class Manifest(_Strict):
@@ -73,6 +74,7 @@ class Manifest(_Strict):
             dead=(*((chip, core) for chip, core in o.dead), *((chip, WHOLE_CHIP) for chip in o.dead_chips)),
             dead_links=tuple(((a, b), (c, d)) for a, b, c, d in o.dead_links), slack=o.slack,
             approximate=frozenset(o.approximate), steps=o.steps, payload=(o.payload[0], o.payload[1]),
+            horizon=o.horizon,
         )
 
 

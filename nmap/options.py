@@ -38,6 +38,8 @@ class Options:
         steps: time steps to run; None for the input's length.
         strict: warnings count as errors.
         payload: smallest and largest input value the samples hold; (0, 1) means binary spikes.
+        horizon: steps for which a quantization proves that no state leaves its range, where it cannot for ever; 0 where nobody said. A
+            deployment sets it from the samples and `steps`, for targets that ask for it (`ChipSpec.horizon`).
         plain: quantize into a form for file formats that hold less than the chip; what that leaves out is the target's business. No
             deployment has it, so it is in no manifest.
 
@@ -57,6 +59,7 @@ class Options:
     steps: int | None = None
     strict: bool = False
     payload: tuple[int, int] = (0, 1)
+    horizon: int = 0
     plain: bool = False
 
     def __post_init__(self) -> None:
@@ -71,6 +74,7 @@ class Options:
         whole("chips", 1)
         whole("steps", 1)
         whole("seed", 0, optional=False)
+        whole("horizon", 0, optional=False)
         if self.effort not in (0, 1, 2):
             wrong.error("NM004", f"`effort` must be 0, 1 or 2, not {self.effort!r}")
         if not isinstance(self.slack, (int, float)) or not isfinite(self.slack) or self.slack < 0:
@@ -101,6 +105,8 @@ class Options:
             "bits": self.bits, "partitioner": self.partitioner, "effort": self.effort, "seed": self.seed, "chips": self.chips,
             "dead": [list(pair) for pair in self.dead if pair[1] != WHOLE_CHIP], **self._larger_faults(), "slack": self.slack,
             "approximate": sorted(self.approximate), "steps": self.steps, "payload": list(self.payload),
+            # Targets that prove nothing of the kind keep the manifests they had.
+            **({"horizon": self.horizon} if self.horizon else {}),
         }
 
 

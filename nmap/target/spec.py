@@ -162,6 +162,10 @@ class ChipSpec(_Strict):
 
     Resources are per-core budgets (keys are what `Target.demand` returns), classes name cores with less, limits are ranges of parameter
     fields, features say what is exact, approximate or refused, approximations are the names `--approximate` takes and what each allows.
+
+    A `horizon` above 0 says that quantization proves for a number of steps that no state leaves its range, and stands for that number where
+    neither samples nor `--steps` say more (`Options.horizon`); such a quantization names in the data of a finding, as `proved_steps`, the
+    steps of the network for which it holds, where that is not for ever.
     """
 
     name: str
@@ -175,6 +179,7 @@ class ChipSpec(_Strict):
     approximations: dict[str, str] = {}
     variants: dict[str, Variant]
     constants: dict[str, Constant] = {}
+    horizon: _Count = 0
 
     @model_validator(mode="after")
     def _names_are_known(self) -> ChipSpec:

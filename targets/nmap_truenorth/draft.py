@@ -10,7 +10,9 @@ from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.network import Provenance
 from nmap.quantized import SynapseFormat
 
-__all__ = ["FORMAT", "Draft", "Edge", "Unit", "gate_parameters", "identity", "nonzero", "relay_parameters", "row_maxima", "unlisted"]
+__all__ = [
+    "FORMAT", "Draft", "Edge", "Unit", "counted", "gate_parameters", "identity", "nonzero", "relay_parameters", "row_maxima", "unlisted",
+]
 
 FORMAT = SynapseFormat(9)
 """Of all synapses: nine bits, signed; sums of at most 256 axons need no accumulator."""
@@ -90,6 +92,11 @@ class Draft:
     def with_edges(self, changed: dict[str, tuple[Edge, ...]]) -> Draft:
         """Return the draft with each named projection replaced by others, in its place."""
         return replace(self, edges=tuple(new for edge in self.edges for new in changed.get(edge.name, (edge,))))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts, as a message has it."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def gate_parameters(threshold: Array) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from nmap.options import Options
 from nmap.quantize.timing import Timing, realise_delays
 from nmap.quantized import LayerLoss, QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap.target.spec import ChipSpec
-from nmap_truenorth.draft import FORMAT, Draft, Edge, Unit, gate_parameters
+from nmap_truenorth.draft import FORMAT, Draft, Edge, Unit, counted, gate_parameters
 from nmap_truenorth.neuron import FLOOR, NEURON
 from nmap_truenorth.ranges import horizon, prove_ranges
 from nmap_truenorth.scales import AXONS, TOLERANCE, Integers, Rows, biases, bits_for, fits_grid, integers, on_grid
@@ -26,6 +26,8 @@ from nmap_truenorth.thermometer import check_fan_in, split_sums
 
 __all__ = ["gain", "kinds", "linear_leak", "quantize", "timing"]
 
+_ANY = 1 << 62
+"""More ticks than any delay takes."""
 _RESOLUTION = 1000
 """Units of v that a threshold has at least, where a gain can give them and nothing makes them exact."""
 _MANY_ZEROED = 0.25
@@ -55,7 +57,19 @@ def timing(network: Network, spec: ChipSpec, options: Options, findings: Finding
 
     Delays beyond a neuron's 14 are realised by chains of relays, so the largest one is that of the longest chain.
     """
-    return realise_delays(network, findings, max_delay=longest_delay(spec), allow_longer="delay" in options.approximate)
+    time = realise_delays(network, findings, max_delay=_ANY, allow_longer="delay" in options.approximate)
+    most = longest_delay(spec)
+    for p in network.projections:
+        delay = time.delay[p.name] + (int(p.delays.max(initial=0)) if p.delays is not None else 0)
+        if delay > most:
+            findings.error(
+                "NM204", f"`{p.name}` needs a delay of {delay} ticks beyond the one of its hop; nmap makes up to {most}",
+                where=str(p.where),
+                why=f"A neuron of TrueNorth delays by {spec.limits['delay'].max} such ticks itself; longer delays take chains of relay"
+                f" neurons, and nmap makes chains of {spec.limits['relays'].max} at most.",
+                help=("train with shorter delays", *(("delay the samples instead",) if p.source in network.inputs else ())),
+            )
+    return time
 
 
 def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> QuantizedNetwork:
@@ -148,7 +162,7 @@ def _draft(network: Network, spec: ChipSpec, options: Options, findings: Finding
 def _neurons(job: _Job) -> tuple[Unit, dict[str, Array], LayerLoss]:
     """Return a population in integers, the weights into it by projection, int32, and what was lost."""
     name, neuron = job.population.name, job.neuron
-    rows = Rows.of(job.network, name, gain(neuron))
+    rows = _heard(job, Rows.of(job.network, name, gain(neuron)))
     grid, bits = _grid(job, rows)
     # Thresholds that a spike takes off want to be whole; where a group has several, that of its first neuron is.
     _, first = np.unique(rows.group, return_index=True)
@@ -181,6 +195,21 @@ def _neurons(job: _Job) -> tuple[Unit, dict[str, Array], LayerLoss]:
     return Unit(name, job.population.shape, job.population.where, params, start, scale), stored, loss
 
 
+def _needed(job: _Job, rows: Rows) -> tuple[Array, Array, Array]:
+    """Return the sum of a tick at which each neuron fires from v = 0, and the lowest and the highest sum there is, (n,) float64 each."""
+    high, low = (rows.total(np.maximum(sign * rows.weights, 0))[rows.group] for sign in (1, -1))
+    return job.neuron.threshold - job.bias, -low, high
+
+
+def _heard(job: _Job, rows: Rows) -> Rows:
+    """Return the rows without the weights into gates that fire always, or never, whatever arrives: these need neither axons nor a scale."""
+    needed, low, high = _needed(job, rows)
+    margin = TOLERANCE * (high - low)
+    settled = kinds(job.neuron)[0] & ((needed > high + margin) | (needed < low - margin))
+    deaf = np.bincount(rows.group, ~settled, rows.groups) == 0
+    return replace(rows, weights=np.where(deaf[rows.owner], 0.0, rows.weights))
+
+
 def _grid(job: _Job, rows: Rows) -> tuple[Array, int]:
     """Return the grids that are kept, see `on_grid`, and the bits of the weights."""
     wide = _synapses(rows)
@@ -210,10 +239,8 @@ def _most(job: _Job, rows: Rows) -> Array:
     neuron, bias = job.neuron, np.abs(job.bias)
     memoryless, _ = kinds(neuron)
     leak, alpha = job.spec.limits["leak"].max, job.spec.limits["alpha"].max
-    high, low = (rows.total(np.maximum(sign * rows.weights, 0))[rows.group] for sign in (1, -1))
-    needed = neuron.threshold - job.bias
     # Beyond what can arrive the gate fires always, or never, whatever the number says.
-    far = np.where((needed > high) | (needed < -low), 0, np.abs(needed))
+    far = np.abs(np.clip(*_needed(job, rows)))
     lowest = np.zeros_like(bias) if job.floor is None else np.maximum(-job.floor, 0)
     height = np.abs(neuron.threshold) + np.abs(job.reset) + lowest
     with np.errstate(divide="ignore"):
@@ -235,10 +262,13 @@ def _gain(job: _Job, rows: Rows, made: Integers) -> tuple[Array, Array]:
         field = np.where(memoryless, np.inf, np.floor(_most(job, rows) / scale * (1 + TOLERANCE)))
         wanted = np.where(memoryless | ~leaky & (job.bias == 0), np.ceil(_RESOLUTION / (np.abs(neuron.threshold) * scale)), np.inf)
     if job.subtract:
-        # What arrives beyond a threshold a tick piles up, so that a large gain fills the 20 bits of v sooner.
-        rise = rows.total(np.maximum(made.values, 0))[rows.group] + (job.bias - neuron.threshold) * scale
-        room = job.spec.limits["alpha"].max // (np.maximum(rise, 1) * horizon(job.options))
-        field = np.minimum(field, np.where(rise > 0, room, np.inf))
+        # What arrives beyond a threshold a tick piles up, so that a large gain fills the 20 bits of v sooner. A rounded threshold and a
+        # rounded bias add one a tick; splitters and gates make at most three ticks of latency of a population.
+        up = rows.total(np.maximum(made.values, 0))[rows.group] + np.maximum(job.bias, 0) * scale
+        rise = np.maximum(up - neuron.threshold * scale, 0)
+        steps = horizon(job.spec, job.options) + 3 * len(job.network.populations) + job.network.conventions.lag
+        room = np.floor((job.spec.limits["v"].max - steps) / np.maximum(rise * steps + up + neuron.threshold * scale, 1))
+        field = np.minimum(field, np.where((rise > 0) & ~memoryless, room, np.inf))
     most = np.clip(np.minimum(code, -rows.highest(-field)), 1, 127).astype(np.int64)
     placed = [job.bias, job.reset] + ([neuron.threshold] if job.subtract else []) + ([] if job.floor is None else [job.floor])
     # A gate compares with a number between two of its sums, which is exact at any scale.
@@ -262,8 +292,9 @@ def _reached(values: Array, strict: bool) -> Array:
 def _gate(job: _Job, rows: Rows, values: Array, scale: Array) -> tuple[dict[str, Array], float]:
     """Return the parameters of neurons without memory, and the largest relative error of their thresholds, which is none."""
     high, low = (rows.total(np.maximum(sign * values, 0))[rows.group].astype(np.int64) for sign in (1, -1))
-    reached = _reached((job.neuron.threshold - job.bias) * scale, job.strict)
-    return gate_parameters(np.clip(reached, -low, high + 1)), 0.0
+    # What no sum reaches is as far beyond the sums as need be: a threshold may be too large for any integer.
+    needed = np.clip((job.neuron.threshold - job.bias) * scale, -low - 1, high + 1)
+    return gate_parameters(np.clip(_reached(needed, job.strict), -low, high + 1)), 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,7 +311,9 @@ def _integrator(job: _Job, scale: Array) -> tuple[dict[str, Array], Array, _Erro
     exactly the threshold becomes one with `>=`. Both are the same neuron, since nothing but a decay depends on where 0 is.
     """
     neuron = job.neuron
-    _, leaky = kinds(neuron)
+    memoryless, leaky = kinds(neuron)
+    # What a gate has may be too large for any integer, and its parameters come from elsewhere.
+    scale = np.where(memoryless, 0.0, scale)
     zero = np.zeros(job.population.size, np.int64)
     real = neuron.threshold * scale
     if job.subtract:
@@ -306,7 +339,7 @@ def _integrator(job: _Job, scale: Array) -> tuple[dict[str, Array], Array, _Erro
         "sigma_vr": sign, "vr": vr,
     }
     effective = np.where(leaky, np.abs(neuron.beta - np.maximum(1 - linear_leak(neuron) / np.maximum(neuron.threshold, 1e-300), 0)), 0.0)
-    biased = job.bias != 0
+    biased = (job.bias != 0) & ~memoryless
     bias = np.where(biased, np.abs(leak - away * scale) / np.where(biased, np.abs(job.bias) * scale, 1), 0.0)
     return params, shift, _Errors(error / np.maximum(np.abs(real), 1.0), effective, bias)
 
@@ -318,8 +351,11 @@ def _check_fields(job: _Job, params: dict[str, Array]) -> None:
         if outside.any():
             worst = int(values[np.maximum(limit.min - values, values - limit.max).argmax()])
             job.findings.error(
-                "NM305", f"{key} of {int(outside.sum())} neurons of `{job.population.name}` is outside {limit.min} to {limit.max}: {worst}",
+                "NM305",
+                f"{key} of {counted(int(outside.sum()), 'neuron')} of `{job.population.name}` is outside {limit.min} to {limit.max}:"
+                f" {worst}",
                 where=str(job.population.where), why=limit.source,
+                help=("train with thresholds, biases and reset values that are smaller beside the weights",),
             )
 
 
@@ -328,24 +364,30 @@ def _tell_weights(job: _Job, rows: Rows, made: Integers, bits: int, most: Array)
     nonzero = int(np.count_nonzero(rows.weights))
     if made.clipped:
         job.findings.note(
-            "NM301", f"{made.clipped} of {nonzero} weights into `{name}` are clipped", where=where,
+            "NM301", f"{made.clipped} of {counted(nonzero, 'weight')} into `{name}` {'is' if made.clipped == 1 else 'are'} clipped",
+            where=where,
             why=f"Each neuron's scale is the one with the least square error at {bits} bits, where the largest weights give way.",
             data={"population": name, "weights": made.clipped},
         )
-    if made.zeroed > _MANY_ZEROED * nonzero:
-        job.findings.warning(
-            "NM302", f"{made.zeroed} of {nonzero} weights into `{name}` round to 0", where=where,
-            why=f"{bits} bits hold {2 ** bits - 1} values a neuron.", help=("train with weights of few bits",),
-            data={"population": name, "weights": made.zeroed},
-        )
     largest = rows.largest(rows.weights)
     short = int((~made.lossless & (largest > 0) & (most < (2 ** (bits - 1) - 1) / np.where(largest > 0, largest, 1))).sum())
-    if short:
+    lower = "train with thresholds and biases that are smaller beside the weights"
+    if made.zeroed > _MANY_ZEROED * nonzero:
+        size = np.abs(rows.weights[rows.weights != 0])
         job.findings.warning(
-            "NM302", f"the weights of {short} neurons of `{name}` keep fewer than {bits} bits" if rows.groups == rows.group.size else
-            f"the weights of {short} channels of `{name}` keep fewer than {bits} bits", where=where,
+            "NM302", f"{made.zeroed} of {counted(nonzero, 'weight')} into `{name}` {'rounds' if made.zeroed == 1 else 'round'} to 0",
+            where=where,
+            why=f"{bits} bits hold {2 ** bits - 1} values a neuron; the largest weight is {size.max() / np.median(size):.3g} times the"
+            " median.",
+            help=(lower if short else "train with weights of few bits and without outliers",),
+            data={"population": name, "weights": made.zeroed},
+        )
+    if short:
+        owners = counted(short, "neuron" if rows.groups == rows.group.size else "channel")
+        job.findings.warning(
+            "NM302", f"the weights of {owners} of `{name}` keep fewer than {bits} bits", where=where,
             why=f"Beside them a threshold or bias is so large that it would leave its field: alpha ends at {job.spec.limits['alpha'].max},"
-            f" the leak at {job.spec.limits['leak'].max}.", data={"population": name, "groups": short},
+            f" the leak at {job.spec.limits['leak'].max}.", help=(lower,), data={"population": name, "groups": short},
         )
 
 
@@ -354,7 +396,8 @@ def _tell_biases(job: _Job, leak: Array) -> None:
     lost = int(((leak == 0) & (job.bias != 0) & ~memoryless & ~leaky).sum())
     if lost:
         job.findings.warning(
-            "NM302", f"{lost} biases of `{job.population.name}` round to 0", where=str(job.population.where),
+            "NM302", f"{lost} {'bias' if lost == 1 else 'biases'} of `{job.population.name}` {'rounds' if lost == 1 else 'round'} to 0",
+            where=str(job.population.where),
             why="They are far smaller than a step of the weights.", data={"population": job.population.name, "biases": lost},
         )
 
@@ -404,20 +447,27 @@ def _realise(
 
 
 def _at_rest(unit: Unit, params: dict[str, Array], start: Array, latency: int, findings: Findings) -> Array:
-    """Return the v from which the leak alone brings each neuron to `start` in `latency` ticks, (n,) int64; `start` where it does not."""
-    begin = start - np.where(params["epsilon"] == 1, 0, latency * params["leak"])
-    memory = (params["alpha"] > 0) | (params["beta"] > 0)
-    begin = np.where(memory, begin, 0)
-    state, quiet = {"v": begin}, np.ones(unit.size, bool)
-    for step in range(latency):
-        quiet &= NEURON.reference_step(params, state, np.zeros(unit.size, np.int64), step) == 0
-    ready = quiet & (state["v"] == start)
+    """Return a v from which each neuron comes to `start` in `latency` ticks without input or a spike, (n,) int64; `start` if none does."""
+    leak = np.where(params["epsilon"] == 1, 0, params["leak"])
+    # What the leak is to bring there; what stays there; and what the first tick's floor catches, which gates with a leak need.
+    tried = (start - latency * leak, start, -(params["beta"] + np.maximum(leak, 0) + 1))
+    initial, ready = start, np.zeros(unit.size, bool)
+    for begin in tried:
+        state, quiet = {"v": begin}, np.ones(unit.size, bool)
+        for step in range(latency):
+            quiet &= NEURON.reference_step(params, state, np.zeros(unit.size, np.int64), step) == 0
+        works = quiet & (state["v"] == start) & ~ready
+        initial, ready = np.where(works, begin, initial), ready | works
     lost = int((~ready).sum())
     if lost:
         findings.warning(
-            "NM306", f"{lost} neurons of `{unit.name}` cannot be kept at rest until their first input arrives", where=str(unit.where),
-            why=f"`{unit.name}` runs {latency} steps late, its bias acts from the chip's first step on, and no start of v makes up for that"
-            " without a spike or the floor. The fixed-point reference does the same.",
+            "NM306",
+            f"{counted(lost, 'neuron')} of `{unit.name}` cannot be kept at rest until {'its' if lost == 1 else 'their'} first input"
+            " arrives",
+            where=str(unit.where),
+            why=f"`{unit.name}` runs {counted(latency, 'step')} late. What a neuron does by itself, by its bias or a threshold that v meets"
+            " without input, it does from the chip's first step on, and no start of v makes up for that. The fixed-point reference does the"
+            " same.",
             data={"population": unit.name, "neurons": lost},
         )
-    return np.where(ready, begin, start)
+    return initial

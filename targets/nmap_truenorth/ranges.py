@@ -17,19 +17,18 @@ from nmap.diagnostics import Findings
 from nmap.options import Options
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
 from nmap.target.spec import ChipSpec
+from nmap_truenorth.draft import counted
 from nmap_truenorth.neuron import FLOOR
 
 __all__ = ["FOR_EVER", "Range", "horizon", "prove_ranges", "ranges"]
 
 FOR_EVER = 1 << 62
 """Ticks of a bound that always holds."""
-_HORIZON = 1000
-"""Ticks for which a bound has to hold where the user names no number: one second of the chip's own time."""
 
 
-def horizon(options: Options) -> int:
-    """Return the ticks for which bounds have to hold."""
-    return _HORIZON if options.steps is None else options.steps
+def horizon(spec: ChipSpec, options: Options) -> int:
+    """Return the network's steps for which bounds have to hold; see `Options.horizon`."""
+    return options.horizon or options.steps or spec.horizon
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,18 +79,19 @@ def prove_ranges(network: QuantizedNetwork, spec: ChipSpec, options: Options, fi
     Args:
         network: the whole network.
         spec: the range of v.
-        options: `steps`, if the user names a number; else 1000.
-        findings: receives what is not proved for ever, and where the chip's lowest floor may be met in the run.
+        options: the steps of a run, see `horizon`.
+        findings: receives what is not proved for ever, with `proved_steps` in its data (see `ChipSpec.horizon`), and where the chip's
+            lowest floor may be met in the run.
     """
-    limit, steps = spec.limits["v"], horizon(options)
+    limit, steps = spec.limits["v"], horizon(spec, options)
+    # A run goes on until the last output has computed the last step; the network's steps begin when the first input arrives.
+    run = steps + network.latency
     for population in network.populations:
         if population.kernel is None:
             continue
         found, name, where = ranges(network, population, spec), population.name, str(population.where)
         worst = int(found.inside.argmin())
         ticks, count = int(found.inside[worst]), int((found.inside < FOR_EVER).sum())
-        # The network's steps begin when the first input arrives.
-        run = steps + population.latency
         if count:
             why = (
                 f"Neuron {worst} may stand at {int(found.high[worst])} in the first tick, before it fires, and {int(found.rise[worst])}"
@@ -99,25 +99,30 @@ def prove_ranges(network: QuantizedNetwork, spec: ChipSpec, options: Options, fi
                 f" {int(population.params['alpha'][worst])} off. v has 20 bits, {limit.min} to {limit.max} ({limit.source}), and"
                 " what happens beyond is not public."
             )
-            data = {"population": name, "neurons": count, "ticks": ticks}
+            proved = max(0, ticks - network.latency)
+            data = {"population": name, "neurons": count, "ticks": ticks, "proved_steps": proved}
+            held = f"v of {counted(count, 'neuron')} of `{name}` is proved to stay within 20 bits for {counted(ticks, 'tick')}"
             if ticks < run:
                 findings.error(
-                    "NM304", f"v of {count} neurons of `{name}` is proved to stay within 20 bits for {ticks} ticks, and the run has {run}",
-                    where=where, why=why, help=(
-                        *((f"--steps {ticks - population.latency}, if runs are as short as that",) if ticks > population.latency else ()),
+                    "NM304", f"{held}, and {run} are needed", where=where, why=f"{counted(steps, 'step')} and the network's latency of"
+                    f" {network.latency}: a run is as long as the samples or as --steps says, and {spec.horizon} steps are taken without"
+                    f" both. {why}", help=(
+                        *((f"--steps {proved}, if runs are as short as that",) if proved else ()),
                         "train with a reset to zero, higher thresholds or smaller weights",
                     ), data=data,
                 )
             else:
                 findings.note(
-                    "NM304", f"v of {count} neurons of `{name}` is proved to stay within 20 bits for {ticks} ticks, not for ever",
-                    where=where, why=why, data=data,
+                    "NM304", f"{held}, not for ever", where=where,
+                    why=f"A run of the bundle may have {counted(proved, 'step')}. {why}", data=data,
                 )
         deep = found.floor < run
         if deep.any():
             first = int(found.floor.min())
             findings.note(
-                "NM304", f"v of {int(deep.sum())} neurons of `{name}` may meet the chip's floor at -{FLOOR} after {first} ticks",
+                "NM304",
+                f"v of {counted(int(deep.sum()), 'neuron')} of `{name}` may meet the chip's floor at -{FLOOR} after"
+                f" {counted(first, 'tick')}",
                 where=where, why="That is, if all their inhibitory inputs spiked in every tick. The network has no such floor; the fixed"
                 " level and the emulator do.",
                 data={"population": name, "neurons": int(deep.sum()), "ticks": first},

@@ -14,6 +14,7 @@ from nmap.options import Options
 from nmap.rules import meets_floor, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
+from nmap_truenorth.draft import counted
 from nmap_truenorth.quantize import gain, kinds, linear_leak, timing
 
 __all__ = [
@@ -69,8 +70,10 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
     wrong = [(p, neuron) for p, neuron in _neurons(network) if ((neuron.beta < 0) | (neuron.beta > 1)).any()]
     if wrong:
         found, values = [p for p, _ in wrong], np.concatenate([neuron.beta for _, neuron in wrong])
+        outside = int(((values < 0) | (values > 1)).sum())
         findings.error(
-            "NM305", f"{int(((values < 0) | (values > 1)).sum())} decay factors of {_names(found)} are outside 0 to 1", where=places(found),
+            "NM305", f"{counted(outside, 'decay factor')} of {_names(found)} {'is' if outside == 1 else 'are'} outside 0 to 1",
+            where=places(found),
             why=f"They lie between {values.min():.4g} and {values.max():.4g}.",
             help=("give the time step the network was trained with: `--dt SECONDS`",),
         )
@@ -93,14 +96,14 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
     )
     if allowed:
         findings.note(
-            "NM205", f"the exponential decay of {count} neuron{'' if count == 1 else 's'} of {_names(found)} becomes a linear leak",
+            "NM205", f"the exponential decay of {counted(count, 'neuron')} of {_names(found)} becomes a linear leak",
             where=places(found),
             why=f"{fitted} What that costs is measured: `chip_vs_float`.",
             data={"populations": [p.name for p in found], "neurons": count, "error": float(step[worst])},
         )
     else:
         findings.error(
-            "NM205", f"{count} neuron{'' if count == 1 else 's'} of {_names(found)} decay{'s' if count == 1 else ''} exponentially;"
+            "NM205", f"{counted(count, 'neuron')} of {_names(found)} decay{'s' if count == 1 else ''} exponentially;"
             " TrueNorth's leak is linear", where=places(found),
             why=f"{spec.features['leak'].note} {fitted}",
             help=(
@@ -200,7 +203,7 @@ def early_bias(network: Network, spec: ChipSpec, options: Options, findings: Fin
         findings.error(
             "NM203", f"the bias of {_names(late)} begins in {begins}; TrueNorth's leak acts from its first step on",
             where=f"{places(late)} (into {_names([network[p.target] for p in late])})", why=spec.features["late_bias"].note,
-            help=("train without a bias in the recurrent weights", _FLOAT), data={"feature": "late_bias"},
+            help=("train without these biases", _FLOAT), data={"feature": "late_bias"},
         )
 
 
@@ -220,7 +223,7 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
             "NM305", f"the thresholds of {_names(found)} are too low for TrueNorth", where=places(found),
             why=f"{spec.features['negative_threshold'].note} The lowest lies {-min(height for _, height in low):.4g} below 0 or the reset"
             " value.",
-            help=("train with thresholds above the reset value: such a neuron fires without any input", _FLOAT),
+            help=("train with thresholds that are not below 0 or the reset value: such neurons fire without any input", _FLOAT),
             data={"feature": "negative_threshold"},
         )
 

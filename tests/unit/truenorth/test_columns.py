@@ -137,3 +137,29 @@ def test_more_columns_than_a_core_has_are_said_and_not_refused():
     more = replicate(network, shards)
     assert more["p1"].copies.tolist() == [320] * 6
     assert demand_at_most(more, "p1", (1,))["neurons"] == 320
+
+
+def test_wide_layers_behind_need_copies_that_are_known_beforehand():
+    """300 neurons that hear every source with weight 1 take two cores, each with an axon of every source: two columns each, not one."""
+    network = chain(5, 20, 300)
+    first, second = network.projections
+    second = replace(second, connectivity=Dense(np.ones((300, 20), np.int32)))
+    network = replace(network, projections=(first, second))
+    least = least_columns(network)
+    assert least["p2"].tolist() == [1] * 300
+    assert least["p1"].tolist() == [2] * 20
+    shards = [Shard("p1", np.arange(20), 0, {}), Shard("p2", np.arange(256), 1, {}), Shard("p2", np.arange(256, 300), 2, {})]
+    assert columns(network, shards)["p1"].tolist() == [2] * 20
+
+
+def test_columns_behind_columns_are_counted():
+    """130 neurons of two columns take two cores, so what leads to each of them takes two columns, and their 150 sources two cores too."""
+    network = chain(5, 150, 130, 300)
+    first, *others = network.projections
+    network = replace(network, projections=(
+        first, *(replace(p, connectivity=Dense(np.ones_like(p.connectivity.weights))) for p in others)
+    ))
+    least = least_columns(network)
+    assert least["p2"].tolist() == [2] * 130
+    assert least["p1"].tolist() == [2] * 150
+    assert (least["p1"] <= settled(network)[1]["p1"].copies).all()

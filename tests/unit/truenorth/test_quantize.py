@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from nmap.connectivity import Array, Conv2d, Dense, Sparse
 from nmap.diagnostics import Findings
 from nmap.network import Network, Neuron
 from nmap.options import Options
+from nmap.simulate.fixed import simulate
+from nmap_truenorth.neuron import NEURON
 from nmap_truenorth.rules import RULES
-from tests.unit.truenorth.quantizing import SPEC, both, codes, compiled, network, neurons, one_layer
+from tests.unit.truenorth.quantizing import KERNELS, SPEC, both, codes, compiled, network, neurons, one_layer
 
 # ---- what is exact ----------------------------------------------------------------------------------------------------------------------
 
@@ -163,11 +166,96 @@ def test_a_unit_without_memory_is_a_gate() -> None:
 
 
 def test_gates_that_cannot_fire_or_always_do_need_no_large_leak() -> None:
-    # 9 is more than 3 + 1, so 5 never comes; -9 is less than anything, so 0 always does
-    made, findings = compiled(one_layer(np.array([[3.0, 1.0], [3.0, 1.0]]), neurons(2, beta=0.0, threshold=np.array([1e9, -1e9]))))
-    assert made["out"].params["leak"].tolist() == [-5, 0]
-    # Nothing keeps a gate quiet that fires by itself
-    assert codes(findings, "warning") == ["NM306"]
+    # 16 inputs of 100 reach 1600, far beyond a leak; what none of their sums decides needs none of them
+    for high, low in ((1e9, -1e9), (1e30, -1e30), (1601.0, -1.0)):
+        net = one_layer(np.full((2, 16), 100.0), neurons(2, beta=0.0, threshold=np.array([high, low])))
+        made, findings = compiled(net)
+        assert made["out"].params["leak"].tolist() == [-1, 0]
+        assert not made.projections[0].connectivity.weights.any()
+        assert not codes(findings, "warning")
+        real, chip = both(net, made)["out"]
+        assert np.array_equal(real, chip)
+        assert chip[..., 0].sum() == 0
+        assert chip[..., 1].all()
+
+
+def test_gates_of_a_kernel_that_fire_always_beside_others_keep_their_weights() -> None:
+    kernel = Conv2d(np.array([[[[1.0, -1.0]]]]), (1, 1, 3))
+    net = network(
+        {"in": ((1, 1, 3), None), "out": ((1, 1, 2), neurons(2, beta=0.0, threshold=np.array([1.0, -5.0])))},
+        [{"source": "in", "target": "out", "by": kernel}],
+    )
+    made, _ = compiled(net)
+    assert made.projections[0].connectivity.weights.ravel().tolist() == [1, -1]
+    real, chip = both(net, made)["out"]
+    assert np.array_equal(real, chip)
+
+
+def _gates(latency: int) -> Network:
+    """Gates that fire unless they are inhibited, one or two hops behind the input, and an integrator that counts their spikes."""
+    names = ["a", "b"][2 - latency :]
+    populations = {name: ((3,), neurons(3, beta=0.0, threshold=np.array([0.0, -1.0, -2.0]))) for name in names}
+    net = {"in": ((3,), None), **populations, "sum": ((1,), neurons(1, threshold=7.0))}
+    weights = {name: np.array([[-1.0, 0, 0], [-1, -1, 0], [-1, -1, -1]]) for name in names} | {"sum": np.ones((1, 3))}
+    chain = list(net)
+    return network(net, [{"source": p, "target": q, "by": Dense(weights[q])} for p, q in pairwise(chain)])
+
+
+def test_a_gate_that_fires_by_itself_is_kept_quiet_for_one_tick() -> None:
+    # The leaks are 0, 1 and 2: V' of tick 0 is -1, which neither fires nor passes the floor of 0
+    net = _gates(1)
+    made, findings = compiled(net)
+    assert made["b"].params["leak"].tolist() == [0, 1, 2]
+    assert made["b"].initial["v"].tolist() == [-1, -2, -3]
+    assert not codes(findings, "warning")
+    for real, chip in both(net, made).values():
+        assert real.any()
+        assert np.array_equal(real, chip)
+    names = ["b", "sum"]
+    # In the chip's own ticks: nothing fires before the first input is there, and then all of `b` does, for lack of any.
+    silence = simulate(made, KERNELS, {"in": np.zeros((1, 9, 3), np.int32)}, 9, record=names).spikes
+    assert silence["b"][0].sum(1).tolist() == [0] + [3] * 8
+
+
+def test_a_gate_that_fires_by_itself_cannot_be_kept_quiet_for_two() -> None:
+    _, findings = compiled(_gates(2))
+    assert [(d.code, d.data["population"], d.data["neurons"]) for d in findings if d.severity == "warning"] == [("NM306", "b", 3)]
+    # No V does: the first tick leaves it at 0, whatever it was, and the second one then fires.
+    params = {key: np.array([value]) for key, value in
+              {"alpha": 0, "beta": 0, "leak": 1, "epsilon": 0, "gamma": 0, "kappa": 1, "sigma_vr": 1, "vr": 0}.items()}
+    for start in (-524288, -3, -2, -1, 0, 5, 524000):
+        state = {"v": np.array([start])}
+        fired = [int(NEURON.reference_step(params, state, np.zeros(1, np.int64), t)[0]) for t in range(2)]
+        assert sum(fired) > 0, start
+
+
+def test_the_remedy_for_lost_weights_is_that_of_their_cause() -> None:
+    weights = np.array([[1.0, -0.7, 0.31, 0.123]])
+    # alpha ends at 262143, so that a threshold of 1e6 leaves a weight of 1 a quarter of a step
+    _, findings = compiled(one_layer(weights, neurons(1, threshold=1e6)))
+    assert [d.message for d in findings if d.severity == "warning"] == [
+        "4 of 4 weights into `out` round to 0", "the weights of 1 neuron of `out` keep fewer than 8 bits",
+    ]
+    assert all("thresholds and biases" in d.help[0] for d in findings if d.severity == "warning")
+    _, findings = compiled(one_layer(np.c_[weights, 1000.0], neurons(1, threshold=1.0)))
+    (told,) = [d for d in findings if d.severity == "warning"]
+    assert told.message == "4 of 5 weights into `out` round to 0"
+    assert "the largest weight is 1.43e+03 times the median" in str(told.why)
+    assert "outliers" in told.help[0]
+
+
+def test_a_negative_bias_over_a_floor_at_rest_needs_no_other_start() -> None:
+    # Two ticks late V would have to start at 6, and be compared at 3 >= 2; but with its floor at 0 it stays there by itself.
+    net = network(
+        {"in": ((1,), None), "a": ((1,), neurons(1)), "b": ((1,), neurons(1, threshold=2.0, drive=-3.0))},
+        [{"source": "in", "target": "a", "by": Dense(np.ones((1, 1)))}, {"source": "a", "target": "b", "by": Dense(np.full((1, 1), 6.0))}],
+        floor=0.0,
+    )
+    made, findings = compiled(net)
+    assert not codes(findings, "warning")
+    for real, chip in both(net, made).values():
+        assert real.any()
+        assert np.array_equal(real, chip)
 
 
 def test_the_floor_of_the_network_is_that_of_the_chip() -> None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nmap.connectivity import Dense
 from nmap.options import Options
 from nmap.quantized import QuantizedNetwork
 from nmap_truenorth.neuron import NEURON
 from nmap_truenorth.ranges import FOR_EVER, ranges
-from tests.unit.truenorth.quantizing import SPEC, compiled, neurons, one_layer
+from tests.unit.truenorth.quantizing import SPEC, compiled, network, neurons, one_layer
 
 
 def worst(made: QuantizedNetwork, ticks: int, high: bool) -> tuple[list[int], list[int]]:
@@ -64,6 +65,44 @@ def test_a_run_beyond_what_is_proved_is_refused() -> None:
         assert [d.severity for d in findings if d.code == "NM304"] == [severity], steps
     assert "5240 ticks" in findings.errors[0].message
     assert findings.errors[0].help[0].startswith("--steps 5239")
+
+
+def test_the_steps_are_those_of_the_samples_then_of_the_option_then_of_the_chip() -> None:
+    net = one_layer(np.array([[120.0, 80.0, -1.0]]), neurons(1, threshold=100.0), reset="subtract")
+    long, short, both = Options(horizon=5240, steps=9), Options(horizon=60, steps=9000), Options(horizon=5239)
+    assert [bool(compiled(net, options, accepted=False)[1].errors) for options in (long, short, both)] == [True, False, False]
+    assert SPEC.horizon == 1000
+    # 600 arrive and 1 is taken off: 524287 - 600 over 599 is 874, less than the 1000 steps that stand in
+    net = one_layer(np.array([[251.0, 250.0, 99.0]]), neurons(1, threshold=1.0), reset="subtract")
+    (told,) = compiled(net, accepted=False)[1].errors
+    assert (told.data["ticks"], told.data["proved_steps"]) == (875, 874)
+    assert "1001 are needed" in told.message
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_steps_that_the_refusal_names_are_not_refused(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    net = one_layer(rng.normal(20, 9, (3, 14)), neurons(3, threshold=float(rng.uniform(1, 60))), bias=rng.normal(0, 3, 3), reset="subtract")
+    refused = compiled(net, Options(horizon=40000), accepted=False)[1].errors[0]
+    steps = int(refused.help[0].split()[1].rstrip(","))
+    made, findings = compiled(net, Options(horizon=steps))
+    assert min(d.data["proved_steps"] for d in findings if "proved_steps" in d.data) >= steps
+    assert all(int(value) >= steps + made.latency for value in ranges(made, made["out"], SPEC).inside)
+
+
+def test_a_population_before_the_last_has_to_hold_until_the_last_is_done() -> None:
+    first, last = neurons(1, threshold=100.0), neurons(1, threshold=1.0)
+    net = network(
+        {"in": ((3,), None), "a": ((1,), first), "b": ((1,), last)},
+        [
+            {"source": "in", "target": "a", "by": Dense(np.array([[120.0, 80.0, -1.0]]))},
+            {"source": "a", "target": "b", "by": Dense(np.ones((1, 1)))},
+        ], reset="subtract",
+    )
+    made, findings = compiled(net)
+    assert (made["a"].latency, made.latency) == (1, 2)
+    # As by hand above: 5240 ticks, two of which are the network's latency
+    assert [d.data["proved_steps"] for d in findings if d.code == "NM304"] == [5238]
 
 
 def test_what_resets_to_a_value_holds_for_ever() -> None:

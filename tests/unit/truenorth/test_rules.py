@@ -129,6 +129,33 @@ def test_a_loop_with_too_few_steps_is_refused_or_made_longer() -> None:
     assert errors(net, "delay") == []
 
 
+@pytest.mark.parametrize(("source", "hops", "remedies"), [("in", 1, 2), ("a", 2, 1)])
+def test_a_delay_beyond_the_longest_chain_is_said_to_be_beyond_nmaps(source: str, hops: int, remedies: int) -> None:
+    def chain(steps: int) -> Network:
+        return network(
+            {"in": ((1,), None), "a": ((1,), neurons(1)), "b": ((1,), neurons(1))}, [
+                {"source": "in", "target": "a", "by": Dense(np.ones((1, 1))), "delay": steps if source == "in" else 0},
+                {"source": "a", "target": "b", "by": Dense(np.ones((1, 1))), "delay": steps if source == "a" else 0},
+            ],
+        )
+
+    # 64 x 15 + 14 = 974, beyond the steps that the hops on the way take of a delay.
+    assert errors(chain(974 + hops)) == []
+    (told,) = errors(chain(975 + hops))
+    assert told.code == "NM204"
+    assert "975 ticks" in told.message
+    assert "nmap makes up to 974" in told.message
+    assert "chip" not in told.message
+    assert len(told.help) == remedies
+
+
+def test_one_of_a_kind_is_told_as_one() -> None:
+    net = one_layer(np.ones((1, 1)), neurons(1, beta=1.5))
+    assert [d.message for d in errors(net)] == ["1 decay factor of `out` is outside 0 to 1"]
+    net = one_layer(np.ones((2, 1)), neurons(2, beta=1.5))
+    assert [d.message for d in errors(net)] == ["2 decay factors of `out` are outside 0 to 1"]
+
+
 # ---- the linear leak --------------------------------------------------------------------------------------------------------------------
 
 
