@@ -7,8 +7,7 @@ results can be put back in order.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from nmap.connectivity import Array, Dense, Sparse, frozen_array
 from nmap.diagnostics import Diagnostic, NmapError
+from nmap.folders import Entry, Folder, LooseFolder, pack, unpack, write_array, write_loose, write_word
 
 __all__ = [
     "Box",
@@ -40,6 +40,11 @@ __all__ = [
 ]
 
 SCHEMA = "nmap.program/2"
+PACKED = "nmap.program/3"
+"""Of programs whose neuron groups and synapse blocks are packed; see `nmap.folders`."""
+
+_LOOSE = 256
+"""Neuron groups and synapse blocks up to which each is a group of the file, which any HDF5 tool shows."""
 
 Box: TypeAlias = tuple[tuple[int, int], ...]
 """A block of a population: (start, stop) per dimension of its shape."""
@@ -239,16 +244,6 @@ class Program:
         return max(p.latency for p in self.populations if p.is_output)
 
 
-def _write_array(group: h5py.Group, name: str, values: Array) -> None:
-    # No timestamps: the same program must give the same bytes.
-    kwargs: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if values.size > 512 else {}
-    group.create_dataset(name, data=values, track_times=False, **kwargs)
-
-
-def _write_json(group: h5py.Group, name: str, value: Any) -> None:
-    group.attrs[name] = json.dumps(value, sort_keys=True)
-
-
 def program_bytes(program: Program) -> bytes:
     """Return a program as the content of an HDF5 file, byte for byte the same for the same program.
 
@@ -270,54 +265,60 @@ def write_program(program: Program, path: Path) -> None:
 
 
 def _write(program: Program, file: h5py.File) -> None:
-    _write_json(file, "schema", SCHEMA)
-    _write_json(file, "target", [program.target, program.variant])
-    _write_json(file, "seed", program.seed)
-    _write_json(file, "populations", [[p.name, p.shape, p.latency, p.is_input, p.is_output] for p in program.populations])
-    _write_array(file, "cores", np.array([[c.chip, c.x, c.y, c.core] for c in program.cores], np.int32).reshape(-1, 4))
-    for k, (group, routes) in enumerate(zip(program.groups, program.routes, strict=True)):
-        node = file.create_group(f"groups/{k:06d}", track_order=False)
-        box = group.slice if isinstance(group.slice, tuple) else None
-        _write_json(node, "header", [group.core, group.population, box, group.kernel])
-        if not isinstance(group.slice, tuple):
-            _write_array(node, "neurons", group.slice)
-        for kind, values in (("params", group.params), ("initial", group.initial)):
-            for name, array in sorted(values.items()):
-                _write_array(node.require_group(kind), name, array)
-        _write_json(node, "arrays", {"params": sorted(group.params), "initial": sorted(group.initial)})
-        _write_routes(node.create_group("routes"), routes)
-    for k, block in enumerate(program.blocks):
-        node = file.create_group(f"blocks/{k:06d}", track_order=False)
-        synapses = block.synapses
-        header = [
-            block.core, block.group, block.axon, block.delay, block.exponent, block.message_bits, block.bits, block.sign,
-            block.receptor, block.accumulator,
-        ]
-        _write_json(node, "header", header)
-        _write_json(node, "arrays", {"delays": block.delays is not None})
-        _write_array(node, "weights", synapses.weights)
-        if block.delays is not None:
-            _write_array(node, "delays", block.delays)
-        if isinstance(synapses, ConvTile):
-            _write_json(node, "conv", [
-                synapses.in_shape, synapses.out_shape, synapses.in_box, synapses.out_box, synapses.stride, synapses.padding,
-                synapses.dilation, synapses.groups,
-            ])
-        elif isinstance(synapses, Sparse):
-            _write_array(node, "indptr", synapses.indptr)
-            _write_array(node, "indices", synapses.indices)
-            _write_json(node, "in_size", synapses.in_size)
+    packed = len(program.groups) + len(program.blocks) > _LOOSE
+    write_word(file, "schema", PACKED if packed else SCHEMA)
+    write_word(file, "target", [program.target, program.variant])
+    write_word(file, "seed", program.seed)
+    write_word(file, "populations", [[p.name, p.shape, p.latency, p.is_input, p.is_output] for p in program.populations])
+    write_array(file, "cores", np.array([[c.chip, c.x, c.y, c.core] for c in program.cores], np.int32).reshape(-1, 4))
+    store = pack if packed else write_loose
+    store(file, "groups", (_group_entry(group, routes) for group, routes in zip(program.groups, program.routes, strict=True)))
+    store(file, "blocks", (_block_entry(block) for block in program.blocks))
     for population, routes in sorted(program.inputs.items()):
-        _write_routes(file.create_group(f"inputs/{population:06d}"), routes)
+        node = file.create_group(f"inputs/{population:06d}", track_order=False)
+        for name, values in _routes_arrays(routes).items():
+            write_array(node, name, values)
     for population, (origin, neurons) in sorted(program.copies.items()):
         node = file.create_group(f"copies/{population:06d}", track_order=False)
-        _write_json(node, "of", origin)
-        _write_array(node, "neurons", neurons)
+        write_word(node, "of", origin)
+        write_array(node, "neurons", neurons)
 
 
-def _write_routes(node: h5py.Group, routes: Routes) -> None:
-    for name in ("indptr", "core", "axon"):
-        _write_array(node, name, getattr(routes, name))
+def _group_entry(group: NeuronGroup, routes: Routes) -> Entry:
+    box = group.slice if isinstance(group.slice, tuple) else None
+    arrays = {} if isinstance(group.slice, tuple) else {"neurons": group.slice}
+    for kind, values in (("params", group.params), ("initial", group.initial)):
+        arrays |= {f"{kind}/{name}": array for name, array in sorted(values.items())}
+    arrays |= {f"routes/{name}": array for name, array in _routes_arrays(routes).items()}
+    named = {"params": sorted(group.params), "initial": sorted(group.initial)}
+    return Entry({"header": [group.core, group.population, box, group.kernel], "arrays": named}, arrays)
+
+
+def _block_entry(block: SynapseBlock) -> Entry:
+    synapses = block.synapses
+    words: dict[str, Any] = {
+        "header": [
+            block.core, block.group, block.axon, block.delay, block.exponent, block.message_bits, block.bits, block.sign,
+            block.receptor, block.accumulator,
+        ],
+        "arrays": {"delays": block.delays is not None},
+    }
+    arrays = {"weights": synapses.weights}
+    if block.delays is not None:
+        arrays["delays"] = block.delays
+    if isinstance(synapses, ConvTile):
+        words["conv"] = [
+            synapses.in_shape, synapses.out_shape, synapses.in_box, synapses.out_box, synapses.stride, synapses.padding,
+            synapses.dilation, synapses.groups,
+        ]
+    elif isinstance(synapses, Sparse):
+        arrays |= {"indptr": synapses.indptr, "indices": synapses.indices}
+        words["in_size"] = synapses.in_size
+    return Entry(words, arrays)
+
+
+def _routes_arrays(routes: Routes) -> dict[str, Array]:
+    return {"indptr": routes.indptr, "core": routes.core, "axon": routes.axon}
 
 
 def read_program(path: Path) -> Program:
@@ -342,43 +343,48 @@ def read_program(path: Path) -> Program:
 
 
 def _read(file: h5py.File) -> Program:
-    schema = _json(file, "schema")
-    if schema != SCHEMA:
-        raise ValueError(f"its schema is `{schema}`, this nmap reads `{SCHEMA}`")
-    target, variant = _json(file, "target", (str, str))
-    seed = _json(file, "seed")
+    root = LooseFolder(file)
+    schema = _json(root, "schema")
+    if schema not in (SCHEMA, PACKED):
+        raise ValueError(f"its schema is `{schema}`, this nmap reads `{SCHEMA}` and `{PACKED}`")
+    target, variant = _json(root, "target", (str, str))
+    seed = _json(root, "seed")
     if not _whole(seed):
         raise ValueError("attribute `seed` is not a whole number")
-    cores = _integers(file, "cores", 2)
+    cores = _integers(root, "cores", 2)
     if cores.shape[1] != 4:
         raise ValueError(f"`/cores` has {cores.shape[1]} columns, not 4")
-    populations = _read_populations(file)
+    populations = _read_populations(root)
+    stored: dict[str, Sequence[Folder]] = {
+        name: unpack(file, name) if schema == PACKED else _numbered(file, name)
+        for name in ("groups", "blocks") if name == "groups" or schema == PACKED or name in file
+    }
     groups, routes = [], []
-    for node in _numbered(file, "groups"):
+    for node in stored["groups"]:
         groups.append(_read_group(node, populations))
-        routes.append(_read_routes(_folder(node, "routes")))
-    inputs = {number: _read_routes(node) for number, node in _by_population(file, "inputs")}
+        routes.append(_read_routes(node, "routes/"))
+    inputs = {number: _read_routes(node, "") for number, node in _by_population(file, "inputs")}
     copies = {}
-    for number, node in _by_population(file, "copies"):
-        origin = _json(node, "of")
+    for number, folder in _by_population(file, "copies"):
+        origin = _json(folder, "of")
         if not _whole(origin):
-            raise ValueError(f"attribute `of` of `{node.name}` is not a population's number")
-        copies[number] = (origin, _integers(node, "neurons", 1, (0, _INT32)))
-    blocks = tuple(_read_block(node) for node in _numbered(file, "blocks")) if "blocks" in file else ()
+            raise ValueError(f"attribute `of` of `{folder.name}` is not a population's number")
+        copies[number] = (origin, _integers(folder, "neurons", 1, (0, _INT32)))
+    blocks = tuple(_read_block(node) for node in stored.get("blocks", ()))
     return Program(
         target, variant, populations, tuple(Core(*(int(v) for v in row)) for row in cores), tuple(groups), blocks,
         tuple(routes), dict(sorted(inputs.items())), seed, dict(sorted(copies.items())),
     )
 
 
-def _by_population(file: h5py.File, name: str) -> Iterator[tuple[int, h5py.Group]]:
+def _by_population(file: h5py.File, name: str) -> Iterator[tuple[int, LooseFolder]]:
     for key in _folder(file, name) if name in file else ():
         if not (key.isascii() and key.isdigit()):
             raise ValueError(f"`/{name}/{key}` is not named by a population's number")
-        yield int(key), _folder(file, f"{name}/{key}")
+        yield int(key), LooseFolder(_folder(file, f"{name}/{key}"))
 
 
-def _read_populations(file: h5py.File) -> tuple[ProgramPopulation, ...]:
+def _read_populations(file: LooseFolder) -> tuple[ProgramPopulation, ...]:
     rows = _json(file, "populations")
     populations = []
     for row in rows if isinstance(rows, list) else [rows]:
@@ -390,7 +396,7 @@ def _read_populations(file: h5py.File) -> tuple[ProgramPopulation, ...]:
     return tuple(populations)
 
 
-def _read_group(node: h5py.Group, populations: tuple[ProgramPopulation, ...]) -> NeuronGroup:
+def _read_group(node: Folder, populations: tuple[ProgramPopulation, ...]) -> NeuronGroup:
     core, population, box, kernel = _json(node, "header", (int, int, (list, type(None)), str))
     if not 0 <= population < len(populations):
         raise ValueError(f"`{node.name}` belongs to population {population} of {len(populations)}")
@@ -405,14 +411,14 @@ def _read_group(node: h5py.Group, populations: tuple[ProgramPopulation, ...]) ->
     return NeuronGroup(core, population, part, kernel, *arrays)
 
 
-def _read_block(node: h5py.Group) -> SynapseBlock:
+def _read_block(node: Folder) -> SynapseBlock:
     core, group, axon, delay, exponent, message_bits, bits, sign, receptor, accumulator = _json(
         node, "header", (int, int, int, int, int, int, int, str, int, int)
     )
     synapses: Dense | Sparse | ConvTile
-    if "conv" in node.attrs:
+    if node.has("conv"):
         synapses = _read_tile(node)
-    elif "in_size" in node.attrs:
+    elif node.has("in_size"):
         synapses = _read_sparse(node)
     else:
         synapses = Dense(_integers(node, "weights", 2, _WEIGHT))
@@ -424,15 +430,15 @@ def _read_block(node: h5py.Group) -> SynapseBlock:
     return SynapseBlock(core, group, axon, synapses, delays, delay, exponent, message_bits, bits, sign, receptor, accumulator)
 
 
-def _read_sparse(node: h5py.Group) -> Sparse:
+def _read_sparse(node: Folder) -> Sparse:
     in_size = _json(node, "in_size")
     if not _whole(in_size) or in_size < 1:
         raise ValueError(f"attribute `in_size` of `{node.name}` is not a number of sources")
-    indptr = _pointers(node, _integers(node, "indices", 1, (0, in_size - 1)).size)
-    return Sparse(indptr, node["indices"][()], _integers(node, "weights", 1, _WEIGHT), in_size)
+    indices = _integers(node, "indices", 1, (0, in_size - 1))
+    return Sparse(_pointers(node, "indptr", indices.size), indices, _integers(node, "weights", 1, _WEIGHT), in_size)
 
 
-def _read_tile(node: h5py.Group) -> ConvTile:
+def _read_tile(node: Folder) -> ConvTile:
     weights = _integers(node, "weights", 4, _WEIGHT)
     header = _json(node, "conv", (list, list, list, list, list, list, list, int))
     in_box, out_box = _box(node, header[2]), _box(node, header[3])
@@ -449,14 +455,15 @@ def _read_tile(node: h5py.Group) -> ConvTile:
     return ConvTile(weights, in_shape, out_shape, in_box, out_box, stride, padding, dilation, groups)
 
 
-def _read_routes(node: h5py.Group) -> Routes:
-    core, axon = (_integers(node, name, 1, (0, _INT32)) for name in ("core", "axon"))
+def _read_routes(node: Folder, within: str) -> Routes:
+    core, axon = (_integers(node, f"{within}{name}", 1, (0, _INT32)) for name in ("core", "axon"))
     if core.shape != axon.shape:
         raise ValueError(f"`{node.name}` has {core.size} cores for {axon.size} axons")
-    return Routes(_pointers(node, core.size), core, axon)
+    return Routes(_pointers(node, f"{within}indptr", core.size), core, axon)
 
 
 _INT32 = 2**31 - 1
+_INT64 = 2**63 - 1
 _WEIGHT = (-(2**31), _INT32)
 _STEPS = (0, _INT32)
 _SHIFT = 62
@@ -480,14 +487,11 @@ def _typed(where: str, values: Any, types: tuple[type | tuple[type, ...], ...]) 
         raise ValueError(f"{where} does not hold what this nmap writes there")
 
 
-def _json(node: h5py.Group, name: str, types: tuple[type | tuple[type, ...], ...] | None = None) -> Any:
+def _json(node: Folder, name: str, types: tuple[type | tuple[type, ...], ...] | None = None) -> Any:
     where = f"attribute `{name}`" + (f" of `{node.name}`" if node.name != "/" else "")
-    if name not in node.attrs:
+    if not node.has(name):
         raise ValueError(f"{where} is missing")
-    try:
-        value = json.loads(node.attrs[name])
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{where} is not JSON") from error
+    value = node.word(name)
     if types is not None:
         _typed(where, value, types)
     return value
@@ -500,45 +504,46 @@ def _folder(node: h5py.Group, name: str) -> h5py.Group:
     return found
 
 
-def _numbered(file: h5py.File, name: str) -> list[h5py.Group]:
+def _numbered(file: h5py.File, name: str) -> list[LooseFolder]:
     folder = _folder(file, name)
     names = [f"{k:06d}" for k in range(len(folder))]
     if set(names) != set(folder):
         raise ValueError(f"the entries of `/{name}` are not numbered 0 to {len(names) - 1}")
-    return [_folder(folder, k) for k in names]
+    return [LooseFolder(_folder(folder, k)) for k in names]
 
 
-def _integers(node: h5py.Group, name: str, rank: int, within: tuple[int, int] | None = None) -> Array:
-    """Return a dataset of whole numbers of that rank, all of them inside `within`, ends included."""
-    found, where = node.get(name), f"dataset `{node.name.rstrip('/')}/{name}`"
-    if not isinstance(found, h5py.Dataset):
+def _integers(node: Folder, name: str, rank: int, within: tuple[int, int] | None = None) -> Array:
+    """Return an array of whole numbers of that rank, all of them inside `within`, ends included."""
+    found, where = node.find(name), f"dataset `{node.name.rstrip('/')}/{name}`"
+    if found is None:
         raise ValueError(f"{where} is missing")
     if found.dtype.kind not in "iu" or found.shape is None or len(found.shape) != rank:
         raise ValueError(f"{where} does not hold whole numbers of rank {rank}")
-    values: Array = found[()]
-    low, high = within or (-(2**63), 2**63 - 1)
-    if values.size and not low <= int(values.min()) <= int(values.max()) <= high:
-        raise ValueError(f"{where} holds a value outside {low} to {high}")
+    values = found[()]
+    if within is not None and values.size and not within[0] <= int(values.min()) <= int(values.max()) <= within[1]:
+        raise ValueError(f"{where} holds a value outside {within[0]} to {within[1]}")
+    if within is None and values.dtype == np.uint64 and values.size and int(values.max()) > _INT64:
+        raise ValueError(f"{where} holds a value beyond {_INT64}")
     return values
 
 
-def _pointers(node: h5py.Group, entries: int) -> Array:
-    values = _integers(node, "indptr", 1, (0, entries))
-    if not values.size or values[0] != 0 or values[-1] != entries or (np.diff(values.astype(np.int64)) < 0).any():
-        raise ValueError(f"dataset `{node.name}/indptr` does not divide {entries} entries")
+def _pointers(node: Folder, name: str, entries: int) -> Array:
+    values = _integers(node, name, 1, (0, entries))
+    if not values.size or values[0] != 0 or values[-1] != entries or (values[1:] < values[:-1]).any():
+        raise ValueError(f"dataset `{node.name}/{name}` does not divide {entries} entries")
     return values
 
 
-def _box(node: h5py.Group, value: Any) -> Box:
+def _box(node: Folder, value: Any) -> Box:
     if not isinstance(value, list) or not all(isinstance(v, list) and len(v) == 2 and all(map(_whole, v)) for v in value):
         raise ValueError(f"`{node.name}` has no box of (start, stop) pairs")
     return tuple((start, stop) for start, stop in value)
 
 
-def _listed(node: h5py.Group, size: int) -> Array:
+def _listed(node: Folder, size: int) -> Array:
     """Return an index list of a population of `size` neurons; a longer one is not read."""
-    found = node.get("neurons")
-    if isinstance(found, h5py.Dataset) and found.shape and found.shape[0] > size:
+    found = node.find("neurons")
+    if found is not None and found.shape and found.shape[0] > size:
         raise ValueError(f"`{node.name}` lists {found.shape[0]} neurons of a population of {size}")
     values = _integers(node, "neurons", 1, (0, size - 1)).astype(np.int64)
     if not values.size or (np.diff(values) <= 0).any():
@@ -570,14 +575,15 @@ def _contradictions(program: Program) -> Iterator[str]:
         if not population.is_input and held[index] != prod(population.shape):
             yield f"the neuron groups of `{population.name}` hold {held[index]} of its {prod(population.shape)} neurons"
     # A core's axons are numbered without gaps, so none is beyond their number.
-    axons = [0] * len(program.cores)
+    axons = np.zeros(len(program.cores), np.int64)
     largest = max(prod(p.shape) for p in program.populations)
     for number, block in enumerate(program.blocks):
         yield from (f"synapse block {number} {what}" for what in _block_contradictions(program, block, largest))
         axons[block.core] += block.axons
+    most = axons.tolist()
     for number, block in enumerate(program.blocks):
-        if not 0 <= block.axon <= axons[block.core] - block.axons:
-            yield f"synapse block {number} has input axons beyond the {axons[block.core]} of its core"
+        if not 0 <= block.axon <= most[block.core] - block.axons:
+            yield f"synapse block {number} has input axons beyond the {most[block.core]} of its core"
     for number, (group, routes) in enumerate(zip(program.groups, program.routes, strict=True)):
         yield from (f"neuron group {number} {what}" for what in _route_contradictions(routes, group.size, axons))
     for index, routes in program.inputs.items():
@@ -638,13 +644,13 @@ def _block_contradictions(program: Program, block: SynapseBlock, largest: int) -
         yield f"has the sign mode `{block.sign}`"
 
 
-def _route_contradictions(routes: Routes, neurons: int, axons: list[int]) -> Iterator[str]:
+def _route_contradictions(routes: Routes, neurons: int, axons: Array) -> Iterator[str]:
     if routes.indptr.size != neurons + 1:
         yield f"has routes of {routes.indptr.size - 1} neurons instead of {neurons}"
     if routes.core.size:
-        if routes.core.max() >= len(axons):
-            yield f"sends spikes to core {routes.core.max()} of {len(axons)}"
-        beyond = np.flatnonzero(routes.axon >= np.array(axons, np.int64)[routes.core])
+        if routes.core.max() >= axons.size:
+            yield f"sends spikes to core {routes.core.max()} of {axons.size}"
+        beyond = np.flatnonzero(routes.axon >= axons[routes.core])
         if beyond.size:
             core, axon = (int(values[beyond[0]]) for values in (routes.core, routes.axon))
             yield f"sends spikes to input axon {axon} of core {core}, which has {axons[core]}"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from nmap.connectivity import Array, Dense, Sparse
-from nmap.mapping import Mapping
+from nmap.mapping import Mapping, Shard
 from nmap.program import NeuronGroup, Program, ProgramPopulation, Routes, Slice, SynapseBlock, slice_indices
-from nmap.quantized import QuantizedNetwork, QuantizedPopulation
+from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap_truenorth.codes import Needed, code_of, needed
 from nmap_truenorth.patterns import TYPES
 
@@ -64,26 +65,32 @@ class _Copies:
 
 
 class _Senders:
-    """Which axon every neuron of a population, itself or a copy, sends to; of an input port's several."""
+    """Which axon every neuron of a population, itself or a copy, sends to; of an input port's several.
 
-    def __init__(self) -> None:
-        self.neuron: list[Array] = []
-        self.core: list[Array] = []
-        self.axon: list[Array] = []
+    Args:
+        size: of the population.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._parts: list[tuple[Array, Array, Array]] = []
+        self._sorted: tuple[Array, Array, Array] | None = None
 
     def add(self, neurons: Array, core: int, first: int) -> None:
         """Let neurons send to as many axons in a row."""
-        self.neuron.append(neurons)
-        self.core.append(np.full(neurons.size, core, np.int64))
-        self.axon.append(np.arange(first, first + neurons.size))
+        self._parts.append((neurons, np.full(neurons.size, core, np.int64), np.arange(first, first + neurons.size)))
 
-    def routes(self, neurons: Array, size: int) -> Routes:
-        """Return the routes of some neurons of a population of `size`."""
-        neuron, core, axon = (np.concatenate([np.zeros(0, np.int64), *part]) for part in (self.neuron, self.core, self.axon))
-        order = np.lexsort((axon, core, neuron))
-        start = np.concatenate([[0], np.cumsum(np.bincount(neuron, minlength=size))])
+    def routes(self, neurons: Array) -> Routes:
+        """Return the routes of some neurons; no more are added afterwards."""
+        if self._sorted is None:
+            nothing = np.zeros(0, np.int64)
+            neuron, core, axon = (np.concatenate([nothing, *(part[k] for part in self._parts)]) for k in range(3))
+            order = np.lexsort((axon, core, neuron))
+            start = np.concatenate([[0], np.cumsum(np.bincount(neuron, minlength=self.size))])
+            self._sorted = start, core[order], axon[order]
+        start, core, axon = self._sorted
         count = start[neurons + 1] - start[neurons]
-        picked = order[np.repeat(start[neurons] - np.cumsum(count) + count, count) + np.arange(count.sum())]
+        picked = np.repeat(start[neurons] - np.cumsum(count) + count, count) + np.arange(count.sum())
         return Routes(np.concatenate([[0], np.cumsum(count)]), core[picked], axon[picked])
 
 
@@ -98,6 +105,13 @@ def _runs(shard: int, found: tuple[Needed, ...]) -> Iterator[_Run]:
                     yield _Run(shard, afferent, delay, kind, rank, sources[axons[:, kind] > rank])
 
 
+def _afferents(network: QuantizedNetwork) -> dict[str, list[QuantizedProjection]]:
+    into: dict[str, list[QuantizedProjection]] = {p.name: [] for p in network.populations}
+    for projection in network.projections:
+        into[projection.target].append(projection)
+    return into
+
+
 def _spread(network: QuantizedNetwork, mapping: Mapping, runs: list[_Run]) -> tuple[list[Array], dict[str, _Copies]]:
     """Share the axons out over the neurons and their copies.
 
@@ -108,10 +122,14 @@ def _spread(network: QuantizedNetwork, mapping: Mapping, runs: list[_Run]) -> tu
     drivers = [np.full(run.sources.size, -1, np.int64) for run in runs]
     copies: dict[str, _Copies] = {}
     of: dict[str, list[int]] = {p.name: [] for p in network.populations if p.kernel is not None}
+    into = _afferents(network)
     for number, run in enumerate(runs):
-        source = network.afferents(mapping.shards[run.shard].population)[run.afferent].source
+        source = into[mapping.shards[run.shard].population][run.afferent].source
         if source in of:
             of[source].append(number)
+    shards: dict[str, list[Shard]] = {name: [] for name in of}
+    for shard in mapping.shards:
+        shards[shard.population].append(shard)
     names = {p.name for p in network.populations}
     for population in network.populations:
         mine = of.get(population.name, [])
@@ -128,9 +146,8 @@ def _spread(network: QuantizedNetwork, mapping: Mapping, runs: list[_Run]) -> tu
         if not extra.any():
             continue
         core = np.zeros(population.size, np.int64)
-        for shard in mapping.shards:
-            if shard.population == population.name:
-                core[slice_indices(shard.slice, population.shape)] = shard.cluster
+        for shard in shards[population.name]:
+            core[slice_indices(shard.slice, population.shape)] = shard.cluster
         by_core = np.lexsort((np.arange(population.size), core))
         first = np.empty(population.size, np.int64)
         first[by_core] = np.cumsum(extra[by_core]) - extra[by_core]
@@ -196,32 +213,38 @@ def build(network: QuantizedNetwork, mapping: Mapping, seed: int = 0) -> Program
     Raises:
         ValueError: a population has no code.
     """
+    whole, into = {p.name: p for p in network.populations}, _afferents(network)
     heard = [needed(network, shard.population, shard.slice) for shard in mapping.shards]
     runs = [run for number, found in enumerate(heard) for run in _runs(number, found)]
     drivers, copies = _spread(network, mapping, runs)
     index = {p.name: k for k, p in enumerate(network.populations)}
     groups = []
-    neurons = [slice_indices(shard.slice, network[shard.population].shape) for shard in mapping.shards]
+    neurons = [slice_indices(shard.slice, whole[shard.population].shape) for shard in mapping.shards]
     for shard, here in zip(mapping.shards, neurons, strict=True):
-        groups.append(_group(shard.cluster, index[shard.population], shard.slice, network[shard.population], here))
+        groups.append(_group(shard.cluster, index[shard.population], shard.slice, whole[shard.population], here))
     # Of every shard the group and the slots of its copies.
     second: dict[int, tuple[int, Array]] = {}
     for number, (shard, here) in enumerate(zip(mapping.shards, neurons, strict=True)):
         if shard.population in copies:
             made = copies[shard.population]
-            slot = np.full(network[shard.population].size, -1, np.int64)
+            slot = np.full(whole[shard.population].size, -1, np.int64)
             slot[here] = np.arange(here.size)
             part = np.flatnonzero(slot[made.neurons] >= 0)
             if part.size:
                 second[number] = (len(groups), slot[made.neurons[part]])
-                groups.append(_group(shard.cluster, made.index, part, network[shard.population], made.neurons[part]))
-    senders = {k: _Senders() for k in range(len(network.populations) + len(copies))}
+                groups.append(_group(shard.cluster, made.index, part, whole[shard.population], made.neurons[part]))
+    populations = [
+        ProgramPopulation(p.name, p.shape, p.latency, p.name in network.inputs, p.name in network.outputs) for p in network.populations
+    ]
+    for name, made in copies.items():
+        populations.append(ProgramPopulation(made.name, (made.neurons.size,), whole[name].latency, is_input=False, is_output=False))
+    senders = [_Senders(prod(p.shape)) for p in populations]
     next_axon = [0] * len(mapping.cores)
     blocks: list[SynapseBlock] = []
     crossbars: dict[tuple[int, int, int], _Crossbar] = {}
     for run, driver in zip(runs, drivers, strict=True):
         shard = mapping.shards[run.shard]
-        projection = network.afferents(shard.population)[run.afferent]
+        projection = into[shard.population][run.afferent]
         key = (run.shard, run.afferent, run.delay)
         if key not in crossbars:
             code = code_of(network, shard.population)
@@ -245,17 +268,8 @@ def build(network: QuantizedNetwork, mapping: Mapping, seed: int = 0) -> Program
                         shard.cluster, group, first, _stored(held), None, projection.delay + run.delay, form.exponent, form.message_bits,
                         form.bits, form.sign, projection.receptor, form.accumulator,
                     ))
-    populations = [
-        ProgramPopulation(p.name, p.shape, p.latency, p.name in network.inputs, p.name in network.outputs) for p in network.populations
-    ]
-    for name, made in copies.items():
-        populations.append(ProgramPopulation(made.name, (made.neurons.size,), network[name].latency, is_input=False, is_output=False))
-    sizes = [int(np.prod(p.shape)) for p in populations]
-    routes = tuple(
-        senders[group.population].routes(slice_indices(group.slice, populations[group.population].shape), sizes[group.population])
-        for group in groups
-    )
-    inputs = {index[name]: senders[index[name]].routes(np.arange(network[name].size), network[name].size) for name in network.inputs}
+    routes = tuple(senders[group.population].routes(slice_indices(group.slice, populations[group.population].shape)) for group in groups)
+    inputs = {index[name]: senders[index[name]].routes(np.arange(whole[name].size)) for name in network.inputs}
     return Program(
         "truenorth", mapping.machine.variant, tuple(populations), mapping.cores, tuple(groups), tuple(blocks), routes, inputs, seed,
         {made.index: (index[name], made.neurons) for name, made in copies.items()},

@@ -13,10 +13,11 @@ On a core a source has as many axons of a type as the neuron there that uses mos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import prod
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -37,7 +38,9 @@ from nmap_truenorth.patterns import (
     uses,
 )
 
-__all__ = ["Code", "Needed", "code_of", "encode_core", "fan_in", "fan_ins", "needed", "needed_by_all", "needed_of", "why_no_code"]
+__all__ = [
+    "Code", "Needed", "code_of", "encode_core", "fan_in", "fan_ins", "needed", "needed_by_all", "needed_of", "remembered", "why_no_code",
+]
 
 _WEIGHT = 1 << 14
 """Weights beyond this are not looked at: no core has the axons for one."""
@@ -49,6 +52,35 @@ _OWN = 9
 """Axons a source from which on values of their own save none but where there are hardly any sources."""
 _CHUNK = 1 << 22
 """Synapses looked at together."""
+_REMEMBERED = 1 << 24
+"""Weights of projections whose answers are remembered, by each function; small ones count as `_LEAST`."""
+_LEAST = 1 << 10
+
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
+
+
+def remembered(function: Callable[_Given, _Found]) -> Callable[_Given, _Found]:
+    """Remember what a function of projections and hashable values returns, the latest answers until their projections are too many.
+
+    A network of thousands of small populations is asked of again and again, and a few large projections must not stay in memory for ever.
+    """
+    known: dict[Hashable, tuple[_Found, int]] = {}
+    held = [0]
+
+    @wraps(function)
+    def answer(*args: _Given.args, **named: _Given.kwargs) -> _Found:
+        found = known.pop(args, None)
+        if found is None:
+            projections = [p for arg in args for p in (arg if isinstance(arg, tuple) else (arg,)) if isinstance(p, QuantizedProjection)]
+            found = function(*args, **named), max(_LEAST, sum(int(p.connectivity.weights.size) for p in projections))
+            held[0] += found[1]
+            while held[0] > _REMEMBERED and known:
+                held[0] -= known.pop(next(iter(known)))[1]
+        known[args] = found
+        return found[0]
+
+    return answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +218,7 @@ def _portions(projection: QuantizedProjection) -> Iterator[Array]:
         yield np.arange(start, min(start + at_once, whole.out_size))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _needed_by_all(code: Code, projection: QuantizedProjection, number: int) -> Array:
     """Return (sources,) int64: the axons that each source of an afferent needs if all neurons lie together."""
     whole = projection.connectivity
@@ -235,7 +267,7 @@ def needed_by_all(network: QuantizedNetwork, population: str) -> tuple[Array, ..
     return tuple(_needed_by_all(code, projection, number) for number, projection in enumerate(network.afferents(population)))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _fan_in(code: Code, projection: QuantizedProjection, number: int) -> Array:
     """Return (n,) int64: the axons of one afferent that each neuron needs by itself."""
     whole = projection.connectivity
@@ -299,7 +331,7 @@ def why_no_code(network: QuantizedNetwork, population: str) -> str:
     )
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _code(projections: tuple[QuantizedProjection, ...], shape: tuple[int, ...]) -> Code | None:
     wiring = _wired(projections, shape)
     if wiring is None:

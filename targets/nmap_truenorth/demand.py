@@ -24,11 +24,11 @@ from nmap.program import Box, Slice, slice_size
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap.target.backend import Demand, NeuronDemand
 from nmap_truenorth.afferents import reach, synapses
-from nmap_truenorth.codes import Code, code_of, fan_ins, needed_by_all, needed_of, why_no_code
+from nmap_truenorth.codes import Code, code_of, fan_ins, needed_by_all, needed_of, remembered, why_no_code
 
-__all__ = ["demand", "demand_at_most", "demand_floor", "neuron_demand"]
+__all__ = ["demand", "demand_at_most", "demand_floor", "least_of", "neuron_demand"]
 
-_RESOURCES = ("axons", "neurons", "columns", "synapses")
+_RESOURCES = ("axons", "originals", "neurons", "synapses")
 _COLUMNS = 256
 _WINDOWS = 1 << 22
 """Entries of a layer's axons by neuron and source up to which runs of neurons are priced one by one."""
@@ -39,7 +39,7 @@ _HUGE = 1 << 30
 
 
 def _demand(axons: int, neurons: int) -> Demand:
-    return {"axons": axons, "neurons": neurons, "columns": 0, "synapses": 0}
+    return {"axons": axons, "originals": neurons, "neurons": 0, "synapses": 0}
 
 
 def demand(network: QuantizedNetwork, population: str, part: Slice) -> Demand:
@@ -163,7 +163,7 @@ class _ConvPrices:
         return axons
 
 
-@lru_cache(maxsize=128)
+@remembered
 def _conv_prices(code: Code, number: int, projection: QuantizedProjection) -> _ConvPrices:
     assert isinstance(projection.connectivity, Conv2d)
     return _ConvPrices(code, number, projection.connectivity)
@@ -255,8 +255,8 @@ def demand_at_most(network: QuantizedNetwork, population: str, extent: tuple[int
 # ---- any cut, and any set of neurons ----------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=128)
-def _least(code: Code, number: int, projection: QuantizedProjection) -> Array:
+@remembered
+def least_of(code: Code, number: int, projection: QuantizedProjection) -> Array:
     """Return (sources,) int64: the axons that a source of a dense or sparse afferent takes at least on any core whose neurons hear it.
 
     A weight of 0 is a synapse that takes none.
@@ -298,7 +298,7 @@ def demand_floor(network: QuantizedNetwork, population: str) -> dict[str, float]
     for number, (projection, together) in enumerate(zip(network.afferents(population), needed_by_all(network, population), strict=True)):
         least = together
         if isinstance(projection.connectivity, Dense):
-            least = np.maximum(together, pieces * _least(code, number, projection))
+            least = np.maximum(together, pieces * least_of(code, number, projection))
         axons += int(least.sum())
     return {name: float(amount) for name, amount in _demand(axons, neurons).items()}
 
@@ -317,11 +317,11 @@ def neuron_demand(network: QuantizedNetwork, population: str) -> NeuronDemand:
     if code is None:
         raise ValueError(why_no_code(network, population))
     neuron = np.zeros((len(_RESOURCES), whole.size), np.int64)
-    neuron[_RESOURCES.index("neurons")] = 1 if whole.copies is None else whole.copies
+    neuron[_RESOURCES.index("originals")] = 1 if whole.copies is None else whole.copies
     most: list[Array] = []
     least: list[Array] = []
     for number, (projection, together) in enumerate(zip(afferents, needed_by_all(network, population), strict=True)):
-        for prices, amount in ((most, together), (least, _least(code, number, projection))):
+        for prices, amount in ((most, together), (least, least_of(code, number, projection))):
             price = np.zeros((len(_RESOURCES), amount.size), np.int64)
             price[_RESOURCES.index("axons")] = amount
             prices.append(price)

@@ -31,7 +31,7 @@ _Row: TypeAlias = dict[str, "int | float | str | None"]
 _TITLES = {
     "cores": "cores",
     "axons": "axons",
-    "neurons": "neurons",
+    "neurons": "network neurons",
     "columns": "columns",
     "copies": "copies",
     "splitters": "relay neurons",

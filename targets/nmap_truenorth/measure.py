@@ -16,10 +16,10 @@ def measure(program: Program) -> tuple[Demand, ...]:
     `axons` are distinct ones, since blocks of one core may hear the same; `columns` are all neurons and `neurons` those that are no copies;
     `synapses` are the crossbar bits that are set, of copies too.
     """
-    totals: list[Demand] = [{"axons": 0, "neurons": 0, "columns": 0, "synapses": 0} for _ in program.cores]
+    totals: list[Demand] = [{"axons": 0, "originals": 0, "neurons": 0, "synapses": 0} for _ in program.cores]
     for group in program.groups:
-        totals[group.core]["columns"] += group.size
-        totals[group.core]["neurons"] += 0 if group.population in program.copies else group.size
+        totals[group.core]["neurons"] += group.size
+        totals[group.core]["originals"] += 0 if group.population in program.copies else group.size
     heard: list[set[int]] = [set() for _ in program.cores]
     for block in program.blocks:
         heard[block.core].update(range(block.axon, block.axon + block.axons))

@@ -361,3 +361,130 @@ def test_a_cut_file(stored: Path, tmp_path: Path) -> None:
     for part in range(1, 8):
         (tmp_path / "cut.h5").write_bytes(content[: len(content) * part // 8])
         reason(tmp_path / "cut.h5")
+
+
+# ---- many small parts -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example as a program of many groups and blocks is stored."""
+    monkeypatch.setattr("nmap.program._LOOSE", 0)
+    path = tmp_path / "packed.h5"
+    write_program(example(), path)
+    return path
+
+
+def test_many_parts_are_packed_and_few_are_not(stored: Path) -> None:
+    many = example()
+    many = Program(
+        many.target, many.variant, many.populations, many.cores, many.groups, many.blocks[1:2] * 300 + many.blocks, many.routes, many.inputs
+    )
+    with h5py.File(io.BytesIO(program_bytes(many)), "r") as file:
+        assert json.loads(file.attrs["schema"]) == "nmap.program/3"
+        assert set(file["blocks"]) == {"directory", "int8", "int16", "int32", "int64"}
+    with h5py.File(stored, "r") as file:
+        assert json.loads(file.attrs["schema"]) == "nmap.program/2"
+        assert set(file["blocks"]) == {"000000", "000001", "000002"}
+
+
+def test_packed_parts_are_read_back(packed: Path) -> None:
+    assert plain(read_program(packed)) == plain(example())
+    assert program_bytes(read_program(packed)) == packed.read_bytes()
+
+
+@pytest.mark.parametrize("value", [0, 127, -128, 128, 2**15 - 1, -(2**15), 2**15, 2**31 - 1, -(2**31), 2**31, 2**63 - 1, -(2**63)])
+def test_packed_numbers_of_every_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: int) -> None:
+    monkeypatch.setattr("nmap.program._LOOSE", 0)
+    before = example()
+    group = before.groups[2]
+    changed = NeuronGroup(1, 2, group.slice, "some.kernel", {"leak": np.array([value, 3])}, {})
+    program = Program("some", "small", before.populations, before.cores, (*before.groups[:2], changed), before.blocks, before.routes,
+                      before.inputs)
+    write_program(program, tmp_path / "p.h5")
+    found = read_program(tmp_path / "p.h5").groups[2].params["leak"]
+    assert found.tolist() == [value, 3]
+    assert found.dtype == np.int64
+
+
+def edited(path: Path, name: str, change: Callable[[list], None]) -> str:
+    """What is said of a directory that was changed."""
+    with h5py.File(path, "r+") as file:
+        listed = json.loads(bytes(file[f"{name}/directory"][()]))
+        change(listed)
+        del file[f"{name}/directory"]
+        file[f"{name}/directory"] = np.frombuffer(json.dumps(listed).encode(), np.uint8)
+    return reason(path)
+
+
+def directory(*place: object, value: object) -> Callable[[list], None]:
+    def change(listed: list) -> None:
+        inner: object = listed
+        for step in place[:-1]:
+            inner = inner[step]  # type: ignore[index]
+        inner[place[-1]] = value  # type: ignore[index]
+
+    return change
+
+
+@pytest.mark.parametrize(("name", "change", "said"), [
+    ("blocks", directory(0, 1, "weights", 2, value=[5, 1, 2, 2]), "numbers left"),
+    ("blocks", directory(0, 1, "weights", 2, value=[2**30, 2**30, 2**30, 2**30]), "numbers left"),
+    ("blocks", directory(0, 1, "weights", 2, value=[-4, -1, 2, 2]), "does not say what `/blocks/000000/weights` holds"),
+    ("blocks", directory(0, 1, "weights", 2, value=[True, 4, 2, 2]), "does not say"),
+    ("blocks", directory(0, 1, "weights", 2, value=[1] * 40), "does not say"),
+    ("blocks", directory(0, 1, "weights", 2, value=[16]), "rank 4"),
+    ("blocks", directory(0, 1, "weights", 2, value=16), "does not say"),
+    ("blocks", directory(0, 1, "weights", 1, value="int64"), "numbers left"),
+    ("blocks", directory(0, 1, "weights", 1, value="float64"), "does not say"),
+    ("blocks", directory(0, 1, "weights", 0, value="float32"), "does not say"),
+    ("blocks", directory(0, 1, "weights", 0, value=["int8"]), "does not say"),
+    ("blocks", directory(0, 1, "weights", value=None), "does not say"),
+    ("blocks", directory(0, 1, value={}), "belong to no folder"),
+    ("blocks", directory(0, 1, value=[]), "does not say what `/blocks/000000` holds"),
+    ("blocks", directory(0, value={}), "does not say"),
+    ("blocks", lambda listed: listed.pop(), "belong to no folder"),
+    ("blocks", lambda listed: listed.append([{}, {}]), "attribute `header` of `/blocks/000003` is missing"),
+    ("blocks", directory(1, 0, "header", 0, value=7), "core 7 of 2"),
+    ("blocks", directory(1, 0, "header", value=None), "does not hold"),
+    ("blocks", directory(0, 0, "conv", 7, value=3), "do not belong to its tile"),
+    ("blocks", directory(2, 0, "in_size", value=15), "outside 0 to 14"),
+    ("groups", directory(0, 0, "header", 1, value=3), "population 3 of 3"),
+    ("groups", directory(0, 0, "arrays", "params", value=["nothing"]), "params/nothing` is missing"),
+    ("groups", directory(1, 1, "neurons", 2, value=[4]), "numbers left"),
+])
+def test_packed_parts_that_contradict_themselves(packed: Path, name: str, change: Callable[[list], None], said: str) -> None:
+    assert said in edited(packed, name, change)
+
+
+@pytest.mark.parametrize("name", [f"{part}/{kind}" for part in ("groups", "blocks") for kind in ("directory", "int8", "int16", "int64")])
+def test_packed_numbers_that_are_not_there(packed: Path, name: str) -> None:
+    content = packed.read_bytes()
+    for change in (
+        lambda values: values[:-1] if values.size else np.zeros(1, values.dtype), lambda values: np.ones(values.size + 1, values.dtype),
+        lambda values: values.astype(float), lambda values: values[None], lambda _: 3, lambda _: h5py.Empty("i8"),
+    ):
+        packed.write_bytes(content)
+        replaced(packed, name, change)
+    packed.write_bytes(content)
+    with h5py.File(packed, "r+") as file:
+        del file[name]
+    reason(packed)
+
+
+@pytest.mark.parametrize("name", ["groups/directory", "blocks/int8"])
+def test_packed_numbers_are_not_taken_for_granted(packed: Path, name: str) -> None:
+    """A header may claim a terabyte that takes no room in the file."""
+    with h5py.File(packed, "r+") as file:
+        kind = file[name].dtype
+        del file[name]
+        file.create_dataset(name, (2**40,), kind, chunks=(2**16,), compression="gzip")
+    assert "claims 1099511627776 numbers" in reason(packed)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"null", b"7", b"[" * 100_000, b"\xff\xfe", b'{"a": 1}'])
+def test_a_directory_that_is_none(packed: Path, text: bytes) -> None:
+    with h5py.File(packed, "r+") as file:
+        del file["blocks/directory"]
+        file["blocks/directory"] = np.frombuffer(text, np.uint8)
+    assert "directory" in reason(packed)

@@ -124,3 +124,47 @@ def test_what_never_fits_is_proved():
     with pytest.raises(NmapError) as error:
         packed(chain(2, 200), "4x4")
     assert error.value.exit_status == Exit.DOES_NOT_FIT
+
+
+class Crowded(Single):
+    """One whose neurons need nine copies whatever is done."""
+
+    def replicate(self, network, shards):
+        copies = {p.name: np.full(p.size, 9 if p.name == "layer1" else 1) for p in network.populations if p.kernel is not None}
+        return replace(network, populations=tuple(replace(p, copies=copies.get(p.name)) for p in network.populations))
+
+
+def test_a_neuron_whose_copies_exceed_a_core_is_refused_with_the_arithmetic():
+    target = Crowded()
+    with pytest.raises(NmapError) as error:
+        pack_network(chain(2, 4, 4), target, build_machine(target.spec, "4x4"), find_partitioner("cpsat"), Options())
+    assert error.value.exit_status == Exit.DOES_NOT_FIT
+    (told,) = error.value.diagnostics
+    assert told.code == "NM401"
+    assert "`layer1`" in told.message
+    assert "at least 9, and a core has 8 neurons (`layer2` hears it on at least 9 axons)" in str(told.why)
+    assert told.help
+    assert told.data["copies"] == 9
+
+
+def test_copies_that_a_mapping_shows_to_be_too_many_leave_the_other_answer():
+    """With the least copies one core too many is taken; the pieces packed one by one are fewer or as many, and never an error."""
+    _, _, found = packed(chain(3, 7, 7, 7))
+    assert found.packing.clusters in (3, 4)
+    assert found.packing.lower_bound == 3
+    assert {shard.population for shard in found.shards} == {"layer1", "layer2", "layer3"}
+
+
+def test_every_piece_lies_on_a_core_that_has_room_for_it():
+    """All shards of a core, with the copies that this mapping needs, fit it; every neuron lies somewhere once."""
+    network = chain(2, 5, 9, 3, 24)
+    target, machine, found = packed(network)
+    copied = target.replicate(network, found.shards)
+    used: dict[int, int] = {}
+    for shard in found.shards:
+        used[shard.cluster] = used.get(shard.cluster, 0) + target.demand(copied, shard.population, shard.slice)["neurons"]
+    assert max(used.values()) <= machine.largest["neurons"]
+    assert set(used) == set(range(found.packing.clusters))
+    for population in network.populations[1:]:
+        parts = [slice_indices(s.slice, population.shape) for s in found.shards if s.population == population.name]
+        assert sorted(np.concatenate(parts).tolist()) == list(range(population.size))

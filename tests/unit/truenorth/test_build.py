@@ -69,8 +69,8 @@ def test_two_listening_cores_take_a_copy():
     first, second = program.groups.index(own), program.groups.index(copy)
     assert sorted(heard) == sorted([(0, first, 0, 0, [[5]]), (0, second, 0, 0, [[5]]), (1, 1, 0, 1, [[3]]), (2, 2, 0, 1, [[4]])])
     assert measure(program) == (
-        {"axons": 1, "neurons": 1, "columns": 2, "synapses": 2}, {"axons": 1, "neurons": 1, "columns": 1, "synapses": 1},
-        {"axons": 1, "neurons": 1, "columns": 1, "synapses": 1},
+        {"axons": 1, "originals": 1, "neurons": 2, "synapses": 2}, {"axons": 1, "originals": 1, "neurons": 1, "synapses": 1},
+        {"axons": 1, "originals": 1, "neurons": 1, "synapses": 1},
     )
 
 

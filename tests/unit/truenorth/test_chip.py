@@ -12,9 +12,9 @@ SPEC = load_spec("nmap_truenorth")
 
 def test_a_core_has_256_axons_and_256_neurons() -> None:
     assert {name: resource.max for name, resource in SPEC.resources.items()} == {
-        "axons": 256, "neurons": 256, "columns": 256, "synapses": 65536,
+        "axons": 256, "originals": 256, "neurons": 256, "synapses": 65536,
     }
-    assert [name for name, resource in SPEC.resources.items() if resource.routed] == ["columns", "synapses"]
+    assert [name for name, resource in SPEC.resources.items() if resource.routed] == ["neurons", "synapses"]
 
 
 @pytest.mark.parametrize(("variant", "chips", "wide", "high"), [("ns1e", 1, 64, 64), ("ns16e", 16, 256, 256)])

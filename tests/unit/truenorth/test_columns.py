@@ -136,7 +136,7 @@ def test_more_columns_than_a_core_has_are_said_and_not_refused():
     shards = [Shard("p1", np.arange(6), 0, {}), *(Shard("p2", np.arange(16 * k, 16 * k + 16), k + 1, {}) for k in range(80))]
     more = replicate(network, shards)
     assert more["p1"].copies.tolist() == [320] * 6
-    assert demand_at_most(more, "p1", (1,))["neurons"] == 320
+    assert demand_at_most(more, "p1", (1,))["originals"] == 320
 
 
 def test_wide_layers_behind_need_copies_that_are_known_beforehand():

@@ -15,7 +15,7 @@ from nmap_truenorth.demand import demand, demand_at_most, demand_floor, neuron_d
 from tests.unit.truenorth.random_programs import WEIGHTS, random_network, random_parts, weights
 from tests.unit.truenorth.test_codes import full, layer
 
-CAPACITY = {"axons": 256, "neurons": 256, "columns": 256, "synapses": 65536}
+CAPACITY = {"axons": 256, "originals": 256, "neurons": 256, "synapses": 65536}
 
 
 def extents(shape):
@@ -81,8 +81,8 @@ def test_a_core_by_hand():
     bits = np.array([bin(w % 16).count("1") for w in range(-8, 8)])[number + 8].sum(1)
     code = code_of(network, "b")
     assert sorted(abs(int(v)) for v in code.values[0]) == [1, 2, 4, 8]
-    assert demand(network, "b", ((0, 300),)) == {"axons": 28, "neurons": 300, "columns": 0, "synapses": 0}
-    assert demand(network, "b", np.array([7])) == {"axons": int(bits[7]), "neurons": 1, "columns": 0, "synapses": 0}
+    assert demand(network, "b", ((0, 300),)) == {"axons": 28, "originals": 300, "neurons": 0, "synapses": 0}
+    assert demand(network, "b", np.array([7])) == {"axons": int(bits[7]), "originals": 1, "neurons": 0, "synapses": 0}
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -137,12 +137,12 @@ def test_copies_take_columns():
     plain = layer(Dense(weights(rng, (6, 4), "trinary")))
     copies = np.array([1, 5, 2, 2, 9, 1])
     network = replace(plain, populations=(plain.populations[0], replace(plain.populations[1], copies=copies)))
-    assert demand(network, "b", np.array([1, 4]))["neurons"] == 14
-    assert demand(network, "b", ((0, 3),)) == demand(plain, "b", ((0, 3),)) | {"neurons": 8}
-    assert [demand_at_most(network, "b", (n,))["neurons"] for n in (1, 2, 3, 6)] == [9, 14, 16, 20]
-    assert demand_floor(network, "b")["neurons"] == 20
+    assert demand(network, "b", np.array([1, 4]))["originals"] == 14
+    assert demand(network, "b", ((0, 3),)) == demand(plain, "b", ((0, 3),)) | {"originals": 8}
+    assert [demand_at_most(network, "b", (n,))["originals"] for n in (1, 2, 3, 6)] == [9, 14, 16, 20]
+    assert demand_floor(network, "b")["originals"] == 20
     price = neuron_demand(network, "b")
-    assert price.neuron[price.resources.index("neurons")].tolist() == copies.tolist()
+    assert price.neuron[price.resources.index("originals")].tolist() == copies.tolist()
 
 
 def test_a_population_without_a_code_fits_nowhere():

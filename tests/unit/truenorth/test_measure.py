@@ -37,7 +37,7 @@ def test_shared_axons_count_once_and_bits_of_copies_too():
         {2: (1, np.array([0, 0, 2]))},
     )
     assert measure(program) == (
-        {"axons": 4, "neurons": 2, "columns": 5, "synapses": 13}, {"axons": 0, "neurons": 1, "columns": 1, "synapses": 0},
+        {"axons": 4, "originals": 2, "neurons": 5, "synapses": 13}, {"axons": 0, "originals": 1, "neurons": 1, "synapses": 0},
     )
 
 
