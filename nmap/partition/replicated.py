@@ -26,7 +26,7 @@ from nmap.partition.irregular import irregular_populations
 from nmap.partition.partitioner import Budget, Partitioner
 from nmap.partition.problem import CoreClass, Item, PackingProblem, PackingSolution, Piece, area_bound, check_packing
 from nmap.partition.regular import even_parts, row_axis
-from nmap.program import Box, Slice
+from nmap.program import Box, Slice, slice_indices
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap.target.backend import Replicating, Target
 from nmap.target.machine import Machine
@@ -61,7 +61,7 @@ class _Task:
         pack: packs some populations, or all, with the copies that the network has.
         irregular: populations that are cut neuron by neuron.
         order, into, behind: of each population its place, what leads to it, and the populations that hear it.
-        lists: pieces of populations that were cut neuron by neuron, with certain copies.
+        lists: pieces of populations that were cut neuron by neuron, with fewer copies or more than there are to be.
     """
 
     network: QuantizedNetwork
@@ -75,7 +75,7 @@ class _Task:
     order: dict[str, int] = field(init=False)
     into: dict[str, list[QuantizedProjection]] = field(init=False)
     behind: dict[str, list[str]] = field(init=False)
-    lists: dict[tuple[str, bytes], list[Slice]] = field(init=False, default_factory=dict)
+    lists: dict[str, list[Slice]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         order = {p.name: k for k, p in enumerate(self.network.populations)}
@@ -125,6 +125,7 @@ def pack_replicated(
     first = None
     if bound <= _FIRST or bound > len(machine.cores):
         first = pack(least, None)
+        _keep_lists(task, first.shards)
         bound = first.packing.lower_bound
     if first is None or _overfull(task, first.shards):
         first = _packed(task, bound)
@@ -325,17 +326,22 @@ def _cut(
 
 
 def _lists(task: _Task, copied: QuantizedNetwork, name: str) -> list[Slice]:
-    """Return pieces of a population that is cut neuron by neuron."""
-    key = (name, _held(copied[name]).tobytes())
-    if key not in task.lists:
+    """Return pieces of a population that is cut neuron by neuron; what they take with the copies there are may not fit a core."""
+    if name not in task.lists:
         try:
-            found = task.pack(copied, frozenset([name])).shards
+            _keep_lists(task, task.pack(copied, frozenset([name])).shards)
         except NmapError as error:
             if error.exit_status != Exit.DOES_NOT_FIT:
                 raise
             raise _unsettled(task, {name: _held(copied[name])}) from error
-        task.lists[key] = [shard.slice for shard in sorted(found, key=lambda shard: shard.cluster)]
-    return task.lists[key]
+    return task.lists[name]
+
+
+def _keep_lists(task: _Task, shards: Sequence[Shard]) -> None:
+    """Remember how populations were cut neuron by neuron: it takes long, and which neurons belong together depends little on copies."""
+    for shard in sorted(shards, key=lambda shard: shard.cluster):
+        if shard.population in task.irregular:
+            task.lists.setdefault(shard.population, []).append(shard.slice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +456,7 @@ class _ListCut(_Cut):
     """Ways of cutting a population into lists of neurons.
 
     Args:
-        lists: pieces that fit; neurons that hear the same lie near each other in them.
+        lists: pieces; neurons that hear the same lie near each other in them.
     """
 
     def __init__(
@@ -461,12 +467,11 @@ class _ListCut(_Cut):
 
     def ways(self) -> Iterator[_Way | None]:
         """See `_Cut`."""
-        rooms = _Rooms(self.limits) if self.rooms is None else self.rooms.copy()
-        put = rooms.put_new if self.rooms is None else rooms.put
-        yield _Way(list(self.lists), [put(self.look(part)) for part in self.lists], rooms)
-        if any(isinstance(part, tuple) for part in self.lists):
-            return
-        order = np.concatenate([np.asarray(part) for part in self.lists])
+        if all(self.fits(part) for part in self.lists):
+            rooms = _Rooms(self.limits) if self.rooms is None else self.rooms.copy()
+            put = rooms.put_new if self.rooms is None else rooms.put
+            yield _Way(list(self.lists), [put(self.look(part)) for part in self.lists], rooms)
+        order = np.concatenate([slice_indices(part, self.population.shape) for part in self.lists])
         lane = (order.size, lambda start, stop: np.sort(order[start:stop]))
         for dearer in _DEARER if self.rooms is not None else _DEARER[:1]:
             yield self.swept([lane], dearer)
@@ -625,11 +630,10 @@ def _check_copies(task: _Task, least: QuantizedNetwork) -> None:
             heard = task.target.replicate(replace(task.around([target]), outputs=(target,)), None)
             parts.append((int(_held(heard[population.name])[worst]), target))
         listed = ", ".join(f"`{target}` hears it on at least {axons} axons" for axons, target in sorted(parts, reverse=True)[:3])
-        title = task.machine.spec.resources[over[0]].title
         findings.extend([Diagnostic(
             "NM401", "error", f"not even one neuron of `{population.name}` fits a core with its copies", str(population.where),
-            f"Each of the chip's neurons has one destination, so a neuron takes a column for every axon that hears it, all on its own core:"
-            f" neuron {worst} takes at least {number}, and a core has {task.capacity[over[0]]} {title} ({listed}).",
+            f"Each of the chip's neurons has one destination, so it takes one of them for every axon that hears it, all on one core: neuron"
+            f" {worst} takes at least {number}, and a core has room for {task.capacity[over[0]]} ({listed}).",
             (
                 f"put several populations like `{population.name}` into the network, each leading to a part of the targets",
                 "make weights smaller (`--bits`), or prune synapses, so that fewer axons hear a neuron",

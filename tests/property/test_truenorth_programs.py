@@ -82,14 +82,14 @@ def test_a_program_is_what_cores_can_hold(block):
         held = columns(network, mapping.shards)
         least = least_columns(network)
         measured = measure(program)
-        assert sum(core["columns"] for core in measured) == sum(int(number.sum()) for number in held.values())
+        assert sum(core["neurons"] for core in measured) == sum(int(number.sum()) for number in held.values())
         assert all((least[name] <= held[name]).all() for name in held)
-        wanted = [dict.fromkeys(("axons", "neurons"), 0) for _ in mapping.cores]
+        wanted = [dict.fromkeys(("axons", "originals"), 0) for _ in mapping.cores]
         for shard in mapping.shards:
             for name, amount in demand(network, shard.population, shard.slice).items():
                 if name in wanted[0]:
                     wanted[shard.cluster][name] += amount
-        assert [{name: core[name] for name in ("axons", "neurons")} for core in measured] == wanted
+        assert [{name: core[name] for name in ("axons", "originals")} for core in measured] == wanted
         check_codes(program, measured)
 
 

@@ -142,7 +142,7 @@ def test_a_neuron_whose_copies_exceed_a_core_is_refused_with_the_arithmetic():
     (told,) = error.value.diagnostics
     assert told.code == "NM401"
     assert "`layer1`" in told.message
-    assert "at least 9, and a core has 8 neurons (`layer2` hears it on at least 9 axons)" in str(told.why)
+    assert "at least 9, and a core has room for 8 (`layer2` hears it on at least 9 axons)" in str(told.why)
     assert told.help
     assert told.data["copies"] == 9
 

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from nmap.connectivity import Dense
+from nmap.diagnostics import Exit, NmapError
 from nmap.mapping import Shard
+from nmap.options import Options
+from nmap.partition import pack_network
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
+from nmap.target.machine import build_machine
+from nmap.target.registry import find_partitioner, find_target
 from nmap_truenorth.columns import columns, least_columns, replicate
 from nmap_truenorth.demand import demand_at_most
 from tests.unit.truenorth.random_programs import FORM, HERE, neurons, random_network, random_parts
@@ -163,3 +168,17 @@ def test_columns_behind_columns_are_counted():
     assert least["p2"].tolist() == [2] * 130
     assert least["p1"].tolist() == [2] * 150
     assert (least["p1"] <= settled(network)[1]["p1"].copies).all()
+
+
+def test_a_neuron_that_too_many_cores_hear_is_refused_with_the_number():
+    """66000 neurons fill 258 cores, each of which takes an axon of the one neuron before them: 258 neurons of a core's 256."""
+    network = chain(3, 1, 66000)
+    first, second = network.projections
+    network = replace(network, projections=(first, replace(second, connectivity=Dense(np.ones((66000, 1), np.int32)))))
+    assert least_columns(network)["p1"].tolist() == [258]
+    target = find_target("truenorth")
+    with pytest.raises(NmapError) as error:
+        pack_network(network, target, build_machine(target.spec), find_partitioner("greedy"), Options())
+    (told,) = error.value.diagnostics
+    assert (told.code, error.value.exit_status) == ("NM401", Exit.DOES_NOT_FIT)
+    assert "neuron 0 takes at least 258, and a core has room for 256 (`p2` hears it on at least 258 axons)" in str(told.why)
