@@ -8,6 +8,7 @@ the pieces are packed once more like any others, where there are few enough of t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -353,7 +354,7 @@ class _Way:
     rooms: _Rooms
 
 
-class _Cut:
+class _Cut(ABC):
     """Ways of cutting one population into pieces that fit a core.
 
     Args:
@@ -371,9 +372,9 @@ class _Cut:
         self.hidden = any(copied[p.source].kernel is not None for p in copied.afferents(population.name))
         self._known: dict[object, Array] = {}
 
+    @abstractmethod
     def ways(self) -> Iterator[_Way | None]:
         """Yield ways of cutting, the most promising ones first; None for one that does not exist."""
-        raise NotImplementedError
 
     def best(self) -> _Way:
         """Return the way that fills the fewest cores, what it makes those before it take counted in."""

@@ -331,7 +331,8 @@ def _check_axons_and_routes(program: Program, blocks: set[int], problems: _Probl
     for number in np.flatnonzero(axons.shared()).tolist():
         name = _block_name(program, axons.order[number])
         problems.add("axon", f"{name} shares input axons with another block from axon {axons.first[number]} on")
-    feeder, fed = _feeders(program, axons, problems)
+    start = _starts(program)
+    feeder, fed = _feeders(program, axons, start, problems)
     for number, k in enumerate(axons.order):
         span, block = slice(axons.row[number], axons.row[number + 1]), program.blocks[k]
         name, counts = _block_name(program, k), fed[span]
@@ -341,14 +342,18 @@ def _check_axons_and_routes(program: Program, blocks: set[int], problems: _Probl
                 problems.add("axon", f"{found} of the {block.axons} input axons of {name} are {kind}", found)
         if (counts == 1).all():
             for same in axons.blocks[number]:
-                _check_source(_block_name(program, same), program.blocks[same], feeder[span], program, problems)
+                _check_source(_block_name(program, same), program.blocks[same], feeder[span], start, program, problems)
         if len({program.blocks[same].group for same in axons.blocks[number]}) < len(axons.blocks[number]):
             problems.add("axon", f"{name} shares its input axons with another block of the same neurons")
 
 
-def _feeders(program: Program, axons: _Axons, problems: _Problems) -> tuple[Array, Array]:
+def _starts(program: Program) -> Array:
+    """Return the number of the first neuron of each population, all populations in a row, and the number of all neurons."""
+    return np.concatenate([[0], np.cumsum([int(np.prod(p.shape)) for p in program.populations])])
+
+
+def _feeders(program: Program, axons: _Axons, start: Array, problems: _Problems) -> tuple[Array, Array]:
     """Return, per axon of the row, the number of the neuron that feeds it (all populations in a row, C order) and how many do."""
-    start = np.concatenate([[0], np.cumsum([int(np.prod(p.shape)) for p in program.populations])])
     feeder, fed = np.full(axons.row[-1], -1, np.int64), np.zeros(axons.row[-1], np.int32)
     if len(program.routes) != len(program.groups):
         problems.add("route", f"there are {len(program.routes)} route tables for {len(program.groups)} neuron groups")
@@ -386,9 +391,8 @@ def _feeders(program: Program, axons: _Axons, problems: _Problems) -> tuple[Arra
     return feeder, fed
 
 
-def _check_source(name: str, block: SynapseBlock, feeders: Array, program: Program, problems: _Problems) -> None:
+def _check_source(name: str, block: SynapseBlock, feeders: Array, start: Array, program: Program, problems: _Problems) -> None:
     """Check that one population feeds a block, and that a convolution's axons stand for the positions it takes them for."""
-    start = np.concatenate([[0], np.cumsum([int(np.prod(p.shape)) for p in program.populations])])
     source = np.searchsorted(start, feeders[[0, -1]], side="right") - 1
     low, high = start[source[0]], start[source[0] + 1]
     if (feeders < low).any() or (feeders >= high).any():

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmap.connectivity import Conv2d, Dense, Sparse
+from nmap.diagnostics import NmapError
 from nmap.network import Adaptation, Network, Resonator, SigmaDelta
 from nmap.simulate import floating
 from nmap.simulate.floating import FloatRun, simulate
@@ -105,7 +106,14 @@ def test_the_length_of_a_block_changes_no_bit(seed: int, block: int, conventions
     names = [p.name for p in net.populations]
     record = [*names, *(f"{name}:{variable}" for name in names[1:] for variable in ("v", "u", "spikes"))]
     inputs = (rng.random((2, 25, 1, 3, 3)) < 0.4).astype(np.uint8)
-    _same(_in_blocks(net, inputs, None, steps=steps, record=record), _in_blocks(net, inputs, block, steps=steps, record=record))
+    try:
+        whole = _in_blocks(net, inputs, None, steps=steps, record=record)
+    except NmapError as error:
+        # Several spikes a step and a loop may grow beyond what a message holds, which every length of block tells.
+        with pytest.raises(NmapError, match=error.diagnostics[0].code):
+            _in_blocks(net, inputs, block, steps=steps, record=record)
+        return
+    _same(whole, _in_blocks(net, inputs, block, steps=steps, record=record))
 
 
 @settings(deadline=None, max_examples=20)
