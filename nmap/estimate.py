@@ -203,9 +203,8 @@ def load_of_program(program: Program, activity: Activity, traffic: Traffic | Non
     for index, routes in program.inputs.items():
         spread(routes, activity.counts[program.populations[index].name].ravel())
     for group, routes in zip(program.groups, program.routes, strict=True):
-        own = slice_indices(group.slice, program.populations[group.population].shape)
-        origin, copied = program.copies.get(group.population, (group.population, None))
-        counts = activity.counts[program.populations[origin].name].ravel()[own if copied is None else copied[own]]
+        origin, neurons = program.computed(group)
+        counts = activity.counts[program.populations[origin].name].ravel()[neurons]
         updates[group.core] += group.size
         sent[group.core] += int(counts.sum())
         spread(routes, counts)

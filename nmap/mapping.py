@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,10 @@ from nmap.connectivity import Array, frozen_array
 from nmap.partition.problem import PackingSolution
 from nmap.place.problem import PlacementSolution
 from nmap.program import Core, Slice
+from nmap.quantized import QuantizedNetwork
 from nmap.target.machine import Machine
 
-__all__ = ["Mapping", "Packed", "Shard"]
+__all__ = ["Mapping", "Packed", "Shard", "in_order"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +36,17 @@ class Shard:
     def __post_init__(self) -> None:
         if not isinstance(self.slice, tuple):
             object.__setattr__(self, "slice", frozen_array(self.slice, np.int64))
+
+
+def in_order(shards: Iterable[Shard], network: QuantizedNetwork) -> tuple[Shard, ...]:
+    """Return shards in order of population, then of their first neurons."""
+    order = {p.name: k for k, p in enumerate(network.populations)}
+
+    def place(shard: Shard) -> tuple[int, tuple[int, ...]]:
+        part = shard.slice
+        return order[shard.population], tuple(start for start, _ in part) if isinstance(part, tuple) else (int(part[0]),)
+
+    return tuple(sorted(shards, key=place))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -238,6 +238,16 @@ class Program:
         frozen = {k: (origin, frozen_array(neurons, np.int64)) for k, (origin, neurons) in self.copies.items()}
         object.__setattr__(self, "copies", frozen)
 
+    def origin(self, population: int) -> int:
+        """Return the population of the network that a population is or copies, by index."""
+        return self.copies[population][0] if population in self.copies else population
+
+    def computed(self, group: NeuronGroup) -> tuple[int, Array]:
+        """Return what a group computes, as itself or as copies: the population of the network, and (size,) int64 which of its neurons."""
+        own = slice_indices(group.slice, self.populations[group.population].shape)
+        copied = self.copies.get(group.population)
+        return (group.population, own) if copied is None else (copied[0], copied[1][own])
+
     @property
     def latency(self) -> int:
         """Chip steps to run beyond the input's length."""

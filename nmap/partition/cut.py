@@ -16,7 +16,7 @@ import numpy as np
 
 from nmap.connectivity import Array, Conv2d, Dense, Sparse, frozen_array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
-from nmap.mapping import Mapping, Packed, Shard
+from nmap.mapping import Mapping, Packed, Shard, in_order
 from nmap.options import Options
 from nmap.partition.fill import fill, finish, spend_slack
 from nmap.partition.grid import CutProblem, Cutter, Grid, check_grid
@@ -29,7 +29,7 @@ from nmap.partition.replicated import pack_replicated
 from nmap.partition.routes import core_nets, core_traffic, pairs_of_nets, program_nets, sources_of
 from nmap.partition.tiles import Layer, TilingProblem, check_tiling, sweep
 from nmap.place.problem import PlacementProblem, PlacementSolution, check_placement
-from nmap.program import Box, Slice
+from nmap.program import Box
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
 from nmap.target.backend import Replicating, Target
 from nmap.target.machine import Machine
@@ -224,12 +224,7 @@ def _shards(
             raise RuntimeError(
                 f"core {cluster} takes {over} of {capacity}: demand_at_most of target `{target.name}` is not an upper bound of its demand"
             )
-    order = {p.name: k for k, p in enumerate(network.populations)}
-    return tuple(sorted(shards, key=lambda shard: (order[shard.population], _first(shard.slice))))
-
-
-def _first(part: Slice) -> tuple[int, ...]:
-    return tuple(start for start, _ in part) if isinstance(part, tuple) else (int(part[0]),)
+    return in_order(shards, network)
 
 
 def pack_network(

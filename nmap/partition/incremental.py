@@ -14,7 +14,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Exit, NmapError
-from nmap.mapping import Packed, Shard
+from nmap.mapping import Packed, Shard, in_order
 from nmap.options import Options
 from nmap.partition.cut import pack_network
 from nmap.partition.partitioner import Budget, Partitioner
@@ -275,14 +275,7 @@ def _joined(
     recut: tuple[str, ...], removed: tuple[str, ...],
 ) -> tuple[Packed, Start]:
     clusters = len(kept.cores) if added is None else added.packing.clusters
-    order = {p.name: k for k, p in enumerate(network.populations)}
-
-    def place(shard: Shard) -> tuple[int, tuple[int, ...]]:
-        part = shard.slice
-        first = tuple(start for start, _ in part) if isinstance(part, tuple) else (int(part[0]),)
-        return order[shard.population], first
-
-    shards = tuple(sorted((*kept.shards, *(() if added is None else added.shards)), key=place))
+    shards = in_order((*kept.shards, *(() if added is None else added.shards)), network)
     largest = np.max([list(kind.capacity.values()) for kind in machine.classes], axis=0)
     floors = [target.demand_floor(network, p.name) for p in network.populations if p.kernel is not None]
     floor = np.sum([[amount[r] for r in machine.capacity] for amount in floors], axis=0)

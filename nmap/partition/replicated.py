@@ -19,7 +19,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError, named
-from nmap.mapping import Packed, Shard
+from nmap.mapping import Packed, Shard, in_order
 from nmap.options import Options
 from nmap.ordering import components
 from nmap.partition.fill import fill, finish
@@ -93,6 +93,11 @@ class _Task:
     def capacity(self) -> dict[str, int]:
         """What a core may hold at most."""
         return self.machine.largest
+
+    @property
+    def limits(self) -> Array:
+        """The same, (resources,) int64."""
+        return np.array(list(self.capacity.values()), np.int64)
 
     def around(self, names: Sequence[str]) -> QuantizedNetwork:
         """Return the part of the network that says what some populations hear; in a large one nothing is found quickly."""
@@ -249,7 +254,7 @@ def _all_cut(task: _Task, together: bool) -> _Cuts:
     names = [p.name for p in task.network.populations if p.kernel is not None]
     known = set(names)
     edges = [(p.source, p.target) for p in task.network.projections if p.source in known]
-    cuts = _Cuts(_Rooms(np.array(list(task.capacity.values()), np.int64)) if together else None)
+    cuts = _Cuts(_Rooms(task.limits) if together else None)
     for members in reversed(components(names, edges)):
         _cut_loop(task, members, cuts)
     return cuts
@@ -301,8 +306,7 @@ def _with(network: QuantizedNetwork, copies: Mapping[str, Array]) -> QuantizedNe
 
 def _fit(task: _Task, part: QuantizedNetwork, name: str, pieces: Sequence[Slice], copies: Array) -> bool:
     copied = _with(part, {name: copies})
-    limits = np.array(list(task.capacity.values()), np.int64)
-    return all((_amounts(task, copied, name, piece) <= limits).all() for piece in pieces)
+    return all((_amounts(task, copied, name, piece) <= task.limits).all() for piece in pieces)
 
 
 def _amounts(task: _Task, copied: QuantizedNetwork, name: str, part: Slice) -> Array:
@@ -365,7 +369,7 @@ class _Cut(ABC):
 
     def __init__(self, task: _Task, copied: QuantizedNetwork, population: QuantizedPopulation, rooms: _Rooms | None) -> None:
         self.task, self.copied, self.population = task, copied, population
-        self.limits = np.array(list(task.capacity.values()), np.int64)
+        self.limits = task.limits
         self.rooms = rooms
         self.price = _WHOLE // np.maximum(self.limits, 1)
         # What is heard twice is copied twice, if it can be.
@@ -555,12 +559,7 @@ def _packed(task: _Task, bound: int) -> Packed:
         names = list(dict.fromkeys(piece.population for piece in pieces))
         raise _unsettled(task, _copies(task, task.network, pieces, names), answer)
     shards = tuple(replace(pieces[piece.item], cluster=piece.cluster) for piece in answer.pieces)
-
-    def place(shard: Shard) -> tuple[int, tuple[int, ...]]:
-        part = shard.slice
-        return task.order[shard.population], tuple(start for start, _ in part) if isinstance(part, tuple) else (int(part[0]),)
-
-    return Packed(tuple(sorted(shards, key=place)), answer)
+    return Packed(in_order(shards, task.network), answer)
 
 
 def _shared(task: _Task, cuts: _Cuts, together: bool) -> tuple[list[Shard], PackingSolution]:
@@ -575,12 +574,11 @@ def _shared(task: _Task, cuts: _Cuts, together: bool) -> tuple[list[Shard], Pack
             items.append(Item(f"piece {len(items)}", 1, np.stack([np.zeros_like(column), column], 1), column.astype(np.float64)))
             pieces.append(Shard(name, piece, 0, {}))
             own.append(core)
-    limits = np.array(list(capacity.values()), np.int64)
     classes = tuple(
         CoreClass(np.array([kind.capacity[name] for name in capacity], np.int64), kind.cores.size) for kind in task.machine.classes
     )
     several = len(classes) > 1
-    problem = PackingProblem(tuple(capacity), limits, tuple(items), len(task.machine.cores), classes=classes if several else ())
+    problem = PackingProblem(tuple(capacity), task.limits, tuple(items), len(task.machine.cores), classes=classes if several else ())
     answers = []
     if together and not several:
         place = {core: k for k, core in enumerate(dict.fromkeys(own))}
@@ -591,7 +589,7 @@ def _shared(task: _Task, cuts: _Cuts, together: bool) -> tuple[list[Shard], Pack
         answers.append(finish(problem, fill(problem), area_bound(problem)))
     # No two pieces that take more than half of something share a core.
     sizes = np.stack([item.demand[:, 1] for item in items])
-    least = max(area_bound(problem), int((2 * sizes > limits).sum(0).max()))
+    least = max(area_bound(problem), int((2 * sizes > task.limits).sum(0).max()))
     if len(items) <= _SOLVED and all(found.clusters > least for found in answers):
         answers.append(task.partitioner.pack(problem, task.budget))
     answer = min(answers, key=lambda found: (not found.pieces, found.clusters))

@@ -277,9 +277,7 @@ def program_nets(program: Program, rates: dict[str, Array] | None) -> Nets:
     ports = [(-1, routes, index, np.arange(routes.indptr.size - 1)) for index, routes in program.inputs.items()]
     groups = []
     for group, routes in zip(program.groups, program.routes, strict=True):
-        neurons = slice_indices(group.slice, program.populations[group.population].shape)
-        origin, copied = program.copies.get(group.population, (group.population, None))
-        groups.append((group.core, routes, origin, neurons if copied is None else copied[neurons]))
+        groups.append((group.core, routes, *program.computed(group)))
     for source, routes, population, neurons in (*ports, *groups):
         if rates is None:
             rate = np.full(neurons.size, int(_FRACTION), np.int64)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nmap.connectivity import Array
-from nmap.program import NeuronGroup, Program, ProgramPopulation, SynapseBlock, slice_indices
+from nmap.program import NeuronGroup, Program, ProgramPopulation, SynapseBlock
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 
 __all__ = ["changed_values", "foreign_parts"]
@@ -37,7 +37,7 @@ def foreign_parts(program: Program, network: QuantizedNetwork) -> list[str]:
     if found:
         return found
     for group in program.groups:
-        theirs = _computed(group, program, network)
+        theirs = network[program.populations[program.origin(group.population)].name]
         if group.kernel != theirs.kernel:
             found.append(f"neurons of `{theirs.name}` have the kernel `{group.kernel}`, the network's have `{theirs.kernel}`")
     return found
@@ -54,7 +54,8 @@ def changed_values(program: Program, network: QuantizedNetwork) -> list[str]:
     """
     found: list[str] = []
     for group in program.groups:
-        found += _neuron_differences(group, _computed(group, program, network), _origins(group, program))
+        origin, neurons = program.computed(group)
+        found += _neuron_differences(group, network[program.populations[origin].name], neurons)
     into: dict[str, list[dict[str, int | str]]] = {p.name: [] for p in network.populations}
     # Where axons have a delay each, a block of one delay holds some of a projection's synapses.
     folded: dict[str, list[dict[str, int | str]]] = {p.name: [] for p in network.populations}
@@ -64,7 +65,7 @@ def changed_values(program: Program, network: QuantizedNetwork) -> list[str]:
         if projection.delays is not None:
             folded[projection.target] += [fields | {"delay": projection.delay + int(d)} for d in np.unique(projection.delays)]
     for number, block in enumerate(program.blocks):
-        name = _computed(program.groups[block.group], program, network).name
+        name = program.populations[program.origin(program.groups[block.group].population)].name
         formats = into[name]
         held = _block_fields(block)
         if held not in formats and (block.delays is not None or held not in folded[name]):
@@ -73,18 +74,6 @@ def changed_values(program: Program, network: QuantizedNetwork) -> list[str]:
             wrong = ", ".join(f"{key} {held[key]} instead of {due[key]}" for key in due if held[key] != due[key])
             found.append(f"synapse block {number} into `{name}` has {wrong or 'synapses where the network has none'}")
     return found
-
-
-def _computed(group: NeuronGroup, program: Program, network: QuantizedNetwork) -> QuantizedPopulation:
-    """Return the population of the network whose neurons a group computes, as themselves or as copies."""
-    origin, _ = program.copies.get(group.population, (group.population, None))
-    return network[program.populations[origin].name]
-
-
-def _origins(group: NeuronGroup, program: Program) -> Array:
-    """Return which neurons of that population they are, (size,) int64."""
-    own = slice_indices(group.slice, program.populations[group.population].shape)
-    return program.copies[group.population][1][own] if group.population in program.copies else own
 
 
 def _projection_fields(projection: QuantizedProjection) -> dict[str, int | str]:

@@ -171,12 +171,7 @@ def _senders(program: Program) -> list[tuple[int, Array, Routes]]:
     for index, routes in sorted(program.inputs.items()):
         found.append((index, np.arange(prod(program.populations[index].shape)), routes))
     for group, routes in zip(program.groups, program.routes, strict=True):
-        neurons = slice_indices(group.slice, program.populations[group.population].shape)
-        if group.population in program.copies:
-            origin, copied = program.copies[group.population]
-            found.append((origin, copied[neurons], routes))
-        else:
-            found.append((group.population, neurons, routes))
+        found.append((*program.computed(group), routes))
     return found
 
 
@@ -238,8 +233,7 @@ def _metadata(program: Program) -> tuple[dict[str, object], ...]:
     network = Corelet(0, ROOT, -1, (-1,))
     columns = np.zeros((len(program.cores), len(program.populations)), np.int64)
     for group in program.groups:
-        population = program.copies[group.population][0] if group.population in program.copies else group.population
-        columns[group.core, population] += group.size
+        columns[group.core, program.origin(group.population)] += group.size
     seen = dict.fromkeys([*number, network.population], 0)
     found: list[dict[str, object]] = []
     for row in columns:

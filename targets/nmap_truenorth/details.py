@@ -59,7 +59,7 @@ def details(network: QuantizedNetwork, program: Program) -> Details:
         network: what was mapped.
         program: as `nmap_truenorth.build` makes it.
     """
-    origin = np.array([program.copies[k][0] if k in program.copies else k for k in range(len(program.populations))], np.int64)
+    origin = np.array([program.origin(k) for k in range(len(program.populations))], np.int64)
     used = np.zeros((len(program.cores), AXONS), bool)
     heard: dict[int, list[Array]] = {}
     bits = np.zeros((len(program.cores), len(program.populations)), np.int64)

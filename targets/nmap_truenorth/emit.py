@@ -18,7 +18,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings, NmapError
-from nmap.program import Program, slice_indices
+from nmap.program import Program
 from nmap.quantized import QuantizedNetwork
 from nmap_truenorth.artefact import (
     STEP_TO_TICK,
@@ -267,13 +267,11 @@ def _output(program: Program, name: str) -> dict[str, Any]:
 def _corelets(program: Program, model: Model) -> list[dict[str, Any]]:
     """Return each corelet with its columns and with the connectors through which it hears others and is heard."""
     first, sources, delays = first_columns(program), axon_sources(program), axon_delays(program)
-    origin = {k: program.copies[k][0] if k in program.copies else k for k in range(len(program.populations))}
+    origin = {k: program.origin(k) for k in range(len(program.populations))}
     columns: dict[int, list[dict[str, Any]]] = {}
     for group, start in zip(program.groups, first.tolist(), strict=True):
-        neurons = slice_indices(group.slice, program.populations[group.population].shape)
-        if group.population in program.copies:
-            neurons = program.copies[group.population][1][neurons]
-        columns.setdefault(origin[group.population], []).append({
+        population, neurons = program.computed(group)
+        columns.setdefault(population, []).append({
             "core": group.core, "columns": compact(np.arange(start, start + group.size)), "neurons": compact(neurons),
             "copies": group.population in program.copies,
         })

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from re import compile as pattern
+from typing import Any, TypeVar
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Findings, NmapError
@@ -16,6 +18,8 @@ from nmap_truenorth.model.spikes import NO_SPIKES, STARTS, Connector, read_conne
 from nmap_truenorth.model.text import read_text
 
 __all__ = ["FORMATS", "read_model", "read_outputs_file", "read_spikes"]
+
+_Found = TypeVar("_Found")
 
 FORMATS: dict[str, str] = {
     "truenorth": "TrueNorth's text model format (the Corelet Programming Environment's and pytruenorth's) or its binary form (TNBM)",
@@ -128,15 +132,7 @@ def read_spikes(path: str | os.PathLike[str], model: Model, findings: Findings) 
     Raises:
         NmapError: NM101 for a file that cannot be read, NM102 for one of another kind, NM103 to NM110 for what is wrong in it.
     """
-    file = Path(path)
-    data = load(file, findings, STARTS, NO_SPIKES)
-    problems = Problems(str(file), findings)
-    try:
-        return read_events(data, model, problems, lambda name, output: _connectors(file, name, output, model.file, problems))
-    except MalformedError as error:
-        problems.error(error.code, str(error), "" if error.at is None else f"byte {error.at}")
-    problems.raise_errors()
-    raise NmapError(findings.errors)
+    return _read(path, model.file, findings, lambda data, problems, pins: read_events(data, model, problems, pins))
 
 
 def read_outputs_file(path: str | os.PathLike[str], findings: Findings) -> Array:
@@ -145,11 +141,18 @@ def read_outputs_file(path: str | os.PathLike[str], findings: Findings) -> Array
     Raises:
         NmapError: NM101 for a file that cannot be read, NM102 for one of another kind, NM103 to NM110 for what is wrong in it.
     """
+    return _read(path, "", findings, read_outputs)
+
+
+def _read(
+    path: str | os.PathLike[str], model: str, findings: Findings, reader: Callable[[Any, Problems, Callable[[str, bool], Any]], _Found]
+) -> _Found:
+    """Return what a reader makes of a spike file; the connector maps of `model` or of the file are at its service."""
     file = Path(path)
     data = load(file, findings, STARTS, NO_SPIKES)
     problems = Problems(str(file), findings)
     try:
-        return read_outputs(data, problems, lambda name, output: _connectors(file, name, output, "", problems))
+        return reader(data, problems, lambda name, output: _connectors(file, name, output, model, problems))
     except MalformedError as error:
         problems.error(error.code, str(error), "" if error.at is None else f"byte {error.at}")
     problems.raise_errors()
