@@ -112,13 +112,13 @@ def write(network: Network, path: str | PathLike[str]) -> Path:
 def _options(
     *, bits: int | None = None, partitioner: str = "cpsat", effort: Literal[0, 1, 2] = 1, seed: int = 0, chips: int | None = None,
     dead_cores: Iterable[tuple[int, int]] = (), dead_links: Iterable[tuple[tuple[int, int], tuple[int, int]]] = (), slack: float = 0.05,
-    approximate: str | Iterable[str] = (), steps: int | None = None, strict: bool = False,
+    approximate: str | Iterable[str] = (), steps: int | None = None, strict: bool = False, slowdown: int | None = None,
 ) -> Options:
     names = approximate.split(",") if isinstance(approximate, str) else approximate
     return Options(
         bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead=tuple(dead_cores),
         dead_links=tuple(dead_links), slack=slack, approximate=frozenset(name.strip() for name in names if name.strip()), steps=steps,
-        strict=strict,
+        strict=strict, slowdown=slowdown,
     )
 
 
@@ -135,7 +135,7 @@ def deploy(
         jobs, memory_limit: threads and bytes of the verification; see `verify`.
         from_bundle: an earlier bundle, whose mapping is kept as far as possible: `nmap deploy --from`.
         options: `bits`, `partitioner`, `effort`, `seed`, `chips`, `dead_cores` ((chip, core) pairs; core -1 is a whole chip),
-            `dead_links` (pairs of those), `slack`, `approximate` (names, or one text with commas), `steps`, `strict`.
+            `dead_links` (pairs of those), `slack`, `approximate` (names, or one text with commas), `steps`, `strict`, `slowdown`.
 
     Raises:
         NmapError: wrong usage, an unreadable file, or a missing package.

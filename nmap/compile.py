@@ -121,7 +121,8 @@ def build_program(network: QuantizedNetwork, target: str, mapping: Mapping, seed
     """
     index = {p.name: k for k, p in enumerate(network.populations)}
     populations = tuple(
-        ProgramPopulation(p.name, p.shape, p.latency, p.name in network.inputs, p.name in network.outputs) for p in network.populations
+        ProgramPopulation(p.name, p.shape, p.latency, p.name in network.inputs, p.name in network.outputs, p.busy)
+        for p in network.populations
     )
     tables = {p.name: _RouteTable() for p in network.populations}
     next_axon = [0] * len(mapping.cores)
@@ -151,7 +152,10 @@ def build_program(network: QuantizedNetwork, target: str, mapping: Mapping, seed
         _routes_of(listed[shard.population], slice_indices(shard.slice, network[shard.population].shape)) for shard in mapping.shards
     )
     inputs = {index[name]: listed[name] for name in network.inputs}
-    return Program(target, mapping.machine.variant, populations, mapping.cores, tuple(groups), tuple(blocks), routes, inputs, seed)
+    return Program(
+        target, mapping.machine.variant, populations, mapping.cores, tuple(groups), tuple(blocks), routes, inputs, seed,
+        settings=dict(network.settings),
+    )
 
 
 def compile_program(network: QuantizedNetwork, target: Target, mapping: Mapping, seed: int = 0) -> Program:

@@ -28,7 +28,7 @@ from nmap.estimate import Activity, activity_of_rates, load_of, load_of_program
 from nmap.manifest import read_manifest
 from nmap.mapping import Mapping
 from nmap.network import Network
-from nmap.options import Options, split_target
+from nmap.options import Calibration, Options, split_target
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingSolution
 from nmap.place.problem import PlacementProblem, PlacementSolution, placement_cost
@@ -39,10 +39,12 @@ from nmap.report.model import Estimate, Outcome, RunResult, Samples, Status, Tra
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
-from nmap.target.backend import Detailed, Estimating, Exporter, Replicating, Rereader, SampleEmitter, Target, VendorFile
+from nmap.target.backend import Auditing, Detailed, Estimating, Exporter, Replicating, Rereader, SampleEmitter, Target, VendorFile
 from nmap.target.machine import Machine, build_machine
+from nmap.target.spec import ChipSpec, Variant
 from nmap.verify.comparison import Comparison, samples_at_once
 from nmap.verify.lockstep import Difference, compare, describe
+from nmap.verify.tallies import told_tallies
 from nmap.verify.vendor import check_vendor
 
 __all__ = ["STAGES", "Exported", "check", "deploy", "export", "inspect", "run", "verify"]
@@ -62,6 +64,11 @@ _EMITTED_SAMPLES = 16
 """Samples that are written as files of the chip's tools."""
 _FOREIGN_SHOWN = 5
 """Parts of a program that are not the network's, told one by one."""
+
+_LATER: dict[type[ChipSpec] | type[Variant], tuple[str, ...]] = {
+    ChipSpec: ("horizon", "inputs", "calibrates", "paced"), Variant: ("routes", "lacking"),
+}
+"""What chip data of the first version could not state."""
 
 _STATUS: dict[Exit, Status] = {
     Exit.OK: "ok", Exit.DOES_NOT_FIT: "does_not_fit", Exit.DIFFERS: "differs", Exit.UNKNOWN: "unknown",
@@ -202,15 +209,30 @@ def _stand_in(network: Network, options: Options) -> InputSamples:
     return in_memory({name: (rng.random(shape) < 0.1).astype(np.int32) for name, shape in shapes.items()})
 
 
-def _rates(journal: _Journal, network: Network, samples: InputSamples | None) -> dict[str, Array] | None:
-    if samples is None:
-        return None
+@dataclass(frozen=True, slots=True, eq=False)
+class _Observed:
+    """What the network in real numbers did on the first samples.
+
+    Args:
+        rates: share of steps in which each neuron spikes, (n,) float64 by population; None without samples.
+        calibration: see `Options.calibration`; empty for a target that does not ask for it.
+    """
+
+    rates: dict[str, Array] | None = None
+    calibration: tuple[Calibration, ...] = ()
+
+
+def _observe(journal: _Journal, network: Network, target: Target, samples: InputSamples | None) -> _Observed:
+    if samples is None or not samples.samples or not samples.steps:
+        return _Observed()
+    from nmap.calibrate import calibrate
     from nmap.simulate.floating import simulate
 
     with journal.stage("check", "activity on the samples"):
         names = [p.name for p in network.populations]
         activity = simulate(network, samples.first(_RATE_SAMPLES), record=names).spikes
-        return {name: np.count_nonzero(spikes, axis=(0, 1)) / (spikes.shape[0] * spikes.shape[1]) for name, spikes in activity.items()}
+        rates = {name: np.count_nonzero(spikes, axis=(0, 1)) / (spikes.shape[0] * spikes.shape[1]) for name, spikes in activity.items()}
+        return _Observed(rates, calibrate(network, activity) if target.spec.calibrates else ())
 
 
 def _find(journal: _Journal, text: str, options: Options, others: Sequence[str] = ()) -> tuple[Target, Machine]:
@@ -219,6 +241,7 @@ def _find(journal: _Journal, text: str, options: Options, others: Sequence[str] 
 
     name, variant = split_target(text)
     target = find_target(name)
+    name = target.name
     machine = build_machine(target.spec, variant, options.chips, options.dead, options.dead_links)
     known = dict(target.spec.approximations)
     for other in {split_target(text)[0] for text in others} & set(target_names()):
@@ -228,6 +251,11 @@ def _find(journal: _Journal, text: str, options: Options, others: Sequence[str] 
         raise NmapError(Diagnostic(
             "NM004", "error", f"nothing is approximated under {', '.join(f'`{name}`' for name in unknown)}",
             why=f"`{name}` knows {'; '.join(f'`{key}`: {text}' for key, text in sorted(known.items())) or 'no approximation'}.",
+        ))
+    if options.slowdown is not None and not target.spec.paced and len(others) < 2:
+        raise NmapError(Diagnostic(
+            "NM004", "error", f"the steps of `{name}` last as long as they take: nobody tells it how long", "--slowdown",
+            help=("leave --slowdown out",),
         ))
     journal.findings.extend(machine.warnings)
     journal.facts.update(
@@ -320,9 +348,22 @@ def _routed(journal: _Journal, quantized: QuantizedNetwork, target: Target, mapp
 
     program = compile_program(quantized, target, mapping, options.seed)
     _count_routed(journal, target, program)
+    if isinstance(target, Auditing):
+        _audited(journal, target, program, mapping.machine)
     if isinstance(target, Detailed):
         journal.facts["details"] = target.details(quantized, program)
     return program
+
+
+def _audited(journal: _Journal, target: Auditing, program: Program, machine: Machine) -> None:
+    """Ask a target what is wrong with a placed program beyond its cores' budgets.
+
+    Raises:
+        NmapError: what is wrong; another mapping might do.
+    """
+    found = target.audit(program, machine)
+    journal.findings.extend(found)
+    journal.findings.raise_errors(Exit.UNKNOWN)
 
 
 def _count_routed(journal: _Journal, target: Target, program: Program) -> None:
@@ -420,11 +461,13 @@ def check(
             samples, chosen = _load_samples(journal, input, network, options)
             chosen = _proving(chosen, target, samples)
             _check_rules(journal, network, target, chosen)
+            seen = _observe(journal, network, target, samples)
+            rates, chosen = seen.rates, replace(chosen, calibration=seen.calibration)
             quantized = _quantize(journal, network, target, chosen)
-            rates = _rates(journal, network, samples)
             mapping = _map(journal, quantized, target, machine, chosen, rates, None)
             program = None
-            if any(resource.routed for resource in target.spec.resources.values()):
+            routed = any(resource.routed for resource in target.spec.resources.values())
+            if routed or isinstance(target, Auditing | Detailed):
                 with journal.stage("route"):
                     program = _routed(journal, quantized, target, mapping, chosen)
             _estimate(journal, quantized, target, _activity(quantized, samples, rates), program)
@@ -472,12 +515,13 @@ def deploy(
         folder = output if output is not None else Path("build") / f"{path.stem}.{target.replace(':', '-')}"
         check_place(folder)
         earlier = None if from_bundle is None else _earlier(journal, from_bundle, chip, machine)
+        _check_rules(journal, network, chip, chosen)
+        seen = _observe(journal, network, chip, samples)
+        rates, chosen = seen.rates, replace(chosen, calibration=seen.calibration)
         manifest = _manifest(network, chip, machine, chosen, conventions, samples, command)
         manifest["from"] = None if earlier is None else {"program_sha256": earlier.sha256}
         if locked:
             check_lock(folder, manifest)
-        _check_rules(journal, network, chip, chosen)
-        rates = _rates(journal, network, samples)
         _stop(stop_after, "check")
         quantized = _quantize(journal, network, chip, chosen)
         _stop(stop_after, "quantize")
@@ -575,9 +619,19 @@ def _earlier(journal: _Journal, folder: Path, target: Target, machine: Machine) 
 
 def _chip_sha256(target: Target) -> str:
     """Return the hash of the chip's data, whatever file or comments they are in: of their JSON with sorted keys."""
-    # A horizon is hashed where there is one, so that bundles of the other targets keep their hash.
-    data = target.spec.model_dump(mode="json", exclude=None if target.spec.horizon else {"horizon"})
+    data = target.spec.model_dump(mode="json")
+    # What later versions can state is hashed where it is stated, so that bundles of the other targets keep their hash.
+    _leave_out(data, ChipSpec)
+    for variant in data["variants"].values():
+        _leave_out(variant, Variant)
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _leave_out(data: dict[str, Any], known: type[ChipSpec] | type[Variant]) -> None:
+    """Delete what chip data of the first version could not state, where nothing is stated."""
+    for name in _LATER[known]:
+        if data[name] == known.model_fields[name].default:
+            del data[name]
 
 
 def _portable_outcome(outcome: Outcome) -> Outcome:
@@ -637,6 +691,9 @@ def _verify(
 
     with journal.stage("verify", "mapping"):
         broken = verify_mapping(program, target, machine)
+        if isinstance(target, Auditing) and machine is not None and not broken:
+            # What it warns of has been told where the program was made.
+            broken = tuple(d for d in target.audit(program, machine) if d.severity == "error")
         journal.findings.extend(broken)
         if isinstance(target, Rereader) and not broken:
             journal.findings.extend(_reread(target, artefact, quantized, program))
@@ -1133,9 +1190,10 @@ def run(
     def tell(text: str) -> None:
         journal.say(chosen, text)
 
-    def prepared() -> running.Level:
+    def prepared() -> tuple[running.Level, Program | None]:
         make: Callable[[], running.Local]
         known: Callable[[], running.Described]
+        program = None
         if opened is None or chosen == "float":
             make = known = partial(running.FloatLevel, network, probes)
         else:
@@ -1147,9 +1205,9 @@ def run(
                 jobs = threads if scheduler is None else 1
                 make = partial(running.chip_level, name, program, probes, jobs=jobs, split=split, dense=keep)
         if scheduler is not None:
-            return running.Remote(make, known(), network.outputs, scheduler, workers, tell)
+            return running.Remote(make, known(), network.outputs, scheduler, workers, tell), program
         with journal.stage("lower", "the emulator; at first use it is compiled for this machine") if chosen == "chip" else nullcontext():
-            return make()
+            return make(), program
 
     with ThreadPoolExecutor(1) as other:
         # Reading samples and laying out the program are as long as each other, and neither needs the other.
@@ -1160,7 +1218,7 @@ def run(
         assert samples is not None
         if opened is not None and chosen != "float":
             _check_payload(samples, options)
-        runner = preparing.result()
+        runner, mapped = preparing.result()
         if chosen != "float":
             _check_proved(journal.proved, samples.steps, samples.name)
     real = chosen == "float"
@@ -1171,6 +1229,8 @@ def run(
             jobs=max(1, workers) if scheduler is not None else threads if chosen == "chip" else 1, split=split, memory_limit=memory_limit,
             output=output, facts=facts, keep=keep,
         )
+    if opened is not None and mapped is not None:
+        journal.findings.extend(told_tallies(mapped, opened.target.kernels, ran.tallies, samples.samples))
     first, accuracy = network.outputs[0], None
     if samples.labels is not None and samples.scored is not None and samples.samples:
         accuracy = float(np.mean(ran.scores[samples.scored].argmax(1) == samples.labels))

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmap.diagnostics import Diagnostic, NmapError
-from nmap.options import WHOLE_CHIP, Options
+from nmap.options import WHOLE_CHIP, Calibration, Options
 
 __all__ = ["Manifest", "read_manifest"]
 
 _Count = Annotated[int, Field(ge=0)]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -42,6 +43,14 @@ class _Conventions(_Strict):
         return self.model_dump()
 
 
+class _Calibration(_Strict):
+    population: str
+    spikes: _Amount
+    busy: _Amount
+    excitatory: _Amount
+    inhibitory: _Amount
+
+
 class _Options(_Strict):
     bits: Annotated[int, Field(gt=0, le=64)] | None
     partitioner: str
@@ -56,6 +65,8 @@ class _Options(_Strict):
     steps: Annotated[int, Field(gt=0)] | None
     payload: Annotated[list[int], Field(min_length=2, max_length=2)]
     horizon: _Count = 0
+    calibration: list[_Calibration] = []
+    slowdown: Annotated[int, Field(gt=0)] | None = None
 
 
 class Manifest(_Strict):
@@ -74,7 +85,7 @@ class Manifest(_Strict):
             dead=(*((chip, core) for chip, core in o.dead), *((chip, WHOLE_CHIP) for chip in o.dead_chips)),
             dead_links=tuple(((a, b), (c, d)) for a, b, c, d in o.dead_links), slack=o.slack,
             approximate=frozenset(o.approximate), steps=o.steps, payload=(o.payload[0], o.payload[1]),
-            horizon=o.horizon,
+            horizon=o.horizon, calibration=tuple(Calibration(**found.model_dump()) for found in o.calibration), slowdown=o.slowdown,
         )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Literal
 
 from nmap.diagnostics import Findings
 
-__all__ = ["WHOLE_CHIP", "Options", "split_target"]
+__all__ = ["WHOLE_CHIP", "Calibration", "Options", "split_target"]
 
 WHOLE_CHIP = -1
 """Stands for the core number of every core of a chip."""
@@ -19,6 +19,25 @@ def _is_core(core: Any) -> bool:
         isinstance(core, tuple) and len(core) == 2
         and all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in core)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What one population of the network in real numbers does on samples; see `nmap.calibrate`.
+
+    Args:
+        population: name.
+        spikes: mean number in a step, all neurons together.
+        busy: largest number in one step.
+        excitatory, inhibitory: largest sum of positive weights, and of negative ones without their sign, that arrives at one neuron in one
+            step, each times what its spike carries; biases are not in it. 0 for an input port.
+    """
+
+    population: str
+    spikes: float
+    busy: float
+    excitatory: float = 0.0
+    inhibitory: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,8 @@ class Options:
         payload: smallest and largest input value the samples hold; (0, 1) means binary spikes.
         horizon: steps for which a quantization proves that no state leaves its range, where it cannot for ever; 0 where nobody said. A
             deployment sets it from the samples and `steps`, for targets that ask for it (`ChipSpec.horizon`).
+        calibration: what the network does on samples, for targets that ask for it (`ChipSpec.calibrates`); empty without samples.
+        slowdown: steps of the chip last that many times as long as the network's own; None: the target chooses.
         plain: quantize into a form for file formats that hold less than the chip; what that leaves out is the target's business. No
             deployment has it, so it is in no manifest.
 
@@ -60,6 +81,8 @@ class Options:
     strict: bool = False
     payload: tuple[int, int] = (0, 1)
     horizon: int = 0
+    calibration: tuple[Calibration, ...] = ()
+    slowdown: int | None = None
     plain: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +96,7 @@ class Options:
         whole("bits", 1)
         whole("chips", 1)
         whole("steps", 1)
+        whole("slowdown", 1)
         whole("seed", 0, optional=False)
         whole("horizon", 0, optional=False)
         if self.effort not in (0, 1, 2):
@@ -93,6 +117,10 @@ class Options:
             return 0
         return max(abs(low), abs(high)).bit_length() + (low < 0)
 
+    def calibrated(self, population: str) -> Calibration | None:
+        """Return what a population does on the samples; None where that is not known."""
+        return next((found for found in self.calibration if found.population == population), None)
+
     def _larger_faults(self) -> dict[str, Any]:
         """Return dead chips and links; no entry where there are none, so that such a manifest stays what it was."""
         chips = sorted({chip for chip, core in self.dead if core == WHOLE_CHIP})
@@ -107,6 +135,8 @@ class Options:
             "approximate": sorted(self.approximate), "steps": self.steps, "payload": list(self.payload),
             # Targets that prove nothing of the kind keep the manifests they had.
             **({"horizon": self.horizon} if self.horizon else {}),
+            **({"calibration": [asdict(found) for found in self.calibration]} if self.calibration else {}),
+            **({"slowdown": self.slowdown} if self.slowdown is not None else {}),
         }
 
 

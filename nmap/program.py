@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -76,13 +76,14 @@ def slice_indices(part: Slice, shape: tuple[int, ...]) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class ProgramPopulation:
-    """A population's identity: what is needed to name and order spikes. `latency` as in `QuantizedPopulation`."""
+    """A population's identity: what is needed to name and order spikes. `latency` and `busy` as in `QuantizedPopulation`."""
 
     name: str
     shape: tuple[int, ...]
     latency: int
     is_input: bool
     is_output: bool
+    busy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,7 @@ class Program:
         seed: 32-bit seed for targets with random modes.
         copies: populations, by index, whose neurons compute what neurons of another population of the network do, to send to further
             axons: the index of that population, and (n,) int64 which of its neurons each one copies.
+        settings: what the chip's software is told of the network as a whole, by name.
     """
 
     target: str
@@ -233,6 +235,7 @@ class Program:
     inputs: dict[int, Routes] = field(default_factory=dict)
     seed: int = 0
     copies: dict[int, tuple[int, Array]] = field(default_factory=dict)
+    settings: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         frozen = {k: (origin, frozen_array(neurons, np.int64)) for k, (origin, neurons) in self.copies.items()}
@@ -279,7 +282,11 @@ def _write(program: Program, file: h5py.File) -> None:
     write_word(file, "schema", PACKED if packed else SCHEMA)
     write_word(file, "target", [program.target, program.variant])
     write_word(file, "seed", program.seed)
-    write_word(file, "populations", [[p.name, p.shape, p.latency, p.is_input, p.is_output] for p in program.populations])
+    write_word(file, "populations", [
+        [p.name, p.shape, p.latency, p.is_input, p.is_output, *([] if p.busy is None else [p.busy])] for p in program.populations
+    ])
+    if program.settings:
+        write_word(file, "settings", dict(sorted(program.settings.items())))
     write_array(file, "cores", np.array([[c.chip, c.x, c.y, c.core] for c in program.cores], np.int32).reshape(-1, 4))
     store = pack if packed else write_loose
     store(file, "groups", (_group_entry(group, routes) for group, routes in zip(program.groups, program.routes, strict=True)))
@@ -380,10 +387,13 @@ def _read(file: h5py.File) -> Program:
         if not _whole(origin):
             raise ValueError(f"attribute `of` of `{folder.name}` is not a population's number")
         copies[number] = (origin, _integers(folder, "neurons", 1, (0, _INT32)))
+    settings = _json(root, "settings") if root.has("settings") else {}
+    if not isinstance(settings, dict) or not all(_whole(value) for value in settings.values()):
+        raise ValueError("attribute `settings` does not hold whole numbers by name")
     blocks = tuple(_read_block(node) for node in stored.get("blocks", ()))
     return Program(
         target, variant, populations, tuple(Core(*(int(v) for v in row)) for row in cores), tuple(groups), blocks,
-        tuple(routes), dict(sorted(inputs.items())), seed, dict(sorted(copies.items())),
+        tuple(routes), dict(sorted(inputs.items())), seed, dict(sorted(copies.items())), settings,
     )
 
 
@@ -398,11 +408,15 @@ def _read_populations(file: LooseFolder) -> tuple[ProgramPopulation, ...]:
     rows = _json(file, "populations")
     populations = []
     for row in rows if isinstance(rows, list) else [rows]:
-        _typed("attribute `populations`", row, (str, list, int, bool, bool))
-        name, shape, latency, is_input, is_output = row
+        known = isinstance(row, list) and len(row) == 6
+        _typed("attribute `populations`", row, (str, list, int, bool, bool, *([(int, float)] if known else [])))
+        name, shape, latency, is_input, is_output = row[:5]
+        busy = float(row[5]) if known else None
+        if busy is not None and (isinstance(row[5], bool) or not 0 <= busy < inf):
+            raise ValueError(f"population `{name}` sends {row[5]} spikes in its busiest step")
         if not all(_whole(size) and size > 0 for size in shape) or not 0 <= latency < _LATENCY:
             raise ValueError(f"population `{name}` has shape {shape} and latency {latency}")
-        populations.append(ProgramPopulation(name, tuple(shape), latency, is_input, is_output))
+        populations.append(ProgramPopulation(name, tuple(shape), latency, is_input, is_output, busy))
     return tuple(populations)
 
 

@@ -53,6 +53,7 @@ class QuantizedPopulation:
         latency: chip steps by which this population runs behind the network's own time.
         copies: (n,) int64, how many of the chip's neurons compute each neuron, itself included; None for one each. See
             `nmap.target.backend.Replicating`.
+        busy: spikes that the population sends in its busiest step, as far as samples tell; None where that is not known.
     """
 
     name: str
@@ -64,6 +65,7 @@ class QuantizedPopulation:
     scale: Array | None = None
     latency: int = 0
     copies: Array | None = None
+    busy: float | None = None
 
     def __post_init__(self) -> None:
         if self.copies is not None:
@@ -145,6 +147,7 @@ class QuantizedNetwork:
         projections: in the network's order.
         inputs, outputs: population names.
         losses: one per population with weights.
+        settings: what the chip's software is told of the network as a whole, by name.
     """
 
     populations: tuple[QuantizedPopulation, ...]
@@ -152,6 +155,7 @@ class QuantizedNetwork:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     losses: tuple[LayerLoss, ...] = ()
+    settings: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> QuantizedPopulation:
         return next(p for p in self.populations if p.name == name)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -57,6 +57,7 @@ class Ran:
         scores: (samples, neurons) by output: spikes in all, int64, or the state in the last step where it never fires.
         sent: spikes of the outputs that fire.
         memory: what it took.
+        tallies: what the chip's neurons counted, by `POPULATION.VARIABLE`.
     """
 
     outputs: dict[str, Array]
@@ -64,6 +65,11 @@ class Ran:
     scores: dict[str, Array]
     sent: int
     memory: Memory
+    tallies: dict[str, int] = field(default_factory=dict)
+
+
+_TALLY = "#"
+"""Before the name of what neurons counted in a chunk, among the arrays that it gives."""
 
 
 class Described(Protocol):
@@ -111,6 +117,8 @@ class Level(Described, Protocol):
         self, parts: Iterator[dict[str, Array]], tell: Callable[[int, int], None], room: int | None
     ) -> Generator[dict[str, Recorded], None, None]:
         """Yield what the outputs sent and what was probed, by `POPULATION.VARIABLE`, of each chunk in order.
+
+        What neurons counted comes beside it, (1,) under the same kind of name behind `_TALLY`.
 
         Args:
             parts: (samples, steps, *shape) by input port.
@@ -168,7 +176,7 @@ def run_samples(
 
             file = stack.enter_context(recording(output, samples.samples, length, facts or {}))
             sinks.append(file)
-        _execute(samples, level, wanted, sinks, memory.at_once, room, say, length, raw_time=raw_time)
+        tallies = _execute(samples, level, wanted, sinks, memory.at_once, room, say, length, raw_time=raw_time)
         if file is not None:
             alone = len(network.outputs) == 1
             file.put({"counts" if alone else f"counts.{name}": values for name, values in scores.scores.items()})
@@ -178,6 +186,7 @@ def run_samples(
     return Ran(
         {result.population: values for result, values in arrays.items() if result.output},
         {result.key: values for result, values in arrays.items() if not result.output}, scores.scores, scores.sent, memory,
+        tallies,
     )
 
 
@@ -200,9 +209,9 @@ def _results(network: Network, level: Described, *, real: bool) -> tuple[Result,
 def _execute(
     samples: Samples, level: Level, wanted: Sequence[Result], sinks: Sequence[Sink], at_once: int, room: int | None,
     say: Callable[[str], None], length: int, *, raw_time: bool,
-) -> None:
-    """Run all samples."""
-    start = 0
+) -> dict[str, int]:
+    """Run all samples; return what neurons counted, by `POPULATION.VARIABLE`."""
+    start, tallies = 0, dict[str, int]()
 
     def tell(done: int, of: int) -> None:
         del of
@@ -210,11 +219,15 @@ def _execute(
 
     with closing(level.results(samples.chunks(at_once), tell, room)) as chunks:
         for made in chunks:
+            for key, values in made.items():
+                if key.startswith(_TALLY) and not isinstance(values, SpikeEvents):
+                    tallies[key[len(_TALLY) :]] = tallies.get(key[len(_TALLY) :], 0) + int(values[0])
             for result in wanted:
                 values = _window(made[result.key], 0 if raw_time else level.latency[result.population], length)
                 for sink in sinks:
                     sink.add(result, start, values)
             start += _samples(made)
+    return tallies
 
 
 def _samples(made: Mapping[str, Recorded]) -> int:
@@ -562,6 +575,7 @@ def _of(trace: SpikeTrace) -> dict[str, Recorded]:
     found: dict[str, Recorded] = dict(trace.state)
     for recorded in (trace.spikes, trace.events):
         found.update({f"{name}.spikes": values for name, values in recorded.items()})
+    found.update({_TALLY + key: np.array([count]) for key, count in trace.tallies.items()})
     return found
 
 

@@ -61,12 +61,14 @@ class SpikeTrace:
         state: state after each step, (samples, steps, neurons) int64 by `POPULATION.VARIABLE`.
         counts: number of spikes per population over everything run, recorded or not.
         events: spikes as lists by population name, where they were asked for in this form; `spikes` is empty then.
+        tallies: what the state variables that count events counted over everything run, by `POPULATION.VARIABLE`.
     """
 
     spikes: dict[str, Array]
     state: dict[str, Array] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     events: dict[str, SpikeEvents] = field(default_factory=dict)
+    tallies: dict[str, int] = field(default_factory=dict)
 
 
 def parse_probes(texts: Iterable[str], populations: dict[str, tuple[str, ...]]) -> tuple[Probe, ...]:

@@ -17,7 +17,8 @@ def check(
     reset_interval: opt.IntervalOption = None, reset_offset: opt.OffsetOption = None, bits: opt.BitsOption = None,
     approximate: opt.ApproximateOption = None, partitioner: opt.PartitionerOption = "cpsat", effort: opt.EffortOption = 1,
     seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
-    dead_links: opt.DeadLinksOption = None, steps: opt.StepsOption = None, strict: opt.StrictOption = False,
+    dead_links: opt.DeadLinksOption = None, steps: opt.StepsOption = None, slowdown: opt.SlowdownOption = None,
+    strict: opt.StrictOption = False,
     format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False, verbose: opt.VerboseOption = False,  # noqa: A002
 ) -> None:
     """Report whether the network fits; several targets (or `all`) give a comparison table. Writes nothing."""
@@ -28,7 +29,7 @@ def check(
 
         chosen = opt.build_options(
             bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead_cores=dead_cores,
-            dead_links=dead_links, slack=slack, approximate=approximate, steps=steps, strict=strict,
+            dead_links=dead_links, slack=slack, approximate=approximate, steps=steps, strict=strict, slowdown=slowdown,
         )
         names = opt.split_targets(target, target_names())
         outcomes = flow.check(

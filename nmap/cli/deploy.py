@@ -21,7 +21,7 @@ def deploy(
     seed: opt.SeedOption = 0, slack: opt.SlackOption = 0.05, chips: opt.ChipsOption = None, dead_cores: opt.DeadOption = None,
     dead_links: opt.DeadLinksOption = None, from_: opt.FromOption = None, keep_best: opt.KeepBestOption = False,
     steps: opt.StepsOption = None, stop_after: opt.StopOption = None, verify: opt.VerifyOption = True, jobs: opt.JobsOption = None,
-    memory_limit: opt.MemoryOption = None, locked: opt.LockedOption = False,
+    memory_limit: opt.MemoryOption = None, locked: opt.LockedOption = False, slowdown: opt.SlowdownOption = None,
     strict: opt.StrictOption = False, format: opt.FormatOption = opt.Format.text, quiet: opt.QuietOption = False,  # noqa: A002
     verbose: opt.VerboseOption = False,
 ) -> None:
@@ -37,7 +37,7 @@ def deploy(
             ))
         chosen = opt.build_options(
             bits=bits, partitioner=partitioner, effort=effort, seed=seed, chips=chips, dead_cores=dead_cores,
-            dead_links=dead_links, slack=slack, approximate=approximate, steps=steps, strict=strict,
+            dead_links=dead_links, slack=slack, approximate=approximate, steps=steps, strict=strict, slowdown=slowdown,
         )
         outcome = flow.deploy(
             net, target=target, options=chosen, dt=dt, reset=reset.value if reset else None, source=source,

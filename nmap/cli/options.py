@@ -171,7 +171,7 @@ def parse_dead_links(text: str | None) -> tuple[tuple[tuple[int, int], tuple[int
 def build_options(
     *, bits: int | None = None, partitioner: str = "cpsat", effort: int = 1, seed: int = 0, chips: int | None = None,
     dead_cores: str | None = None, dead_links: str | None = None, slack: float = 0.05, approximate: str | None = None,
-    steps: int | None = None, strict: bool = False,
+    steps: int | None = None, strict: bool = False, slowdown: int | None = None,
 ) -> Options:
     """Return the options of a run.
 
@@ -197,6 +197,7 @@ def build_options(
     return Options(
         bits=bits, partitioner=partitioner, effort=2 if effort == 2 else 1 if effort == 1 else 0, seed=seed, chips=chips, dead=dead,
         dead_links=links, slack=slack, approximate=parse_names(approximate), steps=steps, strict=strict,
+        slowdown=slowdown,
     )
 
 
@@ -287,6 +288,10 @@ DeadLinksOption = Annotated[
                              help="Links not to use, by a core at each end: c3-c4, 0:3-4 or 0:3-1:0; or a file, one per line.")
 ]
 SlackOption = Annotated[float, typer.Option("--slack", metavar="SHARE", min=0.0, help="Cores above the fewest that may buy less traffic.")]
+SlowdownOption = Annotated[
+    int | None, typer.Option("--slowdown", metavar="N", min=1, show_default=False,
+                             help="Let the chip's steps last N times as long as the network's (SpiNNaker); chosen if left out.")
+]
 ApproximateOption = Annotated[
     str | None, typer.Option("--approximate", metavar="LIST", help="Features that may be approximate.", show_default=False)
 ]

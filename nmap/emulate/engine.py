@@ -24,7 +24,7 @@ from nmap.compiled import native
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, NmapError
 from nmap.emulate.aligned import zeros
-from nmap.emulate.kernel import Kernel
+from nmap.emulate.kernel import Kernel, counters
 from nmap.emulate.lower import Layout, lower
 from nmap.emulate.native import find_bytes, find_words, fold, product, product_room, product_sources, routine
 from nmap.emulate.parts import Accumulator, Part
@@ -390,12 +390,14 @@ class _Piece:
         events: neurons and payloads (None where all are 1) by unit.
         states: (samples, steps, n) int32 by unit and row.
         spikes: number of spikes by unit.
+        tallies: what the state variables that are counters counted, (counters,) int64 by unit.
     """
 
     counts: dict[int, Array]
     events: dict[int, tuple[Array, Array | None]]
     states: dict[tuple[int, int], Array]
     spikes: Array
+    tallies: dict[int, Array]
 
 
 class _Workspace:
@@ -404,6 +406,7 @@ class _Workspace:
     def __init__(self, layout: Layout, descriptors: Sequence[Array], wanted: _Wanted, steps: int, block: int, chunk: int) -> None:
         self.layout, self.steps, self.block = layout, steps, block
         self._held: list[Array] = []
+        self.tallies: list[tuple[int, Array]] = []
         self.members = np.array([unit for component in layout.components for unit in component], np.int64)
         ends = [0, *accumulate(len(component) for component in layout.components)]
         self.components = np.array(
@@ -471,6 +474,12 @@ class _Workspace:
             if unit.kernel is not None:
                 # Its own, since what is added to it may be padded with zeros beyond the thread's neurons.
                 units[k, U.DENDRITE] = self._room(unit.kernel.receptors * unit.size + _SLACK, np.int32)
+                rows = np.array([unit.kernel.state.index(name) for name in counters(unit.kernel)], np.int64)
+                if rows.size:
+                    tally = np.zeros(rows.size, np.int64)
+                    self._held.append(rows)
+                    self.tallies.append((k, tally))
+                    units[k, [U.COUNTERS, U.COUNTED, U.TALLIES]] = _address(rows), rows.size, _address(tally)
         parts = sum(len(one.parts) for some in into for one in some)
         return units, np.zeros((ends[-1], len(A)), np.int64), np.zeros((parts, len(P)), np.int64)
 
@@ -512,6 +521,8 @@ class _Workspace:
                 row[U.INPUT], row[U.INPUT_BYTES], row[U.INPUT_STEPS] = _address(values), values.itemsize, values.shape[1]
                 row[U.FIND] = (find_bytes if values.itemsize == 1 else find_words).address
             units[:, [U.KEPT, U.SPIKES]] = 0
+        for _, tally in self.tallies:
+            tally[:] = 0
         self.team[[S.ARRIVED, S.STOP]] = 0
         cursors = np.zeros((len(self.threads), 3), np.int64)
         found: dict[int, list[tuple[Array, Array | None]]] = {k: [] for k in self.kept}
@@ -528,6 +539,7 @@ class _Workspace:
             {k: _joined(some) for k, some in found.items()},
             {key: values[:samples].copy() for key, values in self.states.items()},
             np.sum([units[:, U.SPIKES] for units, _, _ in self.threads], axis=0),
+            {unit: np.sum([tally for k, tally in self.tallies if k == unit], axis=0) for unit in {k: None for k, _ in self.tallies}},
         )
 
     def _together(self, cursors: Array, samples: int, pool: ThreadPoolExecutor | None) -> int:
@@ -580,6 +592,7 @@ class _Collected:
         self.counts: dict[int, list[Array]] = {k: [] for k in wanted.spikes if not dense}
         self.events: dict[int, list[tuple[Array, Array | None]]] = {k: [] for k in wanted.spikes if not dense}
         self.sent = np.zeros(len(layout.units), np.int64)
+        self.tallies: dict[int, Array] = {}
 
     def add(self, start: int, stop: int, piece: _Piece) -> None:
         """Take the samples from `start` to `stop` - 1; chunks come in order."""
@@ -593,6 +606,8 @@ class _Collected:
         for key, values in piece.states.items():
             self.states[key][start:stop] = values[:, :, self.layout.units[key[0]].position]
         self.sent += piece.spikes
+        for k, tally in piece.tallies.items():
+            self.tallies[k] = self.tallies.get(k, 0) + tally
 
     def trace(self, names: Sequence[str]) -> SpikeTrace:
         """Return everything, by the populations' names."""
@@ -605,6 +620,10 @@ class _Collected:
         return SpikeTrace(
             {names[k]: values for k, values in self.spikes.items()}, states,
             {name: int(count) for name, count in zip(names, self.sent, strict=True)}, events,
+            {
+                f"{names[k]}.{variable}": int(count) for k, tally in self.tallies.items()
+                for variable, count in zip(counters(self.layout.units[k].kernel), tally, strict=True)
+            },
         )
 
     def _listed(self, k: int) -> SpikeEvents:

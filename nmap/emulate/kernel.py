@@ -10,7 +10,7 @@ import numpy as np
 from nmap.compiled import Native
 from nmap.connectivity import Array
 
-__all__ = ["SHARED", "STEP", "Kernel", "shared_rows"]
+__all__ = ["SHARED", "STEP", "Counting", "Kernel", "counters", "shared_rows"]
 
 SHARED = -1
 """What a step is told where all neurons have the same constants."""
@@ -71,6 +71,20 @@ class Kernel(Protocol):
         Parameters are (n,), state (samples, n) or (n,) and the dendrite (samples, receptors n) or (receptors n,), so the arithmetic must
         broadcast. The dendrite's values are those of 32 bits, in int64.
         """
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A kernel that counts events which are no spikes."""
+
+    @property
+    def counters(self) -> Mapping[str, str]:
+        """What is counted, in the plural, by the state variable that counts it from 0 on in every sample."""
+
+
+def counters(kernel: Kernel | None) -> Mapping[str, str]:
+    """Return what a kernel counts; nothing for an input port."""
+    return kernel.counters if isinstance(kernel, Counting) else {}
 
 
 def shared_rows(constants: Array) -> int:

@@ -72,6 +72,12 @@ class _Units(NamedTuple):
     """The one behind its last."""
     SENT_BYTES: int
     """Of each number that the step writes."""
+    COUNTERS: int
+    """Which state variables count events, (COUNTED,) int64."""
+    COUNTED: int
+    """How many do."""
+    TALLIES: int
+    """What they counted in the thread's neurons over all samples, (COUNTED,) int64."""
 
 
 U = _Units(*range(len(_Units._fields)))
@@ -404,6 +410,20 @@ def _keep(units, edges, u, t, place):  # type: ignore[no-untyped-def] # pragma: 
 
 
 @compiled()
+def _tally(units):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Add up what the thread's neurons counted in a sample."""
+    for u in range(units.shape[0]):
+        first, count = units[u, U.FIRST], units[u, U.LAST] - units[u, U.FIRST]
+        for k in range(units[u, U.COUNTED]):
+            row = _number(units[u, U.COUNTERS] + 8 * k)
+            values = carray(int32_at(units[u, U.STATE] + 4 * (row * units[u, U.SIZE] + first)), count)
+            total = np.int64(0)
+            for j in range(count):
+                total += values[j]
+            carray(int64_at(units[u, U.TALLIES] + 8 * k), 1)[0] += total
+
+
+@compiled()
 def _meet(shared, team, meetings):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Wait until every thread has come to its `meetings`-th meeting; return whether the team goes on."""
     if team == 1:
@@ -492,6 +512,7 @@ def _run(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
                     for t in range(first, last):
                         _keep(units, edges, members[components[c, 0]], t, before + t)
             cursor[1] = last
+        _tally(units)
         cursor[0] += 1
         cursor[1] = 0
     return DONE

@@ -464,7 +464,8 @@ def placement_problem(
         mapping = Mapping(machine, packed.shards, cores, packed.packing, anywhere, rates is not None)
         nets = program_nets(target.build(network, mapping, 0), rates)
     else:
-        nets = core_nets(network, packed.shards, rates)
+        shared = machine.spec.variants[machine.variant].routes == "core"
+        nets = core_nets(network, packed.shards, rates, shared=shared, loaded=machine.spec.inputs == "loaded")
     kind = np.array(packed.packing.kind, np.int64) if packed.packing.kind else None
     multicast = machine.spec.variants[machine.variant].routing == "multicast"
     return PlacementProblem(

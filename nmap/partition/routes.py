@@ -10,7 +10,7 @@ from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.distinct import distinct
 from nmap.mapping import Shard
 from nmap.place.problem import Nets
-from nmap.program import Box, Program, Slice, slice_indices
+from nmap.program import Box, Program, Slice, slice_indices, slice_size
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
 
 __all__ = ["core_nets", "core_traffic", "pairs_of_nets", "program_nets", "sources_of"]
@@ -190,6 +190,20 @@ def _units_of_neurons(population: QuantizedPopulation, lying: _Shards, listeners
     return _Units(home, weight, neuron[away], cluster[away])
 
 
+def _by_shard(units: _Units, lying: _Shards, population: QuantizedPopulation, rate: Array | None) -> _Units:
+    """Join the units of a cluster into one, which all listeners of any of them listen to: its neurons share one route.
+
+    What no one listens to is sent all the same.
+    """
+    clusters = distinct(lying.cluster)
+    total = np.zeros(clusters.size, np.int64)
+    for part, cluster in zip(lying.slices, lying.cluster.tolist(), strict=True):
+        k = int(np.searchsorted(clusters, cluster))
+        total[k] += slice_size(part) * int(_FRACTION) if rate is None else int(rate[slice_indices(part, population.shape)].sum())
+    home = np.searchsorted(clusters, units.source[units.unit])
+    return _Units(clusters, total, home, units.cluster)
+
+
 def _collect(rows: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
     """Merge equal rows: (n, width) int64 with (n,) int64 weights, one entry per width, ascending."""
     merged = []
@@ -218,7 +232,9 @@ def _rows(units: _Units, clusters: int) -> list[tuple[Array, Array]]:
     return _collect([(keys, weight) for keys, weight in rows if weight.size])
 
 
-def _net_rows(network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[str, Array] | None) -> list[tuple[Array, Array]]:
+def _net_rows(
+    network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[str, Array] | None, shared: bool, loaded: bool,
+) -> list[tuple[Array, Array]]:
     by_population: dict[str, list[Shard]] = {p.name: [] for p in network.populations}
     for shard in shards:
         by_population[shard.population].append(shard)
@@ -226,6 +242,8 @@ def _net_rows(network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[
     clusters = 1 + max((shard.cluster for shard in shards), default=0)
     rows: list[tuple[Array, Array]] = []
     for population in network.populations:
+        if loaded and population.name in network.inputs:
+            continue
         listeners = _listeners(network, population, lying)
         rate = None
         if rates is not None:
@@ -240,11 +258,13 @@ def _net_rows(network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[
                 for k in range(table.ndim):
                     np.cumsum(table, axis=k, out=table)
             units = _units_of_boxes(own.box, own.cluster, listeners, table)
-        rows += _rows(units, clusters)
+        rows += _rows(_by_shard(units, own, population, rate) if shared else units, clusters)
     return _collect(rows)
 
 
-def core_nets(network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[str, Array] | None) -> Nets:
+def core_nets(
+    network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[str, Array] | None, *, shared: bool = False, loaded: bool = False,
+) -> Nets:
     """Return the spikes per step as multicast packets: one net per source cluster and set of other clusters that listen.
 
     A neuron whose listeners lie on the clusters {a, b} adds its rate to the net from its own cluster to {a, b}; listeners on its own
@@ -255,8 +275,10 @@ def core_nets(network: QuantizedNetwork, shards: tuple[Shard, ...], rates: dict[
         network: populations and projections.
         shards: of the mapped populations, each covered once; those without shards are taken for input ports, and listen to nothing.
         rates: mean spikes per step, (n,) float64 by population; None means one per step of every neuron.
+        shared: all neurons of a population on a core share one route, to every core that listens to any of them.
+        loaded: input ports send no packets: their spikes lie in the memory of the cores that listen.
     """
-    rows = _net_rows(network, shards, rates)
+    rows = _net_rows(network, shards, rates, shared, loaded)
     source = np.concatenate([np.zeros(0, np.int64), *(keys[:, 0] for keys, _ in rows)])
     target = np.concatenate([np.zeros(0, np.int64), *(keys[:, 1:].ravel() for keys, _ in rows)])
     count = np.concatenate([np.zeros(0, np.int64), *(np.full(weight.size, keys.shape[1] - 1) for keys, weight in rows)])

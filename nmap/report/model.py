@@ -75,6 +75,9 @@ class VendorCheck:
         mismatches: places whose spikes differ; None when it could not be run.
         samples: number of samples compared; None when it could not be run.
         skipped_reason: why it was not run, else None.
+        compared: `spikes`, or the `mapping` where the vendor's tools map the artefact without computing; `mismatches` then counts what is
+            not as in the artefact.
+        facts: what the vendor's tools say of their mapping, by name.
     """
 
     name: str
@@ -82,6 +85,8 @@ class VendorCheck:
     mismatches: int | None = None
     samples: int | None = None
     skipped_reason: str | None = None
+    compared: Literal["spikes", "mapping"] = "spikes"
+    facts: dict[str, int | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -581,7 +581,9 @@ def _verify(report: Report) -> list[str]:
             parts.append(f"{name} not run: {vendor['skipped_reason'] or 'no reason given'}")
         else:
             agreement = "agrees" if vendor["mismatches"] == 0 else f"differs in {count(vendor['mismatches'])} places"
-            parts.append(f"{name} {agreement}" + ("" if vendor["samples"] is None else f" on {_plural(vendor['samples'], 'sample')}"))
+            mapped = vendor.get("compared") == "mapping"
+            on = "" if vendor["samples"] is None else f" on {_plural(vendor['samples'], 'sample')}"
+            parts.append(f"{name} {'maps it, computes nothing, and ' if mapped else ''}{agreement}{on}")
     samples = report["samples"]
     if samples is not None and (fixed or real):
         parts.append("on generated samples" if samples["file"] is None else f"on {samples['file']}")

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
-from nmap.emulate.kernel import Kernel
+from nmap.emulate.kernel import Kernel, counters
 from nmap.ordering import components
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.trace import Probe, SpikeTrace
@@ -264,22 +264,28 @@ class Reference:
         spikes = {name: np.zeros((samples, steps, size[name]), np.int32) for name in size if name in kept}
         states = {p.key: np.zeros((samples, steps, size[p.population]), np.int64) for p in probes if p.variable != "spikes"}
         counts = dict.fromkeys(size, 0)
+        tallies = {f"{p.name}.{v}": 0 for p in network.populations if p.kernel is not None for v in counters(self.kernels[p.kernel])}
         at_once = self._at_once()
         for start in range(0, samples, at_once):
             some = slice(start, start + at_once)
             self._run(
                 {name: values[some, :steps] for name, values in given.items()},
                 {name: values[some] for name, values in spikes.items()}, {key: values[some] for key, values in states.items()}, counts,
+                tallies,
             )
-        return SpikeTrace(spikes, states, counts)
+        return SpikeTrace(spikes, states, counts, tallies=tallies)
 
-    def _run(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array], states: Mapping[str, Array], counts: dict[str, int]) -> None:
+    def _run(
+        self, inputs: Mapping[str, Array], spikes: Mapping[str, Array], states: Mapping[str, Array], counts: dict[str, int],
+        tallies: dict[str, int],
+    ) -> None:
         """Compute some samples.
 
         Args:
             inputs: (samples, time, *port shape) by port.
             spikes, states: (samples, steps, neurons) by population and by `POPULATION.VARIABLE`, to be filled.
             counts: spikes by population, added to.
+            tallies: what state variables count, by `POPULATION.VARIABLE`, added to.
         """
         samples = next(iter(inputs.values())).shape[0]
         sent = {p.name: _Sent(samples, p.size, self.reach[p.name]) for p in self.network.populations}
@@ -301,6 +307,9 @@ class Reference:
                 counts[name] += int(np.count_nonzero(made))
                 if name in spikes:
                     spikes[name][:, first:stop] = made.transpose(1, 0, 2)
+        for key in tallies:
+            name, _, variable = key.rpartition(".")
+            tallies[key] += int(state[name][variable].sum())
 
     def footprint(self, samples: int, record: Sequence[str]) -> int:
         """Return the bytes that a run of so many samples takes at its peak, its inputs and what is there before left out.

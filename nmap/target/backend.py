@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from nmap.target.machine import Machine
 
 __all__ = [
-    "Demand", "Detailed", "Details", "Estimating", "Exporter", "ModelRun", "ModelRunner", "NeuronDemand", "Replicating", "Rereader", "Rule",
-    "SampleEmitter", "Target", "VendorFile", "VendorRun", "Vendored",
+    "Auditing", "Demand", "Detailed", "Details", "Estimating", "Exporter", "ModelRun", "ModelRunner", "NeuronDemand", "Replicating",
+    "Rereader", "Rule", "SampleEmitter", "Target", "VendorFile", "VendorRun", "Vendored",
 ]
 
 Demand: TypeAlias = dict[str, int]
@@ -82,12 +82,18 @@ class VendorRun:
         name, version: of the vendor's package; version is None when it could not be run.
         spikes: (samples, chip steps, neurons) int32 by population name, in raw chip time; empty when it could not be run.
         missing: why it could not be run, else None.
+        compared: what there is to compare: the `spikes`, or the `mapping` that the vendor's tools made of the artefact without computing.
+        differences: a sentence for everything in the vendor's mapping that is not as in the artefact.
+        facts: what the vendor's tools say of their mapping, by name.
     """
 
     name: str
     version: str | None
     spikes: dict[str, Array] = field(default_factory=dict)
     missing: str | None = None
+    compared: Literal["spikes", "mapping"] = "spikes"
+    differences: tuple[str, ...] = ()
+    facts: dict[str, int | float | str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -245,6 +251,14 @@ class Rereader(Protocol):
 
     def reread(self, folder: Path, network: QuantizedNetwork, program: Program) -> list[str]:
         """Return a sentence for everything in the files of `emit` that is not the program; empty where they hold the same."""
+
+
+@runtime_checkable
+class Auditing(Protocol):
+    """A chip family whose cores share what no core's budget shows: a chip's memory, its router's table, keys."""
+
+    def audit(self, program: Program, machine: Machine) -> tuple[Diagnostic, ...]:
+        """Return what is wrong with a placed program beyond its cores' budgets, and what is close to it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -231,10 +231,22 @@ def _exist(core: tuple[int, int], chips: int, data: Variant) -> bool:
     return 0 <= core[0] < chips and 0 <= core[1] < data.cores
 
 
-def _mask(spec: ChipSpec, name: str, chips: int, dead: Iterable[tuple[int, int]], findings: Findings) -> tuple[Array, list[int]]:
+def _lacking(data: Variant, places: Array) -> Array:
+    """Return (chips, cores) bool, the cores that chips lack by their places in the smallest unit."""
+    unit = np.array(data.chip_grid or [data.max_chips, 1], np.int64)
+    lacking = np.zeros((*unit.tolist(), data.cores), bool)
+    if data.lacking:
+        lacking[tuple(np.array(data.lacking, np.int64).T)] = True
+    column, row = (places % unit).T
+    return np.asarray(lacking[column, row])
+
+
+def _mask(
+    spec: ChipSpec, name: str, chips: int, places: Array, dead: Iterable[tuple[int, int]], findings: Findings,
+) -> tuple[Array, list[int]]:
     """Return (chips, cores) bool, which cores are usable, and the dead chips; record dead cores that there are not."""
     data = spec.variants[name]
-    usable = np.ones((chips, data.cores), bool)
+    usable = ~_lacking(data, places)
     entries = sorted(set(dead))
     whole = [chip for chip, core in entries if core == WHOLE_CHIP and 0 <= chip < chips]
     single = [core for core in entries if _exist(core, chips, data)]
@@ -313,7 +325,7 @@ def build_machine(
     places = _chip_places(data, count)
     fabric = _fabric(data, places)
     findings = Findings()
-    usable, gone = _mask(spec, name, count, dead, findings)
+    usable, gone = _mask(spec, name, count, places, dead, findings)
     links = _links(spec, name, count, fabric, places, dead_links, findings)
     findings.raise_errors()
     lost = _routers(places[gone], np.array(data.mesh, np.int64))

@@ -38,11 +38,14 @@ def partitioner_names() -> tuple[str, ...]:
 
 
 def find_target(name: str) -> Target:
-    """Return an installed target.
+    """Return an installed target, by its name or by another name that a plug-in gives it.
 
     Raises:
         NmapError: NM003 unknown name, NM002 the plug-in cannot be loaded.
     """
+    if name not in target_names():
+        alias = _points("nmap.target_aliases").get(name)
+        name = name if alias is None else alias.value
     target = _load("nmap.targets", "target", name, Target)
     assert isinstance(target, Target)
     return target

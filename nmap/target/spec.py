@@ -21,6 +21,7 @@ ORDINARY = "ordinary"
 Source = Annotated[str, Field(min_length=3)]
 _Count = Annotated[int, Field(ge=0)]
 _Pair = Annotated[list[_Count], Field(min_length=2, max_length=2)]
+_Triple = Annotated[list[_Count], Field(min_length=3, max_length=3)]
 _Size = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)]
 
 
@@ -87,10 +88,12 @@ class Variant(_Strict):
     (column, row) without a chip. A link from one chip to the next counts `chip_link_hops` hops more. With `levels`, smallest first,
     `chip_grid` is that of the smallest unit (the chips of a board), and chips are numbered unit by unit.
 
-    `routing` is `unicast` where a spike is one packet to every core that listens, `multicast` where routers copy one packet.
+    `routing` is `unicast` where a spike is one packet to every core that listens, `multicast` where routers copy one packet. `routes` are
+    those of every `neuron`, or one for all neurons that a population has on a `core`, whose spikes then reach what any of them is for.
 
     `port` is the (x, y) of the router by which spikes enter, over all chips; where a machine of few chips has none there, it is the first
-    usable core's. `classes` lists the core numbers of a chip by their class.
+    usable core's. `classes` lists the core numbers of a chip by their class. `lacking` lists cores that there are not, as (column, row,
+    core) for the chip at that place of every smallest unit.
     """
 
     title: str
@@ -103,11 +106,13 @@ class Variant(_Strict):
     source: Source
     topology: Literal["mesh", "torus", "hexagonal", "hexagonal-torus"] = "mesh"
     routing: Literal["unicast", "multicast"] = "unicast"
+    routes: Literal["neuron", "core"] = "neuron"
     chip_grid: _Size | None = None
     absent: list[_Pair] = []
     levels: list[Level] = []
     port: _Pair = [0, 0]
     classes: dict[str, Annotated[list[_Count], Field(min_length=1)]] = {}
+    lacking: list[_Triple] = []
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Variant:
@@ -121,6 +126,9 @@ class Variant(_Strict):
             raise ValueError("a core is listed in two classes, or twice")
         if listed and max(listed) >= self.cores:
             raise ValueError(f"a class lists core {max(listed)} of {self.cores}")
+        grid = self.chip_grid or [self.max_chips, 1]
+        if any(x >= grid[0] or y >= grid[1] or core >= self.cores for x, y, core in self.lacking):
+            raise ValueError("lacking lists a core outside of chip_grid, or one that no chip has")
         return self
 
     def _check_grid(self) -> None:
@@ -166,6 +174,10 @@ class ChipSpec(_Strict):
     A `horizon` above 0 says that quantization proves for a number of steps that no state leaves its range, and stands for that number where
     neither samples nor `--steps` say more (`Options.horizon`); such a quantization names in the data of a finding, as `proved_steps`, the
     steps of the network for which it holds, where that is not for ever.
+
+    `inputs` says how spikes of input ports get in: over the `port`, along links, or `loaded` into the cores' memory beforehand.
+    `calibrates` asks for what the network does on samples before it is quantized (`Options.calibration`). A chip is `paced` whose steps
+    last a time that its software is told, and can be told to be longer (`Options.slowdown`).
     """
 
     name: str
@@ -180,6 +192,9 @@ class ChipSpec(_Strict):
     variants: dict[str, Variant]
     constants: dict[str, Constant] = {}
     horizon: _Count = 0
+    inputs: Literal["port", "loaded"] = "port"
+    calibrates: bool = False
+    paced: bool = False
 
     @model_validator(mode="after")
     def _names_are_known(self) -> ChipSpec:

@@ -26,6 +26,7 @@ from nmap.samples import Samples
 from nmap.target.backend import Target
 from nmap.trace import Probe, SpikeEvents
 from nmap.verify.lockstep import Difference, compare, describe
+from nmap.verify.tallies import told_tallies
 
 __all__ = ["Comparison", "samples_at_once"]
 
@@ -134,6 +135,7 @@ class _Found:
         spikes: that the reference sent.
         counts: spikes of each neuron, (neurons,) int64 by population.
         largest: largest payload by population.
+        tallies: what the chip's neurons count, by `POPULATION.VARIABLE`.
         places, alike: places of the outputs compared with the network in real numbers, and those that agree.
         right: samples classified right by that network and by the chip.
     """
@@ -144,6 +146,7 @@ class _Found:
     spikes: int = 0
     counts: dict[str, Array] = field(default_factory=dict)
     largest: dict[str, int] = field(default_factory=dict)
+    tallies: dict[str, int] = field(default_factory=dict)
     places: int = 0
     alike: int = 0
     right: tuple[int, int] = (0, 0)
@@ -189,9 +192,10 @@ class _SideBySide:
             return _Found(states=self._states(chunk.part))
         plan, found = self.plan, _Found(chunk.samples)
         limit = None if plan.room is None else plan.room + self.emulator.layout.nbytes
-        chip = self.emulator.run(
+        trace = self.emulator.run(
             chunk.part, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False, memory_limit=limit,
-        ).events
+        )
+        chip, found.tallies = trace.events, trace.tallies
         if self.reference is not None:
             for name in plan.names:
                 sent = chip[name]
@@ -199,10 +203,10 @@ class _SideBySide:
                 found.largest[name] = _largest(sent)
             for name, given in chunk.part.items():
                 found.counts[name] = np.count_nonzero(given.reshape(-1, prod(given.shape[2:])), axis=0).astype(np.int64)
-            trace = self.reference.run(chunk.part, record=plan.names)
-            found.spikes = sum(trace.counts[name] for name in plan.names)
-            due = {name: trace.spikes[origin][..., neurons] for name, (origin, neurons) in plan.copied.items()}
-            found.difference = compare({**trace.spikes, **due}, chip).counted_from(chunk.first)
+            due = self.reference.run(chunk.part, record=plan.names)
+            found.spikes = sum(due.counts[name] for name in plan.names)
+            copies = {name: due.spikes[origin][..., neurons] for name, (origin, neurons) in plan.copied.items()}
+            found.difference = compare({**due.spikes, **copies}, chip).counted_from(chunk.first)
         if plan.real:
             self._real(chunk, {name: chip[name].dense() for name in plan.quantized.outputs}, found)
         return found
@@ -293,6 +297,7 @@ class Comparison:
         if difference.first is not None:
             self.findings.extend([describe(difference, "NM701", "the fixed-point reference", "the emulated chip")])
         self._tell_wide_payloads(total.largest)
+        self.findings.extend(told_tallies(self.program, self.target.kernels, total.tallies, total.samples))
         if fixed:
             self.chip_vs_fixed = ChipVsFixed(total.samples, plan.chip_steps, total.spikes, difference.mismatches)
             if total.samples and plan.chip_steps:
@@ -406,5 +411,7 @@ def _add(total: _Found, found: _Found) -> None:
     total.states = total.states.joined(found.states)
     for name, counts in found.counts.items():
         total.counts[name] = total.counts[name] + counts if name in total.counts else counts
+    for key, count in found.tallies.items():
+        total.tallies[key] = total.tallies.get(key, 0) + count
     for name, payload in found.largest.items():
         total.largest[name] = max(total.largest.get(name, 0), payload)

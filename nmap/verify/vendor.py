@@ -26,6 +26,8 @@ _PER_PROCESS = 0.05
 """Seconds per step and population or projection, which vendors' simulators run as processes of their own."""
 _PER_SYNAPSE = 2e-8
 """Seconds per step and synapse."""
+_SHOWN = 5
+"""Differences between mappings that are told one by one."""
 _LIMIT = 300.0
 _LIMIT_ALONE = 900.0
 """Seconds of one run of the vendor's simulator at most; more samples are run in several."""
@@ -66,6 +68,8 @@ def check_vendor(
         answer = target.run_vendor(artefact, flat, steps, limit)
         if answer.missing is not None:
             return VendorCheck(answer.name, answer.version, skipped_reason=answer.missing)
+        if answer.compared == "mapping":
+            return _mapped(answer, findings)
         # Lowered once, and not at all where the vendor's software is not installed.
         emulator = emulator or Emulator(program, target.kernels, split)
         chip = emulator.run(part, steps, record=list(answer.spikes), jobs=jobs, dense=False)
@@ -79,6 +83,17 @@ def check_vendor(
     if answer is None:
         return VendorCheck(target.artefact, skipped_reason="there are no samples")
     return VendorCheck(answer.name, answer.version, mismatches, done)
+
+
+def _mapped(answer: VendorRun, findings: Findings) -> VendorCheck:
+    """Return what the vendor's tools made of the artefact without computing; the samples make no difference to it."""
+    if answer.differences:
+        more = len(answer.differences) - _SHOWN
+        findings.error(
+            "NM703", f"{answer.name} {answer.version} maps the artefact otherwise than nmap does",
+            why="; ".join(answer.differences[:_SHOWN]) + (f"; and {more} more" if more > 0 else ""),
+        )
+    return VendorCheck(answer.name, answer.version, len(answer.differences), compared="mapping", facts=answer.facts)
 
 
 def _step(quantized: QuantizedNetwork) -> float:

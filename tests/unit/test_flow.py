@@ -333,7 +333,7 @@ def test_rates_are_those_of_the_input_ports_too(few):
     journal = flow._Journal((), None)
     network = nmap.read(NET)
     samples, _ = flow._load_samples(journal, few, network, Options())
-    rates = flow._rates(journal, network, samples)
+    rates = flow._observe(journal, network, find_target("loihi2"), samples).rates
     assert set(rates) == {p.name for p in network.populations}
     with np.load(few) as file:
         first = file["inputs"][:16]
@@ -372,4 +372,5 @@ def test_traffic_is_that_of_the_mapping(few):
     network = nmap.read(NET)
     journal = flow._Journal((), None)
     samples, _ = flow._load_samples(journal, few, network, Options())
-    assert traffic.packets == pytest.approx(flow._rates(journal, network, samples)[network.inputs[0]].sum(), rel=1e-6)
+    rates = flow._observe(journal, network, find_target("loihi2"), samples).rates
+    assert traffic.packets == pytest.approx(rates[network.inputs[0]].sum(), rel=1e-6)

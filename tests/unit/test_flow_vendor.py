@@ -10,6 +10,8 @@ import pytest
 
 from nmap import flow
 from nmap.options import Options
+from nmap.report.json import to_json
+from nmap.report.text import to_text
 from nmap.target.backend import VendorRun
 from nmap_toy import TARGET
 from tests.unit.readers.builders import chain, if_, linear, port, sink, write_nir
@@ -69,3 +71,28 @@ def test_many_samples_run_in_several_goes(
         assert limit <= longest
     # No more goes than the limit makes.
     assert len(runs) == -(-samples // int((longest - 60) / 3.5))
+
+
+def test_a_vendor_that_maps_only_is_told_as_such(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    differences: tuple[str, ...] = ()
+
+    def run(_self: Any, _folder: Path, _inputs: np.ndarray, _steps: int, _timeout: float) -> VendorRun:
+        return VendorRun("mapper", "2", compared="mapping", differences=differences, facts={"hops": 3.5})
+
+    monkeypatch.setattr(type(TARGET), "run_vendor", run)
+    outcome = flow.verify(bundle, input=Path("few.npz"), against="vendor")
+    assert outcome.status == "ok"
+    vendor = to_json(outcome)["verification"]["vendor"]
+    assert vendor == {
+        "name": "mapper", "version": "2", "mismatches": 0, "samples": None, "skipped_reason": None, "compared": "mapping",
+        "facts": {"hops": 3.5},
+    }
+    assert "mapper 2 maps it, computes nothing, and agrees" in to_text(to_json(outcome))
+    differences = tuple(f"slice {k} lies elsewhere" for k in range(7))
+    outcome = flow.verify(bundle, input=Path("few.npz"), against="vendor")
+    assert outcome.status == "differs"
+    (told,) = outcome.diagnostics
+    assert told.code == "NM703"
+    assert told.why is not None
+    assert told.why.startswith("slice 0 lies elsewhere; ")
+    assert told.why.endswith("and 2 more")

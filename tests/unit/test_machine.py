@@ -293,3 +293,23 @@ def test_a_twentieth_of_hala_points_cores_dead_at_random() -> None:
     assert len(machine.cores) == machine.board().size == 1152 * 128 - len(dead)
     usable = {(core.chip, core.core) for core in machine.cores}
     assert not usable & set(dead)
+
+
+def test_chips_lack_cores_by_their_place_on_the_board() -> None:
+    # Boards of 2 x 1 chips, two of them: the right chip of each has no core 2, the left one no cores 0 and 3.
+    lacking = [[1, 0, 2], [0, 0, 0], [0, 0, 3]]
+    machine = build_machine(
+        spec(chip_grid=[2, 1], max_chips=4, levels=[{"name": "board", "grid": [1, 2], "link_hops": 0}], lacking=lacking), chips=4,
+    )
+    assert [(core.chip, core.core) for core in machine.cores] == [
+        (0, 1), (0, 2), (1, 0), (1, 1), (1, 3), (2, 1), (2, 2), (3, 0), (3, 1), (3, 3),
+    ]
+    row = build_machine(spec(lacking=[[1, 0, 2]]), chips=3)
+    assert len(row.cores) == 11
+    assert (1, 2) in row.dead
+
+
+@pytest.mark.parametrize("place", [[12, 0, 0], [0, 1, 0], [0, 0, 4]])
+def test_cores_that_no_chip_has_are_not_lacking(place: list[int]) -> None:
+    with pytest.raises(ValueError, match="lacking"):
+        spec(lacking=[place])

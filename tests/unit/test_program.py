@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -488,3 +489,35 @@ def test_a_directory_that_is_none(packed: Path, text: bytes) -> None:
         del file["blocks/directory"]
         file["blocks/directory"] = np.frombuffer(text, np.uint8)
     assert "directory" in reason(packed)
+
+
+def test_settings_and_busy_populations_are_kept(tmp_path: Path) -> None:
+    plain = example()
+    populations = (*plain.populations[:1], replace(plain.populations[1], busy=2.5), *plain.populations[2:])
+    program = replace(plain, populations=populations, settings={"timestep_us": 100, "time_scale": 3})
+    write_program(program, tmp_path / "program.h5")
+    back = read_program(tmp_path / "program.h5")
+    assert back.settings == {"timestep_us": 100, "time_scale": 3}
+    assert [p.busy for p in back.populations] == [None, 2.5, None]
+    assert b"settings" not in program_bytes(plain)
+
+
+@pytest.mark.parametrize("settings", ["[1]", '{"timestep_us": 0.5}', '{"timestep_us": "x"}', '"x"'])
+def test_settings_that_are_no_whole_numbers_are_refused(settings: str, tmp_path: Path) -> None:
+    write_program(example(), tmp_path / "program.h5")
+    with h5py.File(tmp_path / "program.h5", "r+") as file:
+        file.attrs["settings"] = settings
+    with pytest.raises(NmapError) as caught:
+        read_program(tmp_path / "program.h5")
+    assert "settings" in str(caught.value.diagnostics[0].why)
+
+
+@pytest.mark.parametrize("busy", ["-1", "1e999", "true", '"x"'])
+def test_a_busy_step_that_there_is_not_is_refused(busy: str, tmp_path: Path) -> None:
+    write_program(example(), tmp_path / "program.h5")
+    with h5py.File(tmp_path / "program.h5", "r+") as file:
+        rows = file.attrs["populations"]
+        file.attrs["populations"] = rows.replace("true, false]", f"true, false, {busy}]", 1)
+    with pytest.raises(NmapError) as caught:
+        read_program(tmp_path / "program.h5")
+    assert caught.value.diagnostics[0].code == "NM602"

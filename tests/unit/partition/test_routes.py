@@ -199,3 +199,52 @@ def test_the_targets_of_a_convolution_are_a_box():
     conv = Conv2d(np.ones((1, 1, 1, 1), np.int32), (1, 2, 2))
     with pytest.raises(ValueError, match="box"):
         sources_of(conv, conv.in_shape, conv.out_shape, np.array([0, 3]))
+
+
+def shared_nets(network, shards, rates):
+    """As `naive_nets`, where the neurons that a population has on a cluster go together wherever any of them is heard."""
+    nets = {}
+    for p in network.populations:
+        own = sorted({shard.cluster for shard in shards if shard.population == p.name}) or [-1]
+        for cluster in own:
+            alone = [
+                shard for shard in shards
+                if shard.population != p.name or shard.cluster == cluster
+            ]
+            neurons = [
+                slice_indices(shard.slice, p.shape) for shard in alone if shard.population == p.name
+            ] or [np.arange(p.size)]
+            neurons = np.concatenate(neurons)
+            goes = set()
+            for q in (q for q in network.projections if q.source == p.name):
+                for shard in (shard for shard in shards if shard.population == q.target):
+                    part = slice_indices(shard.slice, network[q.target].shape)
+                    if isinstance(q.connectivity, Conv2d):
+                        heard = taps(q.connectivity, shard.slice)
+                    else:
+                        heard = np.flatnonzero(adjacency(q.connectivity)[part].any(0))
+                    if np.intersect1d(heard, neurons).size:
+                        goes.add(shard.cluster)
+            weight = float(neurons.size if rates is None else rates[p.name][neurons].sum())
+            key = (cluster, tuple(sorted(goes - {cluster})))
+            if key[1] and weight:
+                nets[key] = nets.get(key, 0.0) + weight
+    return nets
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_neurons_of_a_core_share_a_route(seed):
+    network, shards, rates = random_case(seed)
+    nets = core_nets(network, shards, rates, shared=True)
+    rows = [tuple(nets.target[a:b].tolist()) for a, b in pairwise(nets.start.tolist())]
+    found = dict(zip(zip(nets.source.tolist(), rows, strict=True), nets.weight.tolist(), strict=True))
+    assert len(found) == len(rows)
+    assert found == shared_nets(network, shards, rates)
+
+
+def test_spikes_that_are_loaded_beforehand_are_no_packets():
+    network, shards, rates = random_case(1)
+    every, loaded = core_nets(network, shards, rates), core_nets(network, shards, rates, loaded=True)
+    assert (every.source == -1).any()
+    assert not (loaded.source == -1).any()
+    assert np.array_equal(loaded.weight, every.weight[every.source >= 0])
