@@ -137,6 +137,8 @@ def _arrangement(variant: Variant) -> str:
         f"{level.name}s in {level.grid[0]}×{level.grid[1]}, a link between {level.name}s counts {level.link_hops} more"
         for level in variant.levels
     ]
+    if variant.lacking:
+        parts.append(f"{len({(x, y) for x, y, _ in variant.lacking})} chips of a unit with fewer cores")
     parts += [f"{len(cores)} cores `{name}`" for name, cores in variant.classes.items()]
     if any(variant.port):
         parts.append(f"port at ({variant.port[0]}, {variant.port[1]})")

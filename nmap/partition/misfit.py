@@ -12,7 +12,7 @@ from nmap.diagnostics import Diagnostic
 from nmap.partition.problem import Item, PackingProblem, PackingSolution
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap.target.backend import Target
-from nmap.target.machine import Machine
+from nmap.target.machine import Machine, cores_of
 
 __all__ = ["explain_neuron", "more_cores", "too_many_cores"]
 
@@ -163,13 +163,16 @@ def more_cores(machine: Machine, problem: PackingProblem, packing: PackingSoluti
     variant = machine.spec.variants[machine.variant]
     chips = machine.chips + -(-(packing.clusters - problem.cores) // variant.cores)
     enough = f"{_number(packing.clusters)} are enough"
-    if chips <= variant.max_chips:
-        remedies = [f"`--chips {chips}`: {_number(problem.cores + (chips - machine.chips) * variant.cores)} cores, {enough}"]
+    unusable = cores_of(variant, machine.chips) - problem.cores
+    while chips < variant.max_chips and cores_of(variant, chips) - unusable < packing.clusters:
+        chips += 1
+    if chips <= variant.max_chips and cores_of(variant, chips) - unusable >= packing.clusters:
+        remedies = [f"`--chips {chips}`: {_number(cores_of(variant, chips) - unusable)} cores, {enough}"]
     else:
         remedies = [
-            f"`--target {machine.spec.name}:{name}`: {_number(other.cores * other.chips)} cores, {enough}"
+            f"`--target {machine.spec.name}:{name}`: {_number(cores_of(other, other.chips))} cores, {enough}"
             for name, other in machine.spec.variants.items()
-            if other.cores * other.chips >= packing.clusters
+            if cores_of(other, other.chips) >= packing.clusters
         ][:1]
     if machine.dead and packing.clusters <= problem.cores + len(machine.dead):
         remedies.append(f"without the {len(machine.dead)} dead cores it would fit")

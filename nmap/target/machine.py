@@ -15,7 +15,7 @@ from nmap.place.board import Board, Fabric
 from nmap.program import Core
 from nmap.target.spec import ORDINARY, ChipSpec, Variant
 
-__all__ = ["CoreKind", "Cores", "Machine", "build_machine"]
+__all__ = ["CoreKind", "Cores", "Machine", "build_machine", "cores_of"]
 
 _NAMED = 12
 """Cores named in a message; the rest are counted."""
@@ -81,6 +81,7 @@ class Machine:
         chips: number of chips.
         cores: usable cores, ascending by chip and core number.
         dead: (chip, core) pairs that must not be used, those of dead chips and those that dead links cut off included.
+        lacking: (chip, core) pairs that chips of this machine do not have, by their places (`Variant.lacking`).
         fabric: the network of routers over all chips, without dead links and the routers of dead chips.
         port: (x, y) of the router by which spikes enter.
         warnings: what the user should know about it.
@@ -94,6 +95,7 @@ class Machine:
     fabric: Fabric = field(default_factory=Fabric)
     port: tuple[int, int] = (0, 0)
     warnings: tuple[Diagnostic, ...] = ()
+    lacking: tuple[tuple[int, int], ...] = ()
 
     @property
     def capacity(self) -> dict[str, int]:
@@ -241,12 +243,17 @@ def _lacking(data: Variant, places: Array) -> Array:
     return np.asarray(lacking[column, row])
 
 
+def cores_of(data: Variant, chips: int) -> int:
+    """Return how many cores so many chips of a variant have, none of them dead."""
+    return data.cores * chips - int(_lacking(data, _chip_places(data, chips)).sum())
+
+
 def _mask(
-    spec: ChipSpec, name: str, chips: int, places: Array, dead: Iterable[tuple[int, int]], findings: Findings,
+    spec: ChipSpec, name: str, chips: int, dead: Iterable[tuple[int, int]], findings: Findings,
 ) -> tuple[Array, list[int]]:
-    """Return (chips, cores) bool, which cores are usable, and the dead chips; record dead cores that there are not."""
+    """Return (chips, cores) bool, which cores are not dead, and the dead chips; record dead cores that there are not."""
     data = spec.variants[name]
-    usable = ~_lacking(data, places)
+    usable = np.ones((chips, data.cores), bool)
     entries = sorted(set(dead))
     whole = [chip for chip, core in entries if core == WHOLE_CHIP and 0 <= chip < chips]
     single = [core for core in entries if _exist(core, chips, data)]
@@ -325,7 +332,9 @@ def build_machine(
     places = _chip_places(data, count)
     fabric = _fabric(data, places)
     findings = Findings()
-    usable, gone = _mask(spec, name, count, places, dead, findings)
+    usable, gone = _mask(spec, name, count, dead, findings)
+    lacking = _lacking(data, places)
+    usable &= ~lacking
     links = _links(spec, name, count, fabric, places, dead_links, findings)
     findings.raise_errors()
     lost = _routers(places[gone], np.array(data.mesh, np.int64))
@@ -339,8 +348,12 @@ def build_machine(
     chip, number = np.nonzero(usable)
     return Machine(
         spec, name, count, Cores(chip, number, data.mesh[0], data.cores_per_router),
-        tuple((chip, core) for chip, core in np.argwhere(~usable).tolist()), fabric, port, tuple(warnings),
+        _pairs(~usable & ~lacking), fabric, port, tuple(warnings), _pairs(lacking),
     )
+
+
+def _pairs(marked: Array) -> tuple[tuple[int, int], ...]:
+    return tuple((chip, core) for chip, core in np.argwhere(marked).tolist())
 
 
 def _port(data: Variant, places: Array, fabric: Fabric, usable: Array) -> tuple[int, int]:

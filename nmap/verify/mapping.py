@@ -98,7 +98,7 @@ def _check_variant(program: Program, spec: ChipSpec, machine: Machine | None, pr
 
 def _check_cores(program: Program, variant: Variant, machine: Machine | None, problems: _Problems) -> None:
     chips = variant.max_chips if machine is None else machine.chips
-    dead = set() if machine is None else set(machine.dead)
+    dead, lacking = (set(), set()) if machine is None else (set(machine.dead), set(machine.lacking))
     seen: dict[tuple[int, int], int] = {}
     for k, core in enumerate(program.cores):
         place = (core.chip, core.core)
@@ -106,6 +106,8 @@ def _check_cores(program: Program, variant: Variant, machine: Machine | None, pr
         if not (0 <= core.chip < chips and 0 <= core.core < variant.cores):
             problems.add("core", f"{name} does not exist: there are {chips} chips of {variant.cores} cores")
             continue
+        if place in lacking:
+            problems.add("core", f"{name} does not exist: that chip has fewer cores than others")
         if place in seen:
             problems.add("core", f"{name} is used twice, as cores {seen[place]} and {k} of the program")
         seen[place] = k

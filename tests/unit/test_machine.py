@@ -9,7 +9,7 @@ from nmap.diagnostics import Exit, NmapError
 from nmap.options import WHOLE_CHIP
 from nmap.place.board import Fabric
 from nmap.program import Core
-from nmap.target.machine import Machine, build_machine
+from nmap.target.machine import Machine, build_machine, cores_of
 from nmap.target.spec import ChipSpec
 from nmap_loihi2 import TARGET as LOIHI2
 
@@ -306,7 +306,8 @@ def test_chips_lack_cores_by_their_place_on_the_board() -> None:
     ]
     row = build_machine(spec(lacking=[[1, 0, 2]]), chips=3)
     assert len(row.cores) == 11
-    assert (1, 2) in row.dead
+    assert (row.lacking, row.dead) == (((1, 2),), ())
+    assert cores_of(row.spec.variants["v"], 3) == 11
 
 
 @pytest.mark.parametrize("place", [[12, 0, 0], [0, 1, 0], [0, 0, 4]])
