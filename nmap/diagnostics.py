@@ -59,6 +59,7 @@ CATALOGUE: dict[str, str] = {
     "NM204": "the target cannot realise a delay or a loop as the network states it",
     "NM205": "the target takes this only approximately",
     "NM206": "a parameter is accepted by the vendor's simulator but its hardware support is not documented",
+    "NM207": "the chip runs slower than the network's own time",
     "NM301": "weights were clipped",
     "NM302": "a weight, bias or threshold is lost to rounding",
     "NM303": "a decay rounds to no leak or to no memory",

@@ -6,7 +6,7 @@ Everything is counted in whole numbers from spike counts, in closed form: a conv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +54,7 @@ class Load:
         spikes: (cores,) int64 spikes that the core's neurons send.
         activity: what it was counted from.
         packets, hops: per chip step, from the mapping's traffic: packets to other cores, and the links that they pass; None when not known.
+        settings: those of the quantized network.
     """
 
     cores: tuple[Core, ...]
@@ -63,6 +64,7 @@ class Load:
     activity: Activity
     packets: float | None = None
     hops: float | None = None
+    settings: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("operations", "updates", "spikes"):
@@ -163,7 +165,10 @@ def load_of(
             if projection.target == shard.population:
                 done[k] += operations(projection.connectivity, shard.slice, shape, activity.counts[projection.source])
     packets, passed = _per_step(activity, traffic)
-    return Load(tuple(cores), np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity, packets, passed)
+    settings = dict(network.settings) if isinstance(network, QuantizedNetwork) else {}
+    return Load(
+        tuple(cores), np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity, packets, passed, settings
+    )
 
 
 def _per_step(activity: Activity, traffic: Traffic | None) -> tuple[float | None, float | None]:
@@ -218,4 +223,7 @@ def load_of_program(program: Program, activity: Activity, traffic: Traffic | Non
         else:
             done[block.core] += int(spikes[synapses.indices[synapses.weights != 0]].sum())
     packets, passed = _per_step(activity, traffic)
-    return Load(program.cores, np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity, packets, passed)
+    return Load(
+        program.cores, np.array(done, np.int64), np.array(updates, np.int64), np.array(sent, np.int64), activity, packets, passed,
+        dict(program.settings),
+    )

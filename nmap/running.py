@@ -22,7 +22,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, NmapError
 from nmap.distribute import CHUNK_BYTES, chunks_ahead, run_chunks
-from nmap.emulate.kernel import Kernel
+from nmap.emulate.kernel import Kernel, floats
 from nmap.memory import largest, resident, size_text
 from nmap.network import Network
 from nmap.program import Program
@@ -480,11 +480,24 @@ class Mapped:
         kernel = {program.populations[g.population].name: g.kernel for g in program.groups}
         states = {p.name: kernels[kernel[p.name]].state if p.name in kernel else () for p in program.populations}
         self.kernels = kernels
+        self.floats = {f"{name}.{variable}" for name in kernel for variable in floats(kernels[kernel[name]])}
         self.probes = parse_probes(probes, states)
         self.latency = {p.name: p.latency for p in program.populations}
         self.shapes = {p.name: (prod(p.shape),) for p in program.populations}
         # What is probed may run further behind than the last output.
         self.extra = max(program.latency, *(self.latency[probe.population] for probe in self.probes), 0)
+
+
+    def _of(self, trace: SpikeTrace) -> dict[str, Recorded]:
+        """Return what was recorded, as `Level.results` yields it; states that are real numbers as such."""
+        found: dict[str, Recorded] = {
+            key: values.astype(np.int32).view(np.float32).astype(np.float64) if key in self.floats else values
+            for key, values in trace.state.items()
+        }
+        for recorded in (trace.spikes, trace.events):
+            found.update({f"{name}.spikes": values for name, values in recorded.items()})
+        found.update({_TALLY + key: np.array([count]) for key, count in trace.tallies.items()})
+        return found
 
 
 class ChipLevel(Mapped, Local):
@@ -523,7 +536,7 @@ class ChipLevel(Mapped, Local):
         """See `Local`."""
         steps = next(iter(part.values())).shape[1] + self.extra
         limit = None if room is None else room + self.emulator.layout.nbytes
-        return _of(self.emulator.run(
+        return self._of(self.emulator.run(
             part, steps, probes=self.probes, progress=tell, jobs=self.jobs, dense=self.dense, memory_limit=limit,
         ))
 
@@ -568,15 +581,7 @@ class FixedLevel(Mapped, Local):
         count, steps = next(iter(part.values())).shape[:2]
         trace = self._reference(steps).run(part, probes=self.probes)
         tell(count, count)
-        return _of(trace)
-
-
-def _of(trace: SpikeTrace) -> dict[str, Recorded]:
-    found: dict[str, Recorded] = dict(trace.state)
-    for recorded in (trace.spikes, trace.events):
-        found.update({f"{name}.spikes": values for name, values in recorded.items()})
-    found.update({_TALLY + key: np.array([count]) for key, count in trace.tallies.items()})
-    return found
+        return self._of(trace)
 
 
 # ---- on a cluster -----------------------------------------------------------------------------------------------------------------------

@@ -195,16 +195,12 @@ def _spinnaker_neurons(chip: int, loihi: bool, spread: Array, start: Array) -> t
         }
     one = np.ones(spread.size, np.int64)
     threshold = np.rint(20 * rise * spread * 2**15).astype(np.int64)
-    keep = exp(-1 / 5)
-    params = {
-        "r": one << 15, "e": int(exp(-1 / 100) * 2**15) * one, "v_rest": 0 * one, "i_offset": 20 * one << 15, "v_thresh": threshold,
-        "v_reset": 0 * one, "t_ref": 2 * one,
-    }
-    for receptor in (0, 1):
-        params |= {
-            f"decay_{receptor}": int(keep * 2**32) * one, f"init_{receptor}": int(5 * (1 - keep) * 2**32) * one,
-            f"shift_{receptor}": 7 * one,
-        }
+    # In ms: the membrane keeps 99 % of its potential in a step, and the synapses' currents fall with 5 steps; R is 1.
+    params = {name: ms << 15 for name, ms in {
+        "tau_m": 100 * one, "cm": 100 * one, "tau_refrac": 2 * one, "tau_syn_E": 5 * one, "tau_syn_I": 5 * one, "timestep": one,
+    }.items()}
+    params |= {"v_rest": 0 * one, "i_offset": 20 * one << 15, "v_thresh": threshold, "v_reset": 0 * one}
+    params |= {"shift_0": 7 * one, "shift_1": 7 * one}
     return SPINNAKER1.name, params, {"v": np.rint(threshold * start).astype(np.int64)}
 
 

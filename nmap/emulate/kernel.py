@@ -10,7 +10,7 @@ import numpy as np
 from nmap.compiled import Native
 from nmap.connectivity import Array
 
-__all__ = ["SHARED", "STEP", "Counting", "Kernel", "counters", "shared_rows"]
+__all__ = ["SHARED", "STEP", "Counting", "Floating", "Kernel", "counters", "floats", "shared_rows"]
 
 SHARED = -1
 """What a step is told where all neurons have the same constants."""
@@ -80,6 +80,20 @@ class Counting(Protocol):
     @property
     def counters(self) -> Mapping[str, str]:
         """What is counted, in the plural, by the state variable that counts it from 0 on in every sample."""
+
+
+@runtime_checkable
+class Floating(Protocol):
+    """A kernel with state variables that are real numbers."""
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """State variables whose 32 bits are those of a float32 number."""
+
+
+def floats(kernel: Kernel) -> tuple[str, ...]:
+    """Return the state variables of a kernel that are real numbers."""
+    return kernel.floats if isinstance(kernel, Floating) else ()
 
 
 def counters(kernel: Kernel | None) -> Mapping[str, str]:

@@ -471,8 +471,9 @@ def _offences() -> Iterator[Network]:
 
 
 def _all_offences() -> Iterator[Network]:
-    """Networks in which every population has another such property, one for each kind of reset: some chips have one kind only."""
-    for reset in ("zero", "subtract"):
+    """Networks in which every population has another such property, one for each kind of reset: some chips have one or two kinds only."""
+    resets: tuple[Literal["zero", "subtract", "delayed"], ...] = ("zero", "subtract", "delayed")
+    for reset in resets:
         yield _chain(f"all-{reset}", _odd_neurons(), reset)
 
 

@@ -18,7 +18,7 @@ import other_chips
 from chips.akida import BINARY, GRADED
 from chips.programs import ALL_KERNELS, Workload, akida, spinnaker, truenorth
 from chips.reference import reference
-from chips.spinnaker import SPINNAKER1, SPINNAKER2, bits, real
+from chips.spinnaker import SPINNAKER2, bits, real
 from chips.truenorth import NEURON
 
 from nmap.compiled import compiled
@@ -28,7 +28,7 @@ from nmap.emulate.kernel import SHARED, Kernel
 from nmap.pointers import call_native
 from nmap.program import ConvTile, Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
 
-CHIPS = (NEURON, SPINNAKER1, SPINNAKER2, GRADED, BINARY)
+CHIPS = (NEURON, SPINNAKER2, GRADED, BINARY)
 
 
 @compiled("void(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64)")
@@ -73,14 +73,6 @@ def drawn(kernel: Kernel, n: int, seed: int) -> tuple[dict[str, Array], dict[str
             "vr": random.integers(0, 19, n),
         }
         return params, {"v": whole(-(2**18), 2**18)}, whole(-(2**17), 2**17)
-    if kernel is SPINNAKER1:
-        word, factor = partial(whole, -(2**31), 2**31 - 1), partial(random.integers, 0, 2**32, n)
-        params = {name: word() for name in ("r", "e", "v_rest", "i_offset", "v_thresh", "v_reset")}
-        params |= {"t_ref": random.integers(0, 5, n)}
-        for receptor in (0, 1):
-            params |= {f"decay_{receptor}": factor(), f"init_{receptor}": factor(), f"shift_{receptor}": random.integers(0, 16, n)}
-        state = {name: word() for name in ("v", "syn_0", "syn_1")} | {"refract": random.integers(-1, 4, n)}
-        return params, state, np.abs(np.concatenate([whole(0, 2**20), whole(0, 2**20)]))
     if kernel is SPINNAKER2:
         params = {name: bits(random.normal(0, 100, n)) for name in ("threshold", "i_offset", "v_reset")}
         params |= {"alpha_decay": bits(random.uniform(0, 1, n)), "subtract": random.integers(0, 2, n)}
@@ -186,39 +178,6 @@ def test_akida_potentials_saturate_at_20_bits() -> None:
     assert native_step(BINARY, {"threshold": np.array([top - 1, top])}, {}, np.array([2**30, 2**30]))[0].tolist() == [1, 0]
     params = {"threshold": np.array([top - 3]), "act_step": np.array([16]), "act_bits": np.array([4])}
     assert native_step(GRADED, params, {}, np.array([2**30]))[0].tolist() == [3]
-
-
-def test_spinnaker1_is_exact_in_whole_numbers() -> None:
-    """One neuron over many steps in Python's own integers, from the equations of the module's docstring."""
-
-    def wrap(x: int) -> int:
-        return (x + 2**31) % 2**32 - 2**31
-
-    p = {
-        "r": 3 << 15, "e": 31000, "v_rest": -70 << 15, "i_offset": 9000, "v_thresh": -65 << 15, "v_reset": -68 << 15, "t_ref": 2,
-        "decay_0": 3516473567, "init_0": 3892700000, "decay_1": 4000000001, "init_1": 2100000003, "shift_0": 5, "shift_1": 3,
-    }
-    random = np.random.default_rng(1)
-    v, syn, refract, spikes = p["v_rest"], [0, 0], 0, 0
-    state = {"v": np.array([v]), "syn_0": np.array([0]), "syn_1": np.array([0]), "refract": np.array([0])}
-    for step in range(400):
-        sums = [int(random.integers(0, 3000)), int(random.integers(0, 1500))] if step != 200 else [70000, 0]
-        for k in (0, 1):
-            syn[k] = wrap(syn[k] + ((min(65535, sums[k]) << p[f"shift_{k}"]) * p[f"init_{k}"] >> 32))
-        if refract <= 0:
-            alpha = wrap(wrap(wrap(syn[0] - syn[1] + p["i_offset"]) * p["r"] >> 15) + p["v_rest"])
-            v = wrap(alpha - wrap(p["e"] * wrap(alpha - v) >> 15))
-        else:
-            refract -= 1
-        fired = v >= p["v_thresh"]
-        if fired:
-            v, refract = p["v_reset"], p["t_ref"]
-        syn = [syn[k] * p[f"decay_{k}"] >> 32 for k in (0, 1)]
-        sent, state = native_step(SPINNAKER1, {name: np.array([value]) for name, value in p.items()}, state, np.array(sums))
-        spikes += int(fired)
-        assert int(sent[0]) == fired
-        assert [int(state[name][0]) for name in ("v", "syn_0", "syn_1", "refract")] == [v, *syn, refract]
-    assert 20 < spikes < 200
 
 
 def test_spinnaker2_rounds_every_operation() -> None:

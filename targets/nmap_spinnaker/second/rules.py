@@ -1,0 +1,269 @@
+"""What SpiNNaker 2 under py-spinnaker2 takes and what it refuses. Every rule looks at the whole network and records all it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from nmap.connectivity import Conv2d
+from nmap.diagnostics import Findings, named
+from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.options import Options
+from nmap.rules import meets_floor, places
+from nmap.target.backend import Rule
+from nmap.target.spec import ChipSpec
+from nmap_spinnaker.second.quantize import filtered_bias, gain, timing, total_bias
+
+__all__ = [
+    "RULES", "biases", "conventions", "decays", "delays", "gains", "graded", "model", "reset", "thresholds", "truncation", "weight_bits",
+]
+
+_FLOAT: Final = "`nmap run NET --level float --input SAMPLES` runs the network as it is, without a chip"
+_MEASURED: Final = "and measures what that costs on --input"
+_TAKEN: Final = "`LIF`, `IF`, `CubaLIF`"
+
+
+def weight_bits(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
+    """Weights have 2 to 8 bits, the sign included."""
+    limit = spec.limits["weight_bits"]
+    if options.bits is not None and not limit.min <= options.bits <= limit.max:
+        findings.error("NM004", f"`--bits {options.bits}`: weights of {spec.title} have {limit.min} to {limit.max} bits", why=limit.source)
+
+
+def model(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
+    """Neurons integrate, with or without a synaptic current, and fire at a fixed threshold."""
+    for feature, (what, asks) in _FOREIGN.items():
+        foreign = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
+        if foreign:
+            findings.error(
+                "NM201", f"{_models(foreign)} {_have(foreign)} {what}; {spec.title} has none", where=places(foreign),
+                why=spec.features[feature].note, help=(f"train with integrate-and-fire neurons ({_TAKEN})", _FLOAT),
+                data={"feature": feature},
+            )
+    silent = [(p, neuron) for p, neuron in _neurons(network) if not neuron.spiking]
+    for feature, relays in (("li", False), ("relay", True)):
+        found = [p for p, neuron in silent if (not neuron.alpha.any() and not neuron.beta.any()) == relays]
+        if found:
+            inner = [p for p in found if any(edge.source == p.name != edge.target for edge in network.projections)]
+            findings.error(
+                "NM201", f"{_models(found)} never {'fires' if len(found) == 1 else 'fire'}; every neuron of {spec.title} sends spikes",
+                where=places(found), why=spec.features[feature].note, help=(
+                    *((f"put spiking neurons ({_TAKEN}) in the place of {_names(inner)}",) if inner else ()),
+                    *((f"end the network in a spiking population ({_TAKEN}) and count its spikes",) if len(inner) < len(found) else ()),
+                    _FLOAT,
+                ), data={"feature": feature},
+            )
+
+
+def reset(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A spike sets v to a value, or takes the threshold off, in its own step and after the comparison."""
+    found = _resetting(network)
+    late, early = network.conventions.reset == "delayed", network.conventions.early_reset
+    if not found or not (late or early):
+        return
+    feature = "reset_delayed" if late else "early_reset"
+    what = "one step after the spike" if late else "before the comparison of the step after"
+    _ask(
+        "reset", f"the threshold is taken off {what}, in {_names(found)}; {spec.title} does it in the step of the spike", found,
+        spec.features[feature].note, "NM202", feature, (
+            f"`--approximate reset` does it in the step of the spike {_MEASURED}",
+            "train with a reset in the same step (snnTorch: reset_delay=False)",
+        ), options, findings,
+    )
+
+
+def conventions(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A neuron sends one spike in a step, its membrane has no floor, and no clock resets it."""
+    several = _resetting(network) if network.conventions.multiple else []
+    if several:
+        _ask(
+            "multiple", f"the neurons of {_names(several)} may send several spikes in a step; those of {spec.title} send one", several,
+            spec.features["multiple_spikes"].note, "NM202", "multiple_spikes", (
+                f"`--approximate multiple` sends one {_MEASURED}",
+                "train with at most one spike per step (Sinabs: spike_fn=SingleSpike)",
+            ), options, findings,
+        )
+    floored = meets_floor(network, options)
+    if floored:
+        _ask(
+            "floor", f"the membranes of {_names(floored)} have a lower bound; those of {spec.title} have none", floored,
+            f"{spec.features['voltage_floor'].note} The network stops them at {network.conventions.floor:g} times the threshold.",
+            "NM202", "voltage_floor", (
+                f"`--approximate floor` leaves the bound out {_MEASURED}", "train without a lower bound (Sinabs: min_v_mem=None)",
+            ), options, findings,
+        )
+    interval, cleared = network.conventions.reset_interval, [population for population, _ in _neurons(network)]
+    if interval and cleared:
+        findings.error(
+            "NM202", f"the neurons of {_names(cleared)} are reset every {interval} steps; nothing but its spike resets one of {spec.title}",
+            where=places(cleared), why=spec.features["periodic_reset"].note,
+            help=("leave `--reset-interval` out, and give each sample a run of its own", _FLOAT), data={"feature": "periodic_reset"},
+        )
+
+
+def biases(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A bias is added to v, in every step from the chip's first one on."""
+    through = [p for p in network.populations if filtered_bias(network, p).any()]
+    endless = [
+        p for p, neuron in _neurons(network) if ((neuron.alpha >= 1) & (total_bias(network, p.name) != 0)).any()
+    ]
+    if endless:
+        findings.error(
+            "NM203", f"a bias leads into a current that never decays, in {_names(endless)}", where=places(endless),
+            why="The current grows without bound, and an offset of v cannot follow it.",
+            help=("train these layers without a bias", _FLOAT),
+        )
+    if through:
+        _ask(
+            "bias", f"the bias of {_names(through)} goes through a synaptic current; {spec.title} adds it to v", through,
+            f"{spec.features['bias'].note} It is what s2_nir does, and what the recorded chip traces show.", "NM205", "bias", (
+                f"`--approximate bias` adds it to v, with the gain 1 / (1 - synaptic decay), from the chip's first step on {_MEASURED}",
+                "train without a bias in front of neurons with a synaptic current",
+            ), options, findings,
+        )
+    late = [p for p in network.projections if p.bias_from and p.bias is not None and p.bias.any()]
+    if late:
+        begins = ", ".join(f"step {first}" for first in sorted({p.bias_from for p in late}))
+        _ask(
+            "bias", f"the bias of {_names(late)} begins in {begins}; that of {spec.title} acts from its first step on", late,
+            spec.features["late_bias"].note, "NM203", "late_bias", (
+                f"`--approximate bias` lets it act from the first step on {_MEASURED}",
+                "train without a bias in the recurrent weights",
+            ), options, findings,
+        )
+
+
+def truncation(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """States are float32 numbers; those that a file truncates to integers after every decay are not."""
+    found = [p for p, neuron in _neurons(network) if neuron.quantum is not None and neuron.adaptation is None]
+    if found:
+        _ask(
+            "truncation", f"the states of {_names(found)} are truncated after every decay; those of {spec.title} are float32", found,
+            "The file's neurons compute with integers.", "NM205", None,
+            (f"`--approximate truncation` leaves that out {_MEASURED}", _FLOAT), options, findings,
+        )
+
+
+def decays(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
+    """Decay factors lie between 0 and 1: a time step longer than a time constant has no stable equation."""
+    for label, factors in (("membrane", "beta"), ("synaptic current", "alpha")):
+        bad = [(p, values[(values < 0) | (values > 1)]) for p, neuron in _neurons(network) for values in (getattr(neuron, factors),)]
+        found = [p for p, values in bad if values.size]
+        if found:
+            values = np.concatenate([values for _, values in bad])
+            findings.error(
+                "NM305", f"{values.size} decay factors of the {label} of {_names(found)} are outside 0 to 1", where=places(found),
+                why=f"They lie between {values.min():.4g} and {values.max():.4g}.",
+                help=("give the time step the network was trained with: `--dt SECONDS`",),
+            )
+
+
+def gains(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
+    """Input gains are positive, so that they can be moved into threshold and offset."""
+    counts = {p.name: int((gain(neuron) <= 0).sum()) for p, neuron in _neurons(network)}
+    found = [p for p in network.populations if counts.get(p.name)]
+    if found:
+        findings.error(
+            "NM305", f"{sum(counts.values())} neurons of {_names(found)} have an input gain of 0 or less", where=places(found),
+            why="Threshold and offset are divided by the gain (r, tau, dt), which the chip does not have.",
+            help=("use a positive `r`, and turn the sign of the weights instead",),
+        )
+
+
+def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
+    """A neuron without input stays silent: thresholds are not negative, and not 0 where equality fires."""
+    equal = network.conventions.compare == ">="
+    low = [
+        (p, neuron.threshold[(neuron.threshold < 0) | (equal & (neuron.threshold == 0))]) for p, neuron in _neurons(network)
+        if neuron.spiking
+    ]
+    found = [p for p, values in low if values.size]
+    if found:
+        values = np.concatenate([values for _, values in low])
+        findings.error(
+            "NM305", f"{values.size} thresholds of {_names(found)} are too low for {spec.title}", where=places(found),
+            why=f"{spec.features['negative_threshold'].note} The lowest here is {values.min():.4g}.",
+            help=("train with thresholds above 0: such a neuron fires without any input", _FLOAT), data={"feature": "negative_threshold"},
+        )
+
+
+def delays(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Hops fit into the delays of every loop, delays into their field, and projections lead to the one input."""
+    imaginary = [p for p in network.projections if p.receptor == "imaginary"]
+    if imaginary:
+        findings.error(
+            "NM203", f"{_names(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; synapses of {spec.title} have "
+            "one input to lead to", where=places(imaginary), why=spec.features["complex_weights"].note,
+            help=(f"train with integrate-and-fire neurons ({_TAKEN}), whose weights are real", _FLOAT), data={"feature": "complex_weights"},
+        )
+    listed = [p for p in network.projections if p.delays is not None and isinstance(p.connectivity, Conv2d)]
+    if listed:
+        findings.error(
+            "NM204", f"the convolution{'' if len(listed) == 1 else 's'} {_names(listed)} {_have(listed)} a delay per synapse; nmap keeps"
+            " one for all of them", where=places(listed), help=("train with one delay per convolution", _FLOAT),
+        )
+    found = Findings()
+    timing(network, spec, options, found)
+    # Quantization realises the delays again and tells what was approximated.
+    findings.extend(found.errors)
+
+
+def graded(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Spikes are binary."""
+    if options.message_bits:
+        findings.error(
+            "NM203", f"the samples hold values from {options.payload[0]} to {options.payload[1]}; spikes of {spec.title} are binary",
+            where=places([network[name] for name in network.inputs]), why=spec.features["graded"].note,
+            help=("encode the values as spikes over time", "events that add up: store `binary` = True beside them"),
+            data={"feature": "graded"},
+        )
+
+
+_FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
+    "resonator": ("resonate-and-fire neurons", lambda n: isinstance(n, Resonator)),
+    "sigma_delta": ("sigma-delta neurons", lambda n: isinstance(n, SigmaDelta)),
+    "adaptive_threshold": (
+        "adaptive thresholds", lambda n: not isinstance(n, SigmaDelta | Resonator) and n.adaptation is not None,
+    ),
+}
+"""By feature: what the chip lacks, and which neurons ask for it."""
+
+
+def _ask(
+    name: str, message: str, found: Sequence[Population] | Sequence[Projection], why: str, code: str, feature: str | None,
+    remedies: tuple[str, ...], options: Options, findings: Findings,
+) -> None:
+    """Record what is only approximated: a warning where the user allows it, else an error whose first remedy allows it."""
+    if name in options.approximate:
+        findings.warning("NM205", message, where=places(found), why=why, data={"approximated": name})
+    else:
+        data = {"approximate": name} | ({} if feature is None else {"feature": feature})
+        findings.error(code, message, where=places(found), why=why, help=remedies, data=data)
+
+
+def _names(things: Sequence[Population] | Sequence[Projection]) -> str:
+    return named([p.name for p in things])
+
+
+def _models(populations: Sequence[Population]) -> str:
+    models = sorted({p.neuron.model for p in populations if p.neuron is not None})
+    return f"{_names(populations)} ({', '.join(models)})"
+
+
+def _have(things: Sequence[Population] | Sequence[Projection]) -> str:
+    return "has" if len(things) == 1 else "have"
+
+
+def _neurons(network: Network) -> Iterator[tuple[Population, Neuron]]:
+    return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
+
+
+def _resetting(network: Network) -> list[Population]:
+    return [p for p, neuron in _neurons(network) if neuron.spiking and neuron.adaptation is None]
+
+
+RULES: tuple[Rule, ...] = (
+    weight_bits, model, reset, conventions, biases, truncation, decays, gains, thresholds, delays, graded,
+)
