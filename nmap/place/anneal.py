@@ -10,6 +10,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.place.assign import polish, settle
 from nmap.place.bound import certify, lower_bound
+from nmap.place.chips import ChipAnnealer
 from nmap.place.congestion import relieve
 from nmap.place.hilbert import curve_order
 from nmap.place.metric import measure
@@ -34,6 +35,15 @@ _NEARBY = 0.02
 """The same around an older placement, or one whose chips are settled."""
 _TREES = 0.1
 """The same for trees, after pairs."""
+_CHIP_RESTARTS = (1, 6, 24)
+"""Restarts by effort where several slots share a router, which have a search of their own."""
+_CHIP_MOVES = (2_000, 6_000, 12_000)
+"""Moves per cluster of one such restart by effort."""
+_CHIP_LEAST = (200_000, 1_000_000, 2_000_000)
+_CHIP_VISITS = (50_000_000, 300_000_000, 4_000_000_000)
+"""The same as `_LEAST` and `_VISITS`, of one restart."""
+_CHIP_STARTS = 3
+"""Levels of groups that restarts begin with, the coarsest ones."""
 
 
 def start_order(problem: PlacementProblem) -> Array:
@@ -167,8 +177,13 @@ def _annealed(
         listed = problem.board.fabric.hexagonal or problem.board.fabric.faulty
         routes = listed_routes(problem.board) if listed else None
         # Where the routes are too many to be listed, pairs must do for the search.
+        nets = merged(problem.nets)
+        shared = routes or listed_routes(problem.board)
+        if shared is not None and ChipAnnealer.fits(problem, shared, nets):
+            yield from _by_routers(problem, ChipAnnealer(problem, shared, nets), effort, seed, over)
+            return
         if routes is not None or not listed:
-            trees = TreeAnnealer(problem, merged(problem.nets), routes)
+            trees = TreeAnnealer(problem, nets, routes)
     restarts, moves = _restarts(engine.work if trees is None else trees.work, problem.clusters, effort)
     chips = _by_chips(problem)
     for restart in range(restarts):
@@ -186,6 +201,15 @@ def _annealed(
             yield slot
             slot = trees.run(slot, moves, seed * 1_000_003 + restart, _TREES, over)
         yield slot
+
+
+def _by_routers(problem: PlacementProblem, engine: ChipAnnealer, effort: int, seed: int, over: Callable[[], bool]) -> Iterator[Array]:
+    """Yield placements whose clusters were annealed in groups, each begun with groups of another size."""
+    moves = min(max(_CHIP_MOVES[effort] * problem.clusters, _CHIP_LEAST[effort]), int(_CHIP_VISITS[effort] / engine.work))
+    for restart in range(_CHIP_RESTARTS[effort]):
+        if over():
+            return
+        yield engine.run(moves, seed * 1_000_003 + restart, restart % _CHIP_STARTS, over)
 
 
 def anneal(
