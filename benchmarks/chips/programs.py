@@ -14,15 +14,17 @@ from math import exp, prod
 import numpy as np
 
 from chips.akida import BINARY, GRADED
-from chips.spinnaker import SPINNAKER1, SPINNAKER2, bits
 from chips.truenorth import NEURON
 from nmap.connectivity import Array, Conv2d, Dense, Sparse
 from nmap.program import ConvTile, Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
 from nmap_loihi2.kernels import KERNELS as LOIHI2
+from nmap_spinnaker.kernels import IF_CURR_EXP
+from nmap_spinnaker.second.kernels import LIF
+from nmap_spinnaker.second.numbers import bits
 
 __all__ = ["ALL_KERNELS", "Workload", "akida", "spinnaker", "truenorth"]
 
-ALL_KERNELS = {**LOIHI2, **{kernel.name: kernel for kernel in (NEURON, SPINNAKER1, SPINNAKER2, GRADED, BINARY)}}
+ALL_KERNELS = {**LOIHI2, **{kernel.name: kernel for kernel in (NEURON, IF_CURR_EXP, LIF, GRADED, BINARY)}}
 """The kernels of every program here by name."""
 _SIDE = 256
 """Axons and neurons of a TrueNorth core (Merolla et al. 2014), and neurons of a SpiNNaker core (sPyNNaker's own limit)."""
@@ -190,7 +192,7 @@ def _spinnaker_neurons(chip: int, loihi: bool, spread: Array, start: Array) -> t
     if chip == 2:
         level = 400 * spread
         params = {"alpha_decay": 0.99 + 0 * level, "threshold": level, "i_offset": 4 / rise + 0 * level, "v_reset": 0 * level}
-        return SPINNAKER2.name, {name: bits(value) for name, value in params.items()} | {"subtract": np.ones(level.size, np.int64)}, {
+        return LIF.name, {name: bits(value) for name, value in params.items()} | {"subtract": np.ones(level.size, np.int64)}, {
             "v": bits(level * start),
         }
     one = np.ones(spread.size, np.int64)
@@ -201,7 +203,7 @@ def _spinnaker_neurons(chip: int, loihi: bool, spread: Array, start: Array) -> t
     }.items()}
     params |= {"v_rest": 0 * one, "i_offset": 20 * one << 15, "v_thresh": threshold, "v_reset": 0 * one}
     params |= {"shift_0": 7 * one, "shift_1": 7 * one}
-    return SPINNAKER1.name, params, {"v": np.rint(threshold * start).astype(np.int64)}
+    return IF_CURR_EXP.name, params, {"v": np.rint(threshold * start).astype(np.int64)}
 
 
 def akida(steps: int, graded: bool = True, loihi: bool = False, scale: int = 1, samples: int = 1, seed: int = 0) -> Workload:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from nmap.compiled import Native
 from nmap.connectivity import Array
 
-__all__ = ["SHARED", "STEP", "Counting", "Floating", "Kernel", "counters", "floats", "shared_rows"]
+__all__ = ["SHARED", "STEP", "Counted", "Counting", "Floating", "Kernel", "counters", "floats", "shared_rows"]
 
 SHARED = -1
 """What a step is told where all neurons have the same constants."""
@@ -73,13 +73,20 @@ class Kernel(Protocol):
         """
 
 
+class Counted(NamedTuple):
+    """An event that a kernel counts: what happens, as a clause, and what a user can do about it."""
+
+    what: str
+    remedy: str
+
+
 @runtime_checkable
 class Counting(Protocol):
     """A kernel that counts events which are no spikes."""
 
     @property
-    def counters(self) -> Mapping[str, str]:
-        """What is counted, in the plural, by the state variable that counts it from 0 on in every sample."""
+    def counters(self) -> Mapping[str, Counted]:
+        """What is counted, by the state variable that counts it from 0 on in every sample."""
 
 
 @runtime_checkable
@@ -96,7 +103,7 @@ def floats(kernel: Kernel) -> tuple[str, ...]:
     return kernel.floats if isinstance(kernel, Floating) else ()
 
 
-def counters(kernel: Kernel | None) -> Mapping[str, str]:
+def counters(kernel: Kernel | None) -> Mapping[str, Counted]:
     """Return what a kernel counts; nothing for an input port."""
     return kernel.counters if isinstance(kernel, Counting) else {}
 

@@ -760,6 +760,10 @@ class _Reader:
                 # A spike sent late is in the next step already.
                 step = max(1 - conventions.lag, 0)
                 delay, delays = (step, None) if delays is None else (0, np.maximum(delays + delay, step))
+            if delays is not None and delays.size:
+                # What all synapses share is the edge's, so that a loop's steps can be counted in edges.
+                shared = int(delays.min())
+                delay, delays = delay + shared, delays - shared
             if conventions.late_bias and edge.bias is not None and loops.returns(edge):
                 start = max(start, delay + (int(delays.min()) if delays is not None else 0))
             result.append(Projection(label, source, target, edge.connectivity, edge.bias, delay, edge.where, delays, start))

@@ -284,7 +284,7 @@ def _estimate(estimate: Estimate, machine: Machine | None) -> dict[str, Any]:
             {"name": name, "value": used.value, "unit": used.unit, "measured_on": used.measured_on, "source": used.source}
             for name, used in estimate.constants.items()
         ],
-        "excludes": list(estimate.excludes), "sources": list(estimate.sources), "reason": estimate.reason,
+        "excludes": list(estimate.excludes), "chips": estimate.powered, "sources": list(estimate.sources), "reason": estimate.reason,
     }
 
 

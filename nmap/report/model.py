@@ -213,6 +213,7 @@ class Estimate:
         factor, within: how far off it may be, and of what; None where nothing was compared.
         constants: those used, by name, each with the chip that it was measured on.
         excludes: what is not counted.
+        powered: chips whose static power is counted; None: all of them.
         reason: why there is no estimate.
     """
 
@@ -231,6 +232,7 @@ class Estimate:
     within: str | None = None
     constants: dict[str, Constant] = field(default_factory=dict)
     excludes: tuple[str, ...] = ()
+    powered: int | None = None
     reason: str | None = None
 
 

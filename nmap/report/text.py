@@ -598,13 +598,21 @@ def _utilization(report: Report) -> list[str]:
     for row in use.values():
         top = row["fullest"]
         rows.append((
-            row["title"], count(row["used"]), count(row["available"]), _share(row["used"], row["available"]),
-            "" if top is None else top["core"], "" if top is None else f"{count(top['used'])} / {count(top['capacity'])}",
+            row["title"], _amount(row["used"]), _amount(row["available"]), _share(row["used"], row["available"]),
+            "" if top is None else top["core"], "" if top is None else f"{_amount(top['used'])} / {_amount(top['capacity'])}",
             "" if top is None else _share(top["used"], top["capacity"]), "◀" if row["limiting"] else "",
         ))
     lines = table(("", "used", "available", "%", "fullest core", "", "%", ""), rows, right={1, 2, 3, 5, 6})
     limit = next((row["title"] for row in use.values() if row["limiting"]), None)
     return lines if limit is None else [*lines, f"  ◀ limits this design: {limit}"]
+
+
+def _amount(value: int | None) -> str:
+    """Return an integer in groups of three digits; a long one with four digits that count, in millions or more."""
+    if value is None or value < 10**7:
+        return count(value)
+    power = int(f"{value:.3e}".partition("e")[2]) // 3
+    return f"{value / 1000**power:.4g} {'MGTPE'[power - 2]}"
 
 
 def _share(used: int | None, available: int) -> str:
@@ -693,13 +701,13 @@ def _estimate(report: Report) -> list[str]:
     if not facts:
         return []
     lines = _flow("  estimate ", facts)
-    for details in (_energy_parts(estimate, (report["target"] or {}).get("chips")), _work(estimate), _trust(estimate)):
+    chips = (report["target"] or {}).get("chips") if estimate.get("chips") is None else estimate["chips"]
+    for details in (_energy_parts(estimate, chips), _work(estimate), _trust(estimate)):
         lines += _flow(" " * 11, details) if details else []
     return lines
 
 
 def _energy_parts(estimate: Report, chips: int | None) -> list[str]:
-    # Chips that hold nothing need power too.
     static = f"static of {count(chips)} chips" if chips is not None and chips > 1 else "static"
     names = {"synaptic_operations": "synaptic operations", "neuron_updates": "neuron updates", "spikes": "spikes", "static": static}
     parts = estimate.get("energy_j") or {}

@@ -25,9 +25,10 @@ def told_tallies(program: Program, kernels: Mapping[str, Kernel], tallies: Mappi
     for key, count in tallies.items():
         population, _, variable = key.rpartition(".")
         if count:
+            found = counters(kernels[used[population]])[variable]
             told.append(Diagnostic(
-                "NM304", "warning", f"in `{population}`, {count} {counters(kernels[used[population]])[variable]}",
-                why=f"Counted on the emulated chip over {samples} sample{'' if samples == 1 else 's'}.",
+                "NM304", "warning", f"{found.what}, in `{population}` {count} time{'' if count == 1 else 's'}",
+                why=f"Counted on the emulated chip over {samples} sample{'' if samples == 1 else 's'}.", help=(found.remedy,),
                 data={"population": population, "variable": variable, "count": count, "samples": samples},
             ))
     return tuple(told)

@@ -61,5 +61,5 @@ def estimate(load: Load, machine: Machine) -> Estimate:
         busiest=BusiestCore(load.cores[busiest], int(load.operations[busiest]) / runs, int(load.updates[busiest])),
         level=load.activity.level, samples=load.activity.samples,
         published=Published("SpiNNaker 1, Sharp et al. 2012", step * scale, sharp), constants=constants,
-        excludes=("input, output and host", "boards, power supplies and cooling"),
+        excludes=("input, output and host", "chips that hold nothing", "boards, power supplies and cooling"), powered=chips,
     )

@@ -17,13 +17,13 @@ class TestInstalledTargets(TargetConformance):
 
 
 class TestApproximatedLeaks(TargetConformance):
-    """The random networks decay exponentially, which TrueNorth takes only approximately."""
+    """The random networks decay exponentially, which TrueNorth takes only approximately; integrators leak a little on SpiNNaker 1."""
 
     options = Options(partitioner="greedy", effort=0, approximate=frozenset({"leak"}))
 
-    @pytest.fixture
-    def target(self) -> Target:
-        return find_target("truenorth")
+    @pytest.fixture(params=["spinnaker1", "truenorth"])
+    def target(self, request: pytest.FixtureRequest) -> Target:
+        return find_target(request.param)
 
 
 def test_the_built_in_targets_are_installed() -> None:

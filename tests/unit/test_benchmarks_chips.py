@@ -18,7 +18,6 @@ import other_chips
 from chips.akida import BINARY, GRADED
 from chips.programs import ALL_KERNELS, Workload, akida, spinnaker, truenorth
 from chips.reference import reference
-from chips.spinnaker import SPINNAKER2, bits, real
 from chips.truenorth import NEURON
 
 from nmap.compiled import compiled
@@ -28,7 +27,7 @@ from nmap.emulate.kernel import SHARED, Kernel
 from nmap.pointers import call_native
 from nmap.program import ConvTile, Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
 
-CHIPS = (NEURON, SPINNAKER2, GRADED, BINARY)
+CHIPS = (NEURON, GRADED, BINARY)
 
 
 @compiled("void(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64)")
@@ -73,10 +72,6 @@ def drawn(kernel: Kernel, n: int, seed: int) -> tuple[dict[str, Array], dict[str
             "vr": random.integers(0, 19, n),
         }
         return params, {"v": whole(-(2**18), 2**18)}, whole(-(2**17), 2**17)
-    if kernel is SPINNAKER2:
-        params = {name: bits(random.normal(0, 100, n)) for name in ("threshold", "i_offset", "v_reset")}
-        params |= {"alpha_decay": bits(random.uniform(0, 1, n)), "subtract": random.integers(0, 2, n)}
-        return params, {"v": bits(random.normal(0, 100, n))}, whole(-(2**26), 2**26)
     params = {"threshold": whole(-(2**19), 2**19 - 1)}
     if kernel is GRADED:
         params |= {"act_step": whole(1, 2**20), "act_bits": random.choice([1, 2, 4], n)}
@@ -178,16 +173,6 @@ def test_akida_potentials_saturate_at_20_bits() -> None:
     assert native_step(BINARY, {"threshold": np.array([top - 1, top])}, {}, np.array([2**30, 2**30]))[0].tolist() == [1, 0]
     params = {"threshold": np.array([top - 3]), "act_step": np.array([16]), "act_bits": np.array([4])}
     assert native_step(GRADED, params, {}, np.array([2**30]))[0].tolist() == [3]
-
-
-def test_spinnaker2_rounds_every_operation() -> None:
-    """With 1 + 2^-12 as factor and potential the product loses its last bit before the sum, which a fused operation would keep."""
-    factor = np.float32(1 + 2.0**-12)
-    values = {"alpha_decay": factor, "threshold": 9, "i_offset": 0, "v_reset": 0}
-    params = {name: bits(np.array([value])) for name, value in values.items()} | {"subtract": np.array([0])}
-    _, after = native_step(SPINNAKER2, params, {"v": bits(factor).reshape(1)}, np.array([-1]))
-    assert real(after["v"])[0] == np.float32(2.0**-11)
-    assert float(factor) * float(factor) - 1 != 2.0**-11
 
 
 def test_the_plain_reference_by_hand() -> None:

@@ -63,9 +63,10 @@ def test_warnings_need_no_command() -> None:
 
 def test_other_installed_targets_that_have_the_feature_are_named() -> None:
     (found,) = judge(asks("NM201", "one", "two", "three", feature="cubalif"))
-    assert found.help == ("one", "two", "installed targets that take it: `loihi1`, `loihi2`")
+    assert found.help == ("one", "two", "installed targets that take it: `loihi1`, `loihi2`, `spinnaker1`, `spinnaker2`")
     (found,) = judge(asks("NM202", feature="reset_subtract"))
-    assert found.help == ("installed targets that take it: `loihi1` (approximately), `loihi2` (approximately), `truenorth`",)
+    some = "`loihi1` (approximately), `loihi2` (approximately), `spinnaker1` (approximately), `spinnaker2`, `truenorth`"
+    assert found.help == (f"installed targets that take it: {some}",)
     (found,) = judge(asks("NM201", "one", feature="resonator"))
     assert found.help == ("one", "installed targets that take it: `loihi2`")
     (found,) = judge(asks("NM201", "one", feature="learning"))
@@ -73,17 +74,19 @@ def test_other_installed_targets_that_have_the_feature_are_named() -> None:
 
 
 def test_targets_that_do_no_better_are_not_recommended() -> None:
-    """Loihi 1 and 2 approximate a reset by subtraction, as this target does; TrueNorth has it, and all have the reset to zero."""
+    """Loihi 1 and 2 approximate a reset by subtraction, as this target does; others have it, and all have the reset to zero."""
     levels = {"reset_subtract": "approximate", "reset_zero": "approximate", "cubalif": "exact", "li": "refused"}
     subtract, zero, cubalif, li = judge(*(asks("NM202", "one", feature=feature) for feature in levels), levels=levels)
     assert [found.help for found in (cubalif, li)] == [("one",)] * 2
-    assert subtract.help == ("one", "installed targets that take it: `truenorth`")
-    assert zero.help == ("one", "installed targets that take it: `loihi1`, `loihi2`, `toy`, `truenorth`")
+    assert subtract.help == ("one", "installed targets that take it: `spinnaker2`, `truenorth`")
+    assert zero.help == ("one", "installed targets that take it: `loihi1`, `loihi2`, `spinnaker1`, `spinnaker2`, `toy`, `truenorth`")
 
 
 def test_a_target_does_not_recommend_itself() -> None:
     (found,) = judge(asks("NM202", feature="reset_subtract"), name="loihi2")
-    assert found.help == ("installed targets that take it: `loihi1` (approximately), `truenorth`",)
+    assert found.help == (
+        "installed targets that take it: `loihi1` (approximately), `spinnaker1` (approximately), `spinnaker2`, `truenorth`",
+    )
 
 
 def floored(weights: list[list[float]], *, source: Model | None = None, **changes: Any) -> Network:

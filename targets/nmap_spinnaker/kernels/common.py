@@ -7,11 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.emulate.kernel import Counted
 from nmap_spinnaker.arithmetic import ONE
 
 __all__ = ["COUNTERS", "as_rows", "checked_shifts", "reference_input", "reference_leak", "reference_mul", "reference_wrap"]
 
-COUNTERS: Mapping[str, str] = {"saturated": "slots of ring buffers were full: cut at 65535"}
+COUNTERS: Mapping[str, Counted] = {"saturated": Counted(
+    "what arrived in one step was more than a slot of the ring buffer holds, and was cut",
+    "deploy with more samples, the busiest ones among them: the largest sum they show sets the scale",
+)}
 """What the kernels count."""
 _TWO32 = 2**32
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.emulate.kernel import Counted
 from nmap_spinnaker.arithmetic import ONE, expk, kdivk, refractory_steps, wrap32
 from nmap_spinnaker.kernels.common import COUNTERS, as_rows, checked_shifts, reference_input, reference_leak, reference_mul, reference_wrap
 
@@ -25,7 +26,7 @@ class IfCurrDelta:
         "tau_m", "cm", "v_rest", "v_reset", "v_thresh", "i_offset", "tau_refrac", "timestep", "shift_0", "shift_1",
     )
     state: tuple[str, ...] = ("v", "refract", "saturated")
-    counters: Mapping[str, str] = COUNTERS
+    counters: Mapping[str, Counted] = COUNTERS
     receptors = 2
     graded = False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.emulate.kernel import Counted
 from nmap_spinnaker.arithmetic import decay_and_init, expk, kdivk, refractory_steps, wrap32
 from nmap_spinnaker.kernels.common import COUNTERS, as_rows, checked_shifts, reference_input, reference_leak, reference_wrap
 
@@ -26,7 +27,7 @@ class IfCurrExp:
         "shift_1",
     )
     state: tuple[str, ...] = ("v", "syn_0", "syn_1", "refract", "saturated")
-    counters: Mapping[str, str] = COUNTERS
+    counters: Mapping[str, Counted] = COUNTERS
     receptors = 2
     graded = False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.emulate.kernel import Counted
 from nmap_spinnaker.arithmetic import kdivk, refractory_steps
 from nmap_spinnaker.kernels.common import COUNTERS, as_rows, checked_shifts, reference_input, reference_mul, reference_wrap
 
@@ -27,7 +28,7 @@ class IfTrunc:
     name = "spinnaker1.if_trunc"
     params: tuple[str, ...] = ("tau_m", "cm", "v_reset", "v_thresh", "i_offset", "tau_refrac", "timestep", "shift_0", "shift_1")
     state: tuple[str, ...] = ("v", "refract", "saturated")
-    counters: Mapping[str, str] = COUNTERS
+    counters: Mapping[str, Counted] = COUNTERS
     receptors = 2
     graded = False
 

@@ -12,7 +12,7 @@ from nmap.compile import build_program
 from nmap.compiled import native
 from nmap.connectivity import Dense
 from nmap.emulate.engine import Emulator
-from nmap.emulate.kernel import STEP, counters
+from nmap.emulate.kernel import STEP, Counted, counters
 from nmap.mapping import Mapping, Shard
 from nmap.network import Provenance
 from nmap.pointers import int32_at, uint8_at
@@ -40,7 +40,7 @@ class Limited:
     """Cuts what arrives at 5, and counts how often it was above 5, and above 9."""
 
     name, params, state, receptors, graded, step = "limited", (), ("v", "cut", "far"), 1, False, limited
-    counters = {"cut": "sums were cut at 5", "far": "sums were above 9"}  # noqa: RUF012 - as a dataclass's property
+    counters = {"cut": Counted("a sum was cut at 5", "send less"), "far": Counted("a sum was above 9", "send less")}  # noqa: RUF012 - as a dataclass's property
 
     def constants(self, params: Any) -> Any:
         return np.zeros((0, 0), np.int32)
@@ -103,8 +103,9 @@ def test_counts_of_all_samples_are_added_up(jobs: int, team: int) -> None:
 def test_a_user_is_told_what_was_counted() -> None:
     told = told_tallies(mapped(network()), KERNELS, {"a.cut": 12, "a.far": 0, "b.cut": 1}, 3)
     assert [(d.code, d.severity, d.message) for d in told] == [
-        ("NM304", "warning", "in `a`, 12 sums were cut at 5"), ("NM304", "warning", "in `b`, 1 sums were cut at 5"),
+        ("NM304", "warning", "a sum was cut at 5, in `a` 12 times"), ("NM304", "warning", "a sum was cut at 5, in `b` 1 time"),
     ]
+    assert told[0].help == ("send less",)
     assert told[0].data == {"population": "a", "variable": "cut", "count": 12, "samples": 3}
 
 

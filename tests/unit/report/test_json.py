@@ -52,7 +52,7 @@ def test_estimate_names_parts_constants_and_limits() -> None:
         None, 0.02, ("a",), 0.002, 10, {"synaptic_operations": 1.0, "neuron_updates": 2.0, "spikes": None, "static": 4.0},
         {"synaptic_operations": 5.0, "neuron_updates": 6.0, "spikes": 7.0, "packets": None, "hops": None},
         BusiestCore(Core(0, 1, 0, 1), 3.5, 3), "float", 4, Published("Old 1", 0.004, None), 1.5, "one run",
-        {"energy": constant}, ("input",),
+        {"energy": constant}, ("input",), 3,
     )
     report = to_json(outcome(estimate=full))
     assert problems(report, schema(), closed=True) == []
@@ -63,7 +63,7 @@ def test_estimate_names_parts_constants_and_limits() -> None:
         "busiest_core": {"core": "c1", "synaptic_operations": 3.5, "neuron_updates": 3}, "activity": {"level": "float", "samples": 4},
         "as_published": {"generation": "Old 1", "step_s": 0.004, "dynamic_energy_j": None}, "factor": 1.5, "within": "one run",
         "constants": [{"name": "energy", "value": 2.0, "unit": "pJ", "measured_on": "Old 1", "source": "a paper"}],
-        "excludes": ["input"], "sources": ["a"], "reason": None,
+        "excludes": ["input"], "chips": 3, "sources": ["a"], "reason": None,
     }
     empty = to_json(outcome(estimate=Estimate(None, None, reason="no samples")))["estimate"]
     assert {key for key, value in empty.items() if value not in (None, [])} == {"reason"}

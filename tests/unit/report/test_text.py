@@ -26,7 +26,7 @@ from nmap.report.model import (
     VendorCheck,
     Verification,
 )
-from nmap.report.text import comparison_text, count, inspection_text, next_step, percent, run_text, table, to_text, verdict
+from nmap.report.text import _amount, comparison_text, count, inspection_text, next_step, percent, run_text, table, to_text, verdict
 from nmap.target.machine import build_machine
 from nmap.target.spec import Constant
 from nmap.testing.networks import FOREIGN_NETWORKS, build, lif
@@ -453,3 +453,11 @@ def test_estimate_says_what_is_not_known() -> None:
     assert "factor" not in told
     assert estimate_of(Estimate(None, None, reason="no samples")) == "estimate none: no samples"
     assert not [row for row in lines(estimate=Estimate(None, None)) if row.startswith("  estimate")]
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (None, "–"), (0, "0"), (9_999_999, "9 999 999"), (10_000_000, "10 M"), (869_517_144, "869.5 M"), (999_999_999, "1 G"),
+    (5_810_776_488, "5.811 G"), (759_000_000_000, "759 G"), (10**15, "1 P"),
+])
+def test_long_amounts_are_told_with_four_digits(value: int | None, text: str) -> None:
+    assert _amount(value) == text
