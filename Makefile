@@ -1,13 +1,14 @@
 # make test   everything that continuous integration checks
 # make demo   deploy the example network to Loihi 2 and prove the result
 # make truenorth-demo   deploy three example networks to TrueNorth and prove the results
+# make spinnaker-demo   deploy three example networks to SpiNNaker 1 and SpiNNaker 2 and prove the results
 # make test-frameworks   run docs/export.md's recipes in the frameworks themselves (needs Python 3.11, and 3.10 for lava-dl; about 11 GB)
 #
 # Each makes its own environment (.ci/environment); PYTHON=/path/to/python chooses the interpreter.
 
 PYTHON =
 
-.PHONY: test demo truenorth-demo test-frameworks clean
+.PHONY: test demo truenorth-demo spinnaker-demo test-frameworks clean
 
 test:
 	@set -e; bin=$$(.ci/environment "$(PYTHON)"); PATH=$$bin:$$PATH; export PATH; set -x; \
@@ -28,6 +29,15 @@ truenorth-demo:
 	for name in digits conv recurrent; do \
 		"$$bin/nmap" deploy examples/truenorth_digits/$$name.nir --target truenorth \
 			--input examples/truenorth_digits/$$name.npz -o .demo/truenorth_$$name; \
+	done
+
+spinnaker-demo:
+	@set -e; bin=$$(.ci/environment "$(PYTHON)"); set -x; \
+	for name in rate latency rows; do \
+		for target in spinnaker1 spinnaker2; do \
+			"$$bin/nmap" deploy examples/spinnaker_digits/$$name.nir --target $$target \
+				--input examples/spinnaker_digits/$$name.npz -o .demo/$${target}_$$name; \
+		done; \
 	done
 
 test-frameworks:
