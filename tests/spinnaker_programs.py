@@ -128,17 +128,19 @@ def convolved(seed: int = 2) -> tuple[QuantizedNetwork, Program]:
     })
 
 
-def slow(seed: int = 5) -> tuple[QuantizedNetwork, Program]:
-    """Return a loop with delays beyond what the ring buffers of 64 neurons on a core hold, 128 ticks."""
+def ringed(longest: int = 128, seed: int = 5) -> tuple[QuantizedNetwork, Program]:
+    """Return a loop with delays up to `longest` ticks; the ring buffers of its 64 neurons on a core hold 128."""
     rng = np.random.default_rng(seed)
     ports, load = port("in", (10,))
     hidden = cells("hidden", (64,), "if_curr_delta", rng)
     dense, loop = weights(rng, (64, 10), 0.5), Sparse.from_dense(weights(rng, (64, 64), 0.2))
+    delays = rng.integers(0, longest - 27, loop.weights.shape)
+    delays[:2] = 0, longest - 28
     network = QuantizedNetwork(
         (*ports, hidden),
         (
             load, synapses("in.source", "hidden", Dense(dense), delays=rng.integers(0, 128, dense.shape)),
-            synapses("hidden", "hidden", loop, 1, 100, rng.integers(0, 300, loop.weights.shape)),
+            synapses("hidden", "hidden", loop, 1, 27, delays),
         ),
         ("in",), ("hidden",), settings={"timestep_us": 1000, "time_scale": 1},
     )

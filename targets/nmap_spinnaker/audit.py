@@ -1,33 +1,29 @@
-"""What cores of a chip share, and what is the same for all slices of a population: memory, keys, routing tables, delay-extension cores.
+"""What cores of a chip share, and what is the same for all slices of a population: memory, keys, routing tables.
 
 sPyNNaker gives every slice of a population what its largest one needs, and pads every row of a matrix to the longest; so does this
-count. A population is taken to be one PyNN population with slices like ours. Delay-extension cores are placed by sPyNNaker, on cores that
-are left.
+count. A population is taken to be one PyNN population with slices like ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
 import numpy as np
 
-from nmap.connectivity import Dense
 from nmap.diagnostics import Diagnostic, Findings, named
-from nmap.program import ConvTile, Program
+from nmap.program import Program
 from nmap.target.machine import Cores, Machine
-from nmap_spinnaker.arithmetic import delay_stages
 from nmap_spinnaker.keys import KEY_BITS, KeySpace, allocate
 from nmap_spinnaker.layout import (
     CHIP_SDRAM,
     FULL_TICK,
     GATHERER_SDRAM,
     LONGEST_ROW,
+    MANY_SPIKES,
     MONITOR_SDRAM,
-    MOST_STAGES,
     SOURCE,
-    align,
     cells_sdram,
     matrix_sdram,
     source_sdram,
@@ -48,14 +44,12 @@ class Matrix:
     Args:
         source: index of the source population.
         rows: its neurons.
-        words: of the longest row within the ring buffers' delays.
-        delayed: of the longest row that a delay stage sends, 0 without one.
+        words: of the longest row.
     """
 
     source: int
     rows: int
     words: int
-    delayed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,6 @@ class Layer:
         matrices: of its projections.
         delay: largest delay in steps.
         slots: steps that the ring buffers hold.
-        stages: delay stages by source population, those with none left out.
         received: spikes that reach a core in a busy step.
         sdram: bytes of one slice, recordings left out.
     """
@@ -80,14 +73,13 @@ class Layer:
     matrices: tuple[Matrix, ...] = ()
     delay: int = 1
     slots: int = 0
-    stages: dict[int, int] = field(default_factory=dict)
     received: Fraction = Fraction(0)
     sdram: int = 0
 
     @property
     def longest(self) -> int:
         """Words of the longest row."""
-        return max((max(m.words, m.delayed) for m in self.matrices), default=0)
+        return max((m.words for m in self.matrices), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +88,13 @@ class Survey:
 
     Args:
         layers: by population, input ports left out.
-        stages: delay stages of each source population's delay-extension cores.
-        keys: of all populations that send, and of their delay extensions behind them.
+        keys: of all populations that send.
         zone: number in `keys` by population that sends.
     """
 
     layers: dict[int, Layer]
-    stages: dict[int, int]
     keys: KeySpace
     zone: dict[int, int]
-
-    @property
-    def extensions(self) -> int:
-        """Delay-extension cores: one for every slice of a source population that has stages."""
-        return sum(len(self.layers[source].slices) for source in self.stages)
 
 
 def survey(program: Program) -> Survey:
@@ -120,18 +105,14 @@ def survey(program: Program) -> Survey:
         members.setdefault(group.population, []).append(number)
     slices = {population: tuple(program.groups[k].size for k in groups) for population, groups in sorted(members.items())}
     layers: dict[int, Layer] = {}
-    stages: dict[int, int] = {}
     for population, sizes in slices.items():
         kernel = program.groups[members[population][0]].kernel
         if kernel == SOURCE:
             layers[population] = Layer(population, kernel, sizes, sdram=source_sdram(max(sizes)))
             continue
-        layers[population] = layer = _layer(program, population, kernel, slices, [afferents[k] for k in members[population]])
-        for source, count in layer.stages.items():
-            stages[source] = max(stages.get(source, 0), count)
+        layers[population] = _layer(program, population, kernel, slices, [afferents[k] for k in members[population]])
     sending = [p for p in slices if any(program.routes[k].core.size for k in members[p])]
-    sizes_of = [slices[p] for p in sending] + [tuple(size * stages[p] for size in slices[p]) for p in sorted(stages)]
-    return Survey(layers, dict(sorted(stages.items())), allocate(sizes_of), {p: k for k, p in enumerate(sending)})
+    return Survey(layers, allocate([slices[p] for p in sending]), {p: k for k, p in enumerate(sending)})
 
 
 def _layer(
@@ -139,7 +120,6 @@ def _layer(
 ) -> Layer:
     blocks = [afferent for group in groups for afferent in group]
     delay, largest = longest_delay(blocks), max(slices[population])
-    slots = steps_of(delay, largest)
     rows: dict[tuple[int, int, int, str, int], list[Afferent]] = {}
     for group in groups:
         seen: dict[tuple[int, int, int, str], int] = {}
@@ -148,48 +128,20 @@ def _layer(
             alike = (afferent.source, block.receptor, block.delay, type(block.synapses).__name__)
             number = seen[alike] = seen.get(alike, -1) + 1
             rows.setdefault((*alike, number), []).append(afferent)
-    matrices: list[Matrix] = []
-    stages: dict[int, int] = {}
-    for (source, *_), held in sorted(rows.items()):
-        near, far = (max(part) for part in zip(*(_longest_rows(afferent, slots) for afferent in held), strict=True))
-        matrices.append(Matrix(source, prod(program.populations[source].shape), near, far))
-        count = int(delay_stages(longest_delay(held), slots))
-        if count:
-            stages[source] = max(stages.get(source, 0), count)
+    matrices = tuple(
+        Matrix(source, prod(program.populations[source].shape), max(int(row_words(a.block).max(initial=0)) for a in held))
+        for (source, *_), held in sorted(rows.items())
+    )
     address = 8
     for matrix in matrices:
         # Inputs are not cut: their one-to-one ways stand for what is in memory.
         per_core = max(slices.get(matrix.source, (matrix.rows,)))
         address = matrix_sdram(address, matrix.rows, per_core, matrix.words)
-        if matrix.delayed:
-            for _ in range(-(-matrix.rows // per_core)):
-                address = align(address) + min(per_core, matrix.rows) * stages[matrix.source] * 4 * (3 + matrix.delayed)
-    sources = sorted({matrix.source for matrix in matrices})
-    counted = [(prod(program.populations[source].shape), stages.get(source, 0)) for source in sources]
-    tables = tables_sdram(counted, len(matrices) + sum(matrix.source in stages for matrix in matrices))
+    sizes = [prod(program.populations[source].shape) for source in sorted({matrix.source for matrix in matrices})]
     return Layer(
-        population, kernel, slices[population], tuple(matrices), delay, slots, stages, received_by(program, blocks),
-        cells_sdram(kernel, largest) + address + tables,
+        population, kernel, slices[population], matrices, delay, steps_of(delay), received_by(program, blocks),
+        cells_sdram(kernel, largest) + address + tables_sdram(sizes, len(matrices)),
     )
-
-
-def _longest_rows(afferent: Afferent, slots: int) -> tuple[int, int]:
-    """Return the words of a block's longest row within `slots` steps, and of the longest one of a delay stage."""
-    block = afferent.block
-    if longest_delay([afferent]) <= slots:
-        return int(row_words(block).max(initial=0)), 0
-    synapses = block.synapses
-    if isinstance(synapses, ConvTile):
-        stage, word = np.zeros(block.axons, np.int64) + block.delay // slots, row_words(block)
-        return (0, int(word.max(initial=0))) if stage.any() else (int(word.max(initial=0)), 0)
-    delays = np.zeros(synapses.weights.shape, np.int64) if block.delays is None else block.delays
-    stage = ((block.delay + delays) // slots).ravel()
-    every = np.arange(synapses.in_size)
-    source = np.broadcast_to(every, synapses.weights.shape).ravel() if isinstance(synapses, Dense) else synapses.indices
-    held = synapses.weights.ravel() != 0
-    words = np.bincount((stage * synapses.in_size + source)[held], minlength=synapses.in_size * (int(stage.max(initial=0)) + 1))
-    near = words[: synapses.in_size]
-    return int(near.max(initial=0)), int(words[synapses.in_size :].max(initial=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +241,7 @@ def audit(program: Program, machine: Machine) -> tuple[Diagnostic, ...]:
             why=f"{len(found.keys.zones)} populations need a zone each, all as wide as the widest: {found.keys.zone_bits} bits.",
             help=("use fewer or smaller populations",), data={"kind": "keys", "bits": found.keys.needed},
         )
-    _check_layers(program, machine, found, names, findings)
+    _check_layers(found, names, findings)
     over = {router: taken for router, taken in chip_sdram(program, machine, found).items() if taken > CHIP_SDRAM}
     if over:
         worst = max(over, key=lambda router: (over[router], router))
@@ -308,8 +260,23 @@ def audit(program: Program, machine: Machine) -> tuple[Diagnostic, ...]:
                 why="They are compressed already.", help=("use larger slices, or fewer populations",),
                 data={"kind": "table", "chips": [list(router) for router in full]},
             )
+    _check_sources(program, found, findings)
     _check_time(program, names, findings)
     return tuple(findings)
+
+
+def _check_sources(program: Program, found: Survey, findings: Findings) -> None:
+    """Record of which spike sources sPyNNaker will say that they send too much at a time."""
+    sources = [program.populations[layer.population] for layer in found.layers.values() if layer.kernel == SOURCE]
+    busy = {p.name: p.busy for p in sources if p.busy is not None and p.busy > MANY_SPIKES}
+    if busy:
+        most = f"up to {max(busy.values()):g} in a step"
+        findings.note(
+            "NM604", f"sPyNNaker warns that {named(list(busy))} may send too many spikes at the same time: {most}",
+            why=f"It does so from {MANY_SPIKES + 1} spikes of one SpikeSourceArray in a step on, on however many cores it lies. What a step"
+            " costs the cores that listen is in their load, and spikes that their buffers do not hold are an NM702.",
+            data={"kind": "sources", "spikes": dict(busy)},
+        )
 
 
 def _check_time(program: Program, names: list[str], findings: Findings) -> None:
@@ -332,7 +299,7 @@ def _check_time(program: Program, names: list[str], findings: Findings) -> None:
     )
 
 
-def _check_layers(program: Program, machine: Machine, found: Survey, names: list[str], findings: Findings) -> None:
+def _check_layers(found: Survey, names: list[str], findings: Findings) -> None:
     """Record what is too much for every slice of a population."""
     layers = found.layers.values()
     long = [names[layer.population] for layer in layers if layer.longest > LONGEST_ROW]
@@ -341,20 +308,6 @@ def _check_layers(program: Program, machine: Machine, found: Survey, names: list
         findings.error(
             "NM702", f"rows of synapses are too long in {named(long)}: {most} words of {LONGEST_ROW}",
             why="A source has several synapses onto one neuron.", data={"kind": "row", "words": most},
-        )
-    late = {names[layer.population]: max(layer.stages.values()) for layer in layers if layer.stages}
-    beyond = [name for name, stages in late.items() if stages > MOST_STAGES]
-    if beyond:
-        findings.error(
-            "NM702", f"delays into {named(beyond)} are too long for delay-extension cores",
-            why=f"They have {MOST_STAGES} stages of as many steps as the ring buffers hold: fewer neurons per core hold more.",
-            data={"kind": "delay", "populations": beyond},
-        )
-    free = len(machine.cores) - len(program.cores)
-    if found.extensions > free:
-        findings.error(
-            "NM702", f"{found.extensions} delay-extension cores are needed, and {free} cores are free",
-            help=("use more chips",), data={"kind": "delay", "cores": found.extensions},
         )
     lost = [layer for layer in layers if layer.received >= spike_buffer(layer.received)]
     if lost:

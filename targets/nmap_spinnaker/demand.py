@@ -1,7 +1,8 @@
 """What a slice of a population takes on one core: exact at a position, at most at any position, at least in any cut.
 
 Resources (chip1.toml): `populations`, `neurons`, `sources` of a SpikeSourceArray, bytes of `dtcm` and `sdram`, and the `tick` of a busy
-step in billionths; `nmap_spinnaker.layout` has the amounts.
+step in billionths; `nmap_spinnaker.layout` has the amounts. `neurons` counts the 256 places of a core: a neuron of a population with
+delays above 32 steps takes several, since its core's ring buffers hold fewer neurons.
 
 Rows of a dense afferent are counted as long as the slice, those of a convolution as long as the longest one that the box makes, for all
 neurons of the source population, as sPyNNaker stores them. Of listed synapses only rows that hold something count, without padding: what
@@ -34,6 +35,8 @@ from nmap_spinnaker.layout import (
     cells_dtcm,
     cells_sdram,
     own_ticks,
+    places_of,
+    population_delay,
     population_dtcm,
     received,
     source_sdram,
@@ -58,15 +61,9 @@ class _Rows:
 # ---- what does not depend on the synapses -----------------------------------------------------------------------------------------------
 
 
-def _largest_delay(network: QuantizedNetwork, population: str) -> int:
-    """Return the largest delay of a population's synapses in steps, counted as sPyNNaker does from 1 on."""
-    held = [p for p in network.afferents(population) if p.connectivity.synapses]
-    return max((1 + p.delay + (0 if p.delays is None else int(p.delays.max(initial=0))) for p in held), default=1)
-
-
-def _fixed(network: QuantizedNetwork, population: QuantizedPopulation) -> tuple[int, int, int]:
-    """Return what every core of a population takes: dtcm, sdram, tick."""
-    dtcm = population_dtcm(population.size, _largest_delay(network, population.name), received(network, population))
+def _fixed(network: QuantizedNetwork, population: QuantizedPopulation, delay: int) -> tuple[int, int, int]:
+    """Return what every core of a population with such a longest delay takes: dtcm, sdram, tick."""
+    dtcm = population_dtcm(population.size, delay, received(network, population))
     # Lists of odd length are padded: one neuron more on every core keeps the sum of pieces simple.
     return dtcm, cells_sdram(str(population.kernel), 0) + 16, own_ticks(network.settings)[0]
 
@@ -82,13 +79,14 @@ def _source_demand(sources: int) -> Demand:
 
 
 def _cells_demand(network: QuantizedNetwork, population: QuantizedPopulation, neurons: int, rows: list[_Rows]) -> Demand:
-    fixed, each = _fixed(network, population), _each(network, population)
+    delay = population_delay(network, population.name)
+    fixed, each = _fixed(network, population, delay), _each(network, population)
     dtcm, sdram, tick = (a + neurons * b for a, b in zip(fixed, each, strict=True))
     for projection, held in zip(network.afferents(population.name), rows, strict=True):
         row, synapse = _prices(network, projection)
         sdram += held.sdram
         tick += row * held.heard + synapse * held.synapses
-    return {"populations": 1, "neurons": neurons, "sources": 0, "dtcm": dtcm, "sdram": sdram, "tick": tick}
+    return {"populations": 1, "neurons": places_of(delay) * neurons, "sources": 0, "dtcm": dtcm, "sdram": sdram, "tick": tick}
 
 
 def _prices(network: QuantizedNetwork, projection: QuantizedProjection) -> tuple[int, int]:
@@ -324,7 +322,9 @@ def demand_floor(network: QuantizedNetwork, population: str, spec: ChipSpec) -> 
     if whole.kernel == SOURCE:
         pieces = -(-whole.size // SOURCES_PER_CORE)
         return {name: float(amount) for name, amount in (_source_demand(whole.size) | {"populations": pieces}).items()}
-    fixed, each = list(_fixed(network, whole)), _each(network, whole)
+    delay = population_delay(network, population)
+    places = whole.size * places_of(delay)
+    fixed, each = list(_fixed(network, whole, delay)), _each(network, whole)
     shared = [whole.size * amount for amount in each]
     for projection in network.afferents(population):
         wires, (row, synapse) = projection.connectivity, _prices(network, projection)
@@ -341,12 +341,12 @@ def demand_floor(network: QuantizedNetwork, population: str, spec: ChipSpec) -> 
         else:
             shared[1] += 12 * _sources(wires) + 4 * synapses
             shared[2] += row * _sources(wires)
-    pieces = -(-whole.size // CELLS_PER_CORE)
+    pieces = -(-places // CELLS_PER_CORE)
     for name, once, amount in zip(("dtcm", "sdram", "tick"), fixed, shared, strict=True):
         room = spec.resources[name].max - once
         pieces = max(pieces, -(-amount // room) if room > 0 else 1)
     dtcm, sdram, tick = (float(pieces * once + amount) for once, amount in zip(fixed, shared, strict=True))
-    return {"populations": float(pieces), "neurons": float(whole.size), "sources": 0.0, "dtcm": dtcm, "sdram": sdram, "tick": tick}
+    return {"populations": float(pieces), "neurons": float(places), "sources": 0.0, "dtcm": dtcm, "sdram": sdram, "tick": tick}
 
 
 def _everything(conv: Conv2d) -> tuple[Array, Array, Array]:
@@ -374,8 +374,9 @@ def neuron_demand(network: QuantizedNetwork, population: str) -> NeuronDemand:
         fixed[4], neuron[4] = source_sdram(0), source_sdram(1) - source_sdram(0)
         free = tuple(np.zeros((len(RESOURCES), 1), np.int64) for _ in network.afferents(population))
         return NeuronDemand(RESOURCES, 1, neuron, free, fixed, nothing)
-    neuron[1] = 1
-    fixed[3:], neuron[3:] = _fixed(network, whole), np.array(_each(network, whole))[:, None]
+    delay = population_delay(network, population)
+    neuron[1] = places_of(delay)
+    fixed[3:], neuron[3:] = _fixed(network, whole, delay), np.array(_each(network, whole))[:, None]
     for projection in network.afferents(population):
         wires, (row, synapse) = projection.connectivity, _prices(network, projection)
         if isinstance(wires, Conv2d):

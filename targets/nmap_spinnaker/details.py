@@ -1,13 +1,18 @@
 """What SpiNNaker's own resources a mapped network takes.
 
     neurons per core   of the population's largest slice; every slice takes the memory of that one
+    neurons at most    per core, beside ring buffers for the population's longest delay
     rows, longest row  matrices' rows on one core, and words of the longest
     SDRAM, DTCM        bytes of one core, recordings left out; DTCM is not stated by sPyNNaker and is nmap's own count
-    delay slots        steps of delay that the ring buffers hold; `delay extensions` are cores that sPyNNaker adds for longer ones
+    delay slots        steps of delay that the ring buffers hold; no delay is longer, so that sPyNNaker adds no delay-extension cores
     buffer             keys that wait on a core (`incoming_spike_buffer_size`), and the spikes that reach it in a busy step
     load               share of a tick that the busiest core computes in a busy step, with 1.3 cycles an instruction on top of real counts
     least time scale   with which 32 neurons per core would be in time; `real-time neurons per core` are in time at scale 1
     entries            of the largest routing table; those of chips straight along a tree are not needed
+
+A SpikeSourceArray that sends more than 100 spikes in some step makes sPyNNaker warn of too many spikes at the same time, whatever cores its
+slices lie on: smaller slices would change nothing, and `nmap_spinnaker.audit` notes it where the samples show it. What such a step costs
+the cores that listen is in their load and their buffer.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from nmap.target.backend import Demand, Details
 from nmap.target.machine import Machine, build_machine
 from nmap.target.spec import ChipSpec, load_spec
 from nmap_spinnaker.audit import Layer, Survey, chip_sdram, places, routing, survey
-from nmap_spinnaker.layout import FULL_TICK, SOURCE, spike_buffer
+from nmap_spinnaker.layout import FULL_TICK, SOURCE, cells_at_most, spike_buffer
 from nmap_spinnaker.load import at_scale, layer_time_scale, real_time_neurons
 from nmap_spinnaker.measure import measure
 from nmap_spinnaker.tables import processor
@@ -40,7 +45,7 @@ _TITLES = {
     "sdram": "SDRAM",
     "dtcm": "DTCM",
     "delay_slots": "delay slots",
-    "delay_cores": "delay extensions",
+    "most_neurons": "neurons at most",
     "keys": "keys",
     "key_bits": "bits of a key",
     "table_entries": "entries",
@@ -72,8 +77,9 @@ def details(network: QuantizedNetwork, program: Program) -> Details:
     tables = routing(program, machine, found) if found.keys.fits else None
     names = [p.name for p in program.populations]
     totals: _Row = {
-        "cores": len(program.cores), "neurons": sum(core["neurons"] for core in used), "sources": sum(core["sources"] for core in used),
-        "delay_cores": found.extensions, "chip_sdram": max(chip_sdram(program, machine, found).values(), default=0),
+        "cores": len(program.cores), "neurons": sum(group.size for group in program.groups if group.kernel != SOURCE),
+        "sources": sum(core["sources"] for core in used),
+        "chip_sdram": max(chip_sdram(program, machine, found).values(), default=0),
         "keys": sum(zone.keys for zone in found.keys.zones), "key_bits": found.keys.needed,
         "table_entries": None if tables is None else tables.largest,
         "tables_compressed": None if tables is None else len(tables.compressed),
@@ -117,7 +123,7 @@ def _layer(network: QuantizedNetwork, program: Program, found: Survey, layer: La
         "real_time_neurons": None if source else real_time_neurons(at_scale(network, 1), population.name),
         "buffer": None if source else spike_buffer(layer.received), "neurons": prod(population.shape),
         "rows": None if source else sum(matrix.rows for matrix in layer.matrices), "delay_slots": None if source else layer.slots,
-        "delay_cores": len(layer.slices) if layer.population in found.stages else 0,
+        "most_neurons": None if source else cells_at_most(layer.delay),
         "keys": 0 if zone is None else found.keys.zones[zone].keys,
         "busy_known": "30 Hz a neuron assumed" if population.busy is None else float(population.busy),
     }

@@ -17,7 +17,7 @@ from nmap.connectivity import Array, Conv2d, Dense
 from nmap.program import Program
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
 from nmap.target.spec import load_spec
-from nmap_spinnaker.arithmetic import ONE, raw
+from nmap_spinnaker.arithmetic import ONE, raw, ring_slots
 from nmap_spinnaker.artefact import (
     ARRAYS,
     CELLS,
@@ -38,6 +38,7 @@ from nmap_spinnaker.artefact import (
     shift_of,
 )
 from nmap_spinnaker.layout import received, spike_buffer
+from nmap_spinnaker.pynn import start_values
 
 __all__ = ["emit"]
 
@@ -60,11 +61,17 @@ PyNN script of a spiking network mapped by nmap to {target} ({cores}).
 
   python run.py --input S.npz --out OUT.npz     run on the machine
   python run.py --input S.npz --virtual         map onto {machine} that is not there
+  python run.py --input S.npz --router vendor   leave the routes to sPyNNaker's own router; see below
   python run.py --help                          all options
 
 S.npz holds {given}, 0 or 1.
 OUT.npz holds {sent} in the network's own time, as `nmap run` writes it.
 A tick is {timestep:g} ms of the network and takes {taken:g} ms. The last output runs {latency} ticks behind the input.
+
+Router. sPyNNaker's own router (PACMAN 7.4.1, ApplicationRouter) sends a population's spikes to whole populations. Where the chips of one
+population are not all linked to each other it stops with an error, and nmap places slices so. So run.py puts a router of its own in its
+place: one tree for each slice, to the cores with synapses from it. With --router vendor, or where this sPyNNaker has no such router to be
+replaced, sPyNNaker's own is used. The routes change neither spikes nor places.
 """
 
 
@@ -76,8 +83,8 @@ def emit(network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
         program: its mapping.
 
     Raises:
-        ValueError: neurons of a population differ in what PyNN has one of, start with other state than v, or have another time step; or
-            sources are not fed one by one.
+        ValueError: neurons of a population differ in what PyNN has one of, start with a state that PyNN does not know, or have another time
+            step; sources are not fed one by one; or a delay is longer than the ring buffers of a target's slices.
     """
     found = parts(program)
     arrays: dict[str, Array] = {}
@@ -90,6 +97,7 @@ def emit(network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
     projections: list[dict[str, Any]] = []
     for projection in network.projections:
         if network[projection.target].kernel != SOURCE:
+            _check_delays(projection, [part for part in found if program.populations[part.population].name == projection.target])
             projections.append(_projection(len(projections), network, projection, arrays))
     context = {
         "title": f"{load_spec('nmap_spinnaker', 'chip1.toml').title}, {program.variant}", "timestep": repr(timestep / 1000),
@@ -148,14 +156,24 @@ def _cells(number: int, population: QuantizedPopulation, timestep: int) -> dict[
     own = one(population.name, "timestep", population.params["timestep"])
     if own != int(raw(timestep / 1000)):
         raise ValueError(f"neurons of `{population.name}` have a time step of {own / ONE} ms, the chip's is {timestep / 1000} ms")
-    other = [key for key, values in population.initial.items() if key != "v" and values.any()]
-    if other:
-        raise ValueError(f"neurons of `{population.name}` start with `{other[0]}`, which PyNN's initial values do not have")
     stored = {
         f"p{number}.param.{key}": values for key, values in sorted(population.params.items()) if key not in (*_SHIFTS, "timestep")
     }
-    stored[f"p{number}.initial.v"] = population.initial.get("v", np.zeros(population.size, np.int64))
+    start = start_values(str(population.kernel), population.params, population.initial)
+    stored |= {f"p{number}.initial.{key}": values for key, values in start.items() if key == "v" or values.any()}
     return {key: (values[:1].reshape(()) if (values == values[0]).all() else values).astype(np.int32) for key, values in stored.items()}
+
+
+def _check_delays(projection: QuantizedProjection, into: list[Part]) -> None:
+    """Refuse delays for which sPyNNaker would add cores that only delay spikes: its host lays their rows out wrongly (7.4.1)."""
+    longest = _delays(projection)[1]
+    for part in into:
+        slots = ring_slots(min(part.per_core, part.neurons.size))
+        if longest > slots:
+            raise ValueError(
+                f"`{projection.name}` has a delay of {longest} ticks; the ring buffers of `{part.label}` hold {slots}, with {part.per_core}"
+                " neurons on a core"
+            )
 
 
 def _projection(number: int, network: QuantizedNetwork, projection: QuantizedProjection, arrays: dict[str, Array]) -> dict[str, Any]:

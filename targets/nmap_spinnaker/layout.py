@@ -8,10 +8,14 @@ SDRAM is what sPyNNaker itself asks for, region by region (read in `population_v
     matrix      rows of all source neurons, each 3 words and the longest row's words, from multiples of 16 bytes on; sources in multiples of
                 their own neurons a core
     tables      population table 8 + 20 a source population + 4 a projection; filters 8 + 32 a source population + its bits in words;
-                builder 92 + 4 a source population. Delay extensions count as source populations of their own.
+                builder 92 + 4 a source population.
 
 DTCM is not stated by sPyNNaker. Ring buffers are 2 bytes times 2^(neuron bits + 1 + delay bits); neurons take their words, keys and
 recording lists; two rows are fetched at a time; a received key waits in 4 bytes. `ALLOWANCE` is ours, for everything else.
+
+The ring buffers of a core have 2^14 slots at most. sPyNNaker passes a spike whose delay does not fit through a delay-extension core, whose
+rows version 7.4.1 lays out by the target's neurons per core instead of the source's, so that synapses are lost without a word. A core
+therefore holds only as many neurons as leave room for the longest delay of their population (`cells_at_most`).
 
 Instructions were counted on the shipped binaries: a tick takes 582 and 113.2 a neuron, a received row 453 and 25.0 a synapse in it.
 """
@@ -20,15 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
-from nmap.quantized import QuantizedNetwork, QuantizedPopulation
-from nmap_spinnaker.arithmetic import field_bits, ring_slots_used
+from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection
+from nmap_spinnaker.arithmetic import RING_BITS, field_bits
 
 __all__ = [
-    "ALLOWANCE", "ASSUMED_RATE", "CELLS_PER_CORE", "CHIP_SDRAM", "FULL_TICK", "GATHERER_SDRAM", "LONGEST_ROW", "MONITOR_SDRAM", "MOST_KEYS",
-    "MOST_STAGES", "SOURCE", "SOURCES_PER_CORE", "WORDS", "align", "busy_of", "cells_dtcm", "cells_sdram", "duration_us", "matrix_sdram",
-    "own_ticks", "population_dtcm", "received", "ring_bytes", "rows_dtcm", "source_sdram", "spike_buffer", "spike_ticks", "steps_of",
-    "tables_sdram",
+    "ALLOWANCE", "ASSUMED_RATE", "CELLS_PER_CORE", "CHIP_SDRAM", "FULL_TICK", "GATHERER_SDRAM", "LONGEST_DELAY", "LONGEST_ROW",
+    "MANY_SPIKES", "MONITOR_SDRAM", "MOST_KEYS", "SOURCE", "SOURCES_PER_CORE", "WORDS", "align", "busy_of", "cells_at_most", "cells_dtcm",
+    "cells_sdram", "duration_us", "matrix_sdram", "own_ticks", "places_of", "population_delay", "population_dtcm", "received", "ring_bytes",
+    "rows_dtcm", "source_sdram", "spike_buffer", "spike_ticks", "steps_of", "tables_sdram",
 ]
 
 SOURCE = "spinnaker1.source"
@@ -44,8 +49,10 @@ CHIP_SDRAM = 123_469_792
 MONITOR_SDRAM = 488_476
 GATHERER_SDRAM = 477_250
 """Bytes that the monitor of every chip and the gatherer of an Ethernet chip take, as placed in virtual mode."""
-MOST_STAGES = 8
-"""Stages of a delay-extension core (delay_extension_vertex.py)."""
+LONGEST_DELAY = 1 << (RING_BITS - 2)
+"""Steps of delay that ring buffers can hold: the receptor takes one bit, and the neuron one even where a core has only one."""
+MANY_SPIKES = 100
+"""Spikes of a SpikeSourceArray in one step above which sPyNNaker warns (spike_source_array_vertex.py)."""
 ALLOWANCE = 4096
 """Bytes of DTCM for population tables, event queues and recording lists' headers, ours."""
 MOST_KEYS = 4096
@@ -104,34 +111,58 @@ def matrix_sdram(address: int, sources: int, per_core: int, words: int) -> int:
     return address
 
 
-def tables_sdram(sources: list[tuple[int, int]], projections: int) -> int:
+def tables_sdram(sources: list[int], projections: int) -> int:
     """Return the bytes of population table, filters and builder.
 
     Args:
-        sources: neurons and delay stages of every source population.
-        projections: rows' matrices, those of delay stages included.
+        sources: neurons of every source population.
+        projections: rows' matrices.
     """
-    delayed = sum(stages > 0 for _, stages in sources)
-    filters = 8 + sum(32 + 4 * -(-size // 32) + 4 * -(-size * stages // 32) for size, stages in sources)
-    return 8 + 20 * (len(sources) + delayed) + 4 * projections + filters + 92 + 4 * (len(sources) + delayed)
+    filters = 8 + sum(32 + 4 * -(-size // 32) for size in sources)
+    return 8 + 20 * len(sources) + 4 * projections + filters + 92 + 4 * len(sources)
 
 
 # ---- DTCM -------------------------------------------------------------------------------------------------------------------------------
 
 
-def steps_of(delay: int, neurons: int) -> int:
-    """Return the ring-buffer slots of slices of so many neurons: a power of 2 of at least `delay`, as far as there are that many.
+def steps_of(delay: int) -> int:
+    """Return the steps that the ring buffers of a population are made for: the least power of 2 from 2 on that is not below `delay`.
 
     Args:
-        delay: largest delay of the population's synapses in steps, at least 1.
-        neurons: of the largest slice.
+        delay: largest delay of the population's synapses in steps, at least 1. As many steps as the ring has are the step itself, whose
+            slot has been read before.
     """
-    return ring_slots_used(delay, neurons)
+    return 1 << field_bits(delay)
+
+
+def cells_at_most(delay: int) -> int:
+    """Return how many neurons a core holds beside ring buffers for so many steps: 256 up to 32 steps, 2 up to 4096, 0 beyond.
+
+    With n neurons, 2 receptors and S steps, ceil(log2 n) + 1 + log2 S may be 14 at most.
+
+    Args:
+        delay: as for `steps_of`.
+    """
+    return min(CELLS_PER_CORE, (1 << (RING_BITS - 1)) // steps_of(delay)) if delay <= LONGEST_DELAY else 0
+
+
+def places_of(delay: int) -> int:
+    """Return how many of a core's 256 places a neuron takes: 256 / `cells_at_most`, a power of 2; more than there are beyond 4096 steps.
+
+    Args:
+        delay: as for `steps_of`.
+    """
+    return CELLS_PER_CORE // cells_at_most(delay) if delay <= LONGEST_DELAY else CELLS_PER_CORE + 1
 
 
 def ring_bytes(delay: int, neurons: int) -> int:
-    """Return the bytes of a core's ring buffers; arguments as for `steps_of`."""
-    return 4 * (1 << field_bits(neurons)) * steps_of(delay, neurons)
+    """Return the bytes of a core's ring buffers.
+
+    Args:
+        delay: as for `steps_of`.
+        neurons: of the core, at least 1.
+    """
+    return 4 * (1 << field_bits(neurons)) * steps_of(delay)
 
 
 def spike_buffer(busy: Fraction) -> int:
@@ -150,14 +181,14 @@ def rows_dtcm() -> int:
 
 
 def population_dtcm(size: int, delay: int, busy: Fraction) -> int:
-    """Return what every core of a population takes, whatever its neurons: rings as for its largest slice.
+    """Return what every core of a population takes, whatever its neurons: rings as for the largest slice that it may have.
 
     Args:
         size: neurons of the population.
         delay: largest delay of its synapses in steps; 1 without any.
         busy: spikes that it receives in a busy step.
     """
-    return ALLOWANCE + rows_dtcm() + ring_bytes(delay, min(size, CELLS_PER_CORE)) + 4 * spike_buffer(busy)
+    return ALLOWANCE + rows_dtcm() + ring_bytes(delay, max(1, min(size, cells_at_most(delay)))) + 4 * spike_buffer(busy)
 
 
 # ---- time -------------------------------------------------------------------------------------------------------------------------------
@@ -192,6 +223,16 @@ def spike_ticks(busy: float | None, size: int, settings: Mapping[str, int]) -> t
     """
     each = busy_of(busy, size, settings) / size
     return _billionths(_ROW * each, settings), _billionths(_SYNAPSE * each, settings)
+
+
+def population_delay(network: QuantizedNetwork, population: str) -> int:
+    """Return the largest delay of a population's synapses in steps, counted as sPyNNaker does from 1 on; 1 without synapses."""
+    return max((_slowest(p) for p in network.afferents(population) if p.connectivity.synapses), default=1)
+
+
+@lru_cache(maxsize=512)
+def _slowest(projection: QuantizedProjection) -> int:
+    return 1 + projection.delay + (0 if projection.delays is None else int(projection.delays.max(initial=0)))
 
 
 def received(network: QuantizedNetwork, population: QuantizedPopulation) -> Fraction:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
 from nmap_spinnaker.demand import demand_at_most
-from nmap_spinnaker.layout import FULL_TICK, SOURCE
+from nmap_spinnaker.layout import FULL_TICK, SOURCE, cells_at_most, population_delay
 
 __all__ = ["LEAST_PIECE", "at_scale", "layer_time_scale", "least_time_scale", "real_time_neurons"]
 
@@ -30,12 +30,12 @@ def layer_time_scale(network: QuantizedNetwork, population: str, neurons: int = 
     Args:
         network: its own time scale does not matter.
         population: name.
-        neurons: of a piece at least; the whole population where it has fewer.
+        neurons: of a piece at least; as many as a core can hold where that is fewer, or the whole population.
     """
     whole = network[population]
     if whole.kernel is None or whole.kernel == SOURCE:
         return 1
-    least = min(min(neurons, whole.size), whole.size)
+    least = _held(network, whole, neurons)
 
     def tick(scale: int) -> int:
         slow = at_scale(network, scale)
@@ -48,6 +48,11 @@ def layer_time_scale(network: QuantizedNetwork, population: str, neurons: int = 
     while scale > 1 and tick(scale - 1) <= FULL_TICK:
         scale -= 1
     return scale
+
+
+def _held(network: QuantizedNetwork, population: QuantizedPopulation, neurons: int) -> int:
+    """Return the least of so many neurons, the population's, and those that a core holds beside ring buffers for its delays."""
+    return min(neurons, population.size, max(1, cells_at_most(population_delay(network, population.name))))
 
 
 def _pieces(population: QuantizedPopulation, neurons: int) -> Iterator[tuple[int, ...]]:
@@ -75,7 +80,9 @@ def _pieces(population: QuantizedPopulation, neurons: int) -> Iterator[tuple[int
 
 
 def least_time_scale(network: QuantizedNetwork) -> int:
-    """Return the least time scale with which every population can be cut into pieces of 32 neurons, or its own size, that are in time.
+    """Return the least time scale with which every population can be cut into pieces that are in time.
+
+    Pieces have 32 neurons, or as many as the population has or a core holds beside ring buffers for its delays.
 
     Args:
         network: quantized, `settings["timestep_us"]` filled; its own time scale does not matter.
@@ -87,7 +94,7 @@ def real_time_neurons(network: QuantizedNetwork, population: str) -> int | None:
     """Return how many neurons of a population (a power of 2, or all) a core can hold in time; None where not even one is."""
     whole = network[population]
     best = None
-    for neurons in sorted({min(2**k, whole.size) for k in range(9)}):
+    for neurons in sorted({_held(network, whole, 2**k) for k in range(9)}):
         if min(demand_at_most(network, population, extent)["tick"] for extent in _pieces(whole, neurons)) <= FULL_TICK:
             best = neurons
     return best

@@ -20,6 +20,7 @@ from nmap_spinnaker.layout import (
     cells_dtcm,
     cells_sdram,
     own_ticks,
+    places_of,
     population_dtcm,
     source_sdram,
     spike_ticks,
@@ -129,8 +130,8 @@ def measure(program: Program) -> tuple[Demand, ...]:
             total["sdram"] += source_sdram(size)
             continue
         everyone = together[group.population]
-        total["neurons"] += size
         delay, busy = longest_delay(everyone), received_by(program, everyone)
+        total["neurons"] += places_of(delay) * size
         total["dtcm"] += population_dtcm(prod(program.populations[group.population].shape), delay, busy) + cells_dtcm(group.kernel, size)
         total["sdram"] += cells_sdram(group.kernel, size) + (0 if size % 2 else 16)
         total["tick"] += core + size * neuron

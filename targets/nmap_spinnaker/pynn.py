@@ -6,9 +6,11 @@ shipped binaries compute (`load`), and an emitted script with the program it was
 
 Sources, all of sPyNNaker 7.4.1: `population_vertex.py` (`get_ring_buffer_shifts`, `_Stats`), `from_list_connector.py` (statistics of a
 connection list, delays rounded to steps), `synapse_io.py` and `synapse_dynamics_static.py` (words of synapses),
-`spike_source_array_vertex.py` (ticks), `data_type.py` (accums), `spynnaker.cfg` (30 spikes per second, 5 sigma). Delays below one step are
-raised to one, as the host does. Delays beyond a core's ring go through delay extensions, which keep their sum; the host addresses their
-rows rightly only where source and target have the same number of neurons per core, or one core of sources and delays of at most two rings.
+`spike_source_array_vertex.py` (ticks), `data_type.py` (accums), `spynnaker.cfg` (30 spikes per second, 5 sigma),
+`neuron_model_leaky_integrate_and_fire.py`, `neuron_model_if_trunc.py` and `synapse_type_exponential.py` (state variables). Delays below one
+step are raised to one, as the host does. Delays beyond a core's ring go through delay extensions, which keep their sum; the host addresses
+their rows rightly only where source and target have the same number of neurons per core, or one core of sources and delays of at most two
+rings. nmap emits no such delays.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ import numpy as np
 from nmap.connectivity import Array, Sparse, frozen_array
 from nmap.network import Provenance
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
-from nmap_spinnaker.arithmetic import ONE, encode_weights, raw, ring_shift
+from nmap_spinnaker.arithmetic import ONE, decay, decay_and_init, encode_weights, raw, ring_shift
 
 __all__ = [
-    "KERNEL_OF", "MODEL_DEFAULTS", "Cells", "PynnNetwork", "Recordings", "SpikeSources", "Synapses", "default_bounds", "load", "quantized",
-    "save", "shifts", "spike_steps", "step_delays", "timestep_us",
+    "KERNEL_OF", "MODEL_DEFAULTS", "START_DEFAULTS", "Cells", "PynnNetwork", "Recordings", "SpikeSources", "Synapses", "default_bounds",
+    "load", "quantized", "save", "shifts", "spike_steps", "start_values", "step_delays", "timestep_us",
 ]
 
 Receptor: TypeAlias = Literal["excitatory", "inhibitory"]
@@ -47,6 +49,14 @@ MODEL_DEFAULTS: dict[str, dict[str, float]] = {
     "IF_trunc_delta": {"tau_m": 1.0, "cm": 1.0, "v_reset": 0.0, "v_thresh": 1.0, "tau_refrac": 1.0, "i_offset": 0.0},
 }
 """Parameters of each model with sPyNNaker's own defaults: ms, nF, mV, nA."""
+START_DEFAULTS: dict[str, dict[str, float]] = {
+    "IF_curr_exp": {"refract_timer": 0, "isyn_exc": 0.0, "isyn_inh": 0.0},
+    "IF_curr_delta": {"refract_timer": 0},
+    "IF_trunc_delta": {"refract_timer": 0},
+}
+"""Initial values that a model has beside v: steps left of a refractory time, whole, and currents in nA."""
+_SYNAPSES = (("syn_0", "isyn_exc", "tau_syn_E"), ("syn_1", "isyn_inh", "tau_syn_I"))
+"""A kernel's current, PyNN's name of it, and its time constant."""
 _RECEPTORS: tuple[Receptor, Receptor] = ("excitatory", "inhibitory")
 _RATE, _SIGMA, _POISSON_SIGMA = 30.0, 5.0, 3.0
 """Spikes per second and deviations of the default bound; deviations up to which its Poisson sum goes."""
@@ -64,6 +74,11 @@ class Cells:
         params: (n,) float64 by PyNN's name, a number for all; the names of `MODEL_DEFAULTS`, whose value holds where one is missing.
         v: initial potential in mV, (n,) float64 or a number for all.
         bound: `max_expected_summed_weight` of both receptors, nA; None for one that the host chooses itself.
+        start: further initial values, (n,) float64 by PyNN's name, a number for all; the names of `START_DEFAULTS`, as `params`. A current
+            is what acts in the first step, an input of that step not counted.
+
+    Raises:
+        ValueError: the model has no such parameter or initial value, or a refractory time is no whole number of steps.
     """
 
     label: str
@@ -72,13 +87,20 @@ class Cells:
     params: dict[str, Array]
     v: Array
     bound: tuple[float | None, float | None] = (None, None)
+    start: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.params) - set(MODEL_DEFAULTS[self.model]))
-        if unknown:
-            raise ValueError(f"{self.model} has no parameter {', '.join(unknown)}")
-        for name, default in MODEL_DEFAULTS[self.model].items():
-            self.params[name] = frozen_array(np.broadcast_to(self.params.get(name, np.float64(default)), (self.size,)), np.float64)
+        for what, given, defaults in (
+            ("parameter", self.params, MODEL_DEFAULTS[self.model]), ("initial value", self.start, START_DEFAULTS[self.model]),
+        ):
+            unknown = sorted(set(given) - set(defaults))
+            if unknown:
+                raise ValueError(f"{self.model} has no {what} {', '.join(unknown)}")
+            for name, default in defaults.items():
+                given[name] = frozen_array(np.broadcast_to(given.get(name, np.float64(default)), (self.size,)), np.float64)
+        waits = self.start["refract_timer"]
+        if (waits != np.rint(waits)).any() or (np.abs(waits) > 2**31 - 1).any():
+            raise ValueError(f"a refract_timer of {self.label} is no whole number of steps in 32 bits")
         object.__setattr__(self, "v", frozen_array(np.broadcast_to(self.v, (self.size,)), np.float64))
 
 
@@ -226,6 +248,54 @@ def shifts(network: PynnNetwork, cells: Cells) -> tuple[int, int]:
     return excitatory, inhibitory
 
 
+def start_values(kernel: str, params: Mapping[str, Array], initial: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the raw initial values of a kernel's neurons as a core holds them, by PyNN's name, (n,) int64 each.
+
+    A core holds a current as it acts in its first step, the kernel as it is before its decay of that step (`nmap_spinnaker.kernels`).
+
+    Args:
+        kernel: its name.
+        params: raw, (n,) int64 by name.
+        initial: the kernel's initial state, (n,) int64 by state variable; 0 where one is missing.
+
+    Raises:
+        ValueError: another state variable does not start at 0.
+    """
+    nothing = np.zeros(params["tau_m"].shape, np.int64)
+    found = {"v": initial.get("v", nothing), "refract_timer": initial.get("refract", nothing)}
+    known = {"v", "refract"}
+    if kernel == KERNEL_OF["IF_curr_exp"]:
+        for ours, theirs, tau in _SYNAPSES:
+            found[theirs] = decay(initial.get(ours, nothing), decay_and_init(params[tau], params["timestep"])[0])
+            known.add(ours)
+    other = sorted(name for name, values in initial.items() if name not in known and values.any())
+    if other:
+        raise ValueError(f"`{other[0]}` is no initial value of PyNN's")
+    return {name: np.asarray(values, np.int64) for name, values in found.items()}
+
+
+def _initial(cells: Cells, params: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the kernel's initial state, only what is not 0 beside v.
+
+    Raises:
+        ValueError: no current of 32 bits decays to an initial value.
+    """
+    found = {"v": raw(cells.v), "refract": cells.start["refract_timer"].astype(np.int64)}
+    for ours, theirs, tau in _SYNAPSES if "isyn_exc" in cells.start else ():
+        wanted = raw(cells.start[theirs])
+        if not wanted.any():
+            continue
+        keep, _ = decay_and_init(params[tau], params["timestep"])
+        # Of all x with floor(x D / 2^32) = wanted the one nearest to 0; since D < 2^32 there is one.
+        least = -((-wanted << 32) // np.maximum(keep, 1))
+        most = -((-(np.minimum(wanted, -1) + 1) << 32) // np.maximum(keep, 1)) - 1
+        before = np.where(wanted < 0, most, least)
+        if ((keep == 0) & (wanted != 0) | (np.abs(before) > 2**31 - 1)).any():
+            raise ValueError(f"no current of 32 bits decays to an {theirs} of {cells.label}")
+        found[ours] = before
+    return {name: values for name, values in found.items() if name == "v" or values.any()}
+
+
 def quantized(network: PynnNetwork, file: str = "pynn") -> tuple[QuantizedNetwork, dict[str, Array]]:
     """Return the network in the chip's numbers and its input.
 
@@ -240,7 +310,7 @@ def quantized(network: PynnNetwork, file: str = "pynn") -> tuple[QuantizedNetwor
         The network, whose outputs are all cells; and (1, columns, n) uint8 by port, up to the last spike of all, at least one column.
 
     Raises:
-        ValueError: a number is beyond s16.15, an index beyond its population, or a label is unknown.
+        ValueError: a number is beyond s16.15, an index beyond its population, no current decays to an initial one, or a label is unknown.
     """
     step_us = timestep_us(network)
     sizes = {source.label: source.size for source in network.sources} | {cells.label: cells.size for cells in network.cells}
@@ -251,7 +321,7 @@ def quantized(network: PynnNetwork, file: str = "pynn") -> tuple[QuantizedNetwor
         params = {name: raw(values) for name, values in cells.params.items()}
         params |= {"timestep": raw(step_us / 1000)} | {f"shift_{k}": np.array(shift) for k, shift in enumerate(of_cells[cells.label])}
         populations.append(QuantizedPopulation(
-            cells.label, (cells.size,), KERNEL_OF[cells.model], params, Provenance(file, cells.label), {"v": raw(cells.v)},
+            cells.label, (cells.size,), KERNEL_OF[cells.model], params, Provenance(file, cells.label), _initial(cells, params),
             np.array([float(ONE)]),
         ))
     projections: list[QuantizedProjection] = []
@@ -308,9 +378,10 @@ def load(path: Path | str) -> tuple[PynnNetwork, Recordings]:
     """Read a network and what was recorded of it; the number of steps of a recording is its arrays' length.
 
     The file is an .npz with `meta`, JSON of {timestep_ms, steps, populations: [{label, size, kind: "cells" or "source", model, params:
-    {name: number or "array"}, v: number or "array", bound: null or [number or null, number or null]}], projections: [{label, pre, post,
-    receptor}]}, and the arrays `p{k}.{parameter or v}` of population k, `s{k}.neuron` and `s{k}.step` of a source, `e{k}.pre`, `.post`,
-    `.weight` and `.delay` (ms) of projection k, and `r{k}.v`, `.gsyn_exc`, `.gsyn_inh` and `.spikes` recorded of population k.
+    {name: number or "array"}, v: number or "array", bound: null or [number or null, number or null], start: {name: number or "array"} of
+    the other initial values, which may be missing}], projections: [{label, pre, post, receptor}]}, and the arrays `p{k}.{name}` of
+    population k (a parameter, v or another initial value), `s{k}.neuron` and `s{k}.step` of a source, `e{k}.pre`, `.post`, `.weight` and
+    `.delay` (ms) of projection k, and `r{k}.v`, `.gsyn_exc`, `.gsyn_inh` and `.spikes` recorded of population k.
     """
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
@@ -328,7 +399,8 @@ def load(path: Path | str) -> tuple[PynnNetwork, Recordings]:
 
         bound = entry.get("bound") or (None, None)
         params = {name: value(name, given) for name, given in entry["params"].items()}
-        cells.append(Cells(label, size, entry["model"], params, value("v", entry["v"]), (bound[0], bound[1])))
+        start = {name: value(name, given) for name, given in entry.get("start", {}).items()}
+        cells.append(Cells(label, size, entry["model"], params, value("v", entry["v"]), (bound[0], bound[1]), start))
         recordings[label] = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"r{k}.")}
     synapses = tuple(
         Synapses(
@@ -353,11 +425,13 @@ def save(path: Path | str, network: PynnNetwork, steps: int, recordings: Recordi
         populations.append({"label": source.label, "size": source.size, "kind": "source"})
     for cells in network.cells:
         k = len(populations)
-        arrays |= {f"p{k}.{name}": values for name, values in cells.params.items()} | {f"p{k}.v": cells.v}
+        started = {name: values for name, values in cells.start.items() if values.any()}
+        arrays |= {f"p{k}.{name}": values for name, values in {**cells.params, "v": cells.v, **started}.items()}
         arrays |= {f"r{k}.{name}": values for name, values in (recordings or {}).get(cells.label, {}).items()}
         populations.append({
             "label": cells.label, "size": cells.size, "kind": "cells", "model": cells.model, "params": dict.fromkeys(cells.params, "array"),
             "v": "array", "bound": None if cells.bound == (None, None) else list(cells.bound),
+            **({"start": dict.fromkeys(started, "array")} if started else {}),
         })
     for k, one in enumerate(network.synapses):
         arrays |= {f"e{k}.pre": one.pre_index, f"e{k}.post": one.post_index, f"e{k}.weight": one.weight, f"e{k}.delay": one.delay_ms}

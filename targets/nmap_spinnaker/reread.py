@@ -17,7 +17,7 @@ from nmap.program import ConvTile, Program, SynapseBlock, box_indices, box_size,
 from nmap.quantized import QuantizedNetwork
 from nmap_spinnaker.arithmetic import ONE, weight_scale
 from nmap_spinnaker.artefact import ARRAYS, CELLS, CORE_MAP, RECEPTORS, SCHEMA, SOURCE, cores, expand
-from nmap_spinnaker.pynn import Cells, PynnNetwork, SpikeSources, Synapses, quantized
+from nmap_spinnaker.pynn import START_DEFAULTS, Cells, PynnNetwork, SpikeSources, Synapses, quantized, start_values
 
 __all__ = ["Stored", "StoredPart", "StoredSlice", "read_folder", "reread", "stored_synapses"]
 
@@ -105,7 +105,13 @@ def _cells(entry: dict[str, Any], size: int, arrays: dict[str, Array]) -> Cells:
     params = {name.removeprefix(f"{first}param."): raw / ONE for name, raw in arrays.items() if name.startswith(f"{first}param.")}
     excitatory, inhibitory = entry["max_expected_summed_weight"]
     model = {"IF_trunc": "IF_trunc_delta"}.get(CELLS[entry["kernel"]], CELLS[entry["kernel"]])
-    return Cells(entry["name"], size, model, params, arrays[f"{first}initial.v"] / ONE, (excitatory, inhibitory))  # type: ignore[arg-type]
+    start = {name: arrays[key] for name in START_DEFAULTS[model] if (key := f"{first}initial.{name}") in arrays}
+    for name in start:
+        if name != "refract_timer":
+            start[name] = start[name] / ONE
+    return Cells(
+        entry["name"], size, model, params, arrays[f"{first}initial.v"] / ONE, (excitatory, inhibitory), start,  # type: ignore[arg-type]
+    )
 
 
 def _listed(number: int, entry: dict[str, Any], arrays: dict[str, Array]) -> tuple[Array, Array, Array, Array]:
@@ -160,7 +166,7 @@ def reread(folder: Path, network: QuantizedNetwork, program: Program) -> list[st
     """Return a sentence for everything in the written arrays that is not the program; empty where they hold the same.
 
     Floats are read as the script makes them and rounded as sPyNNaker's host rounds them (`nmap_spinnaker.pynn`). Compared are raw
-    parameters, initial potentials, ring-buffer shifts, every synapse's 16-bit weight, receptor and delay, and where each neuron lies.
+    parameters, initial states, ring-buffer shifts, every synapse's 16-bit weight, receptor and delay, and where each neuron lies.
 
     Args:
         folder: where the files of `nmap_spinnaker.emit` lie.
@@ -198,8 +204,8 @@ def _synapse(row: Array, network: QuantizedNetwork) -> str:
 
 
 def _neurons(found: QuantizedNetwork, program: Program) -> Iterator[str]:
-    """Yield what differs in neurons' raw parameters and initial potentials."""
-    told = 0
+    """Yield what differs in neurons' raw parameters and initial states, these as a core holds them: a current decayed by a step."""
+    told, starts = 0, {}
     for group in program.groups:
         population = program.populations[group.population]
         if group.kernel == SOURCE:
@@ -209,7 +215,10 @@ def _neurons(found: QuantizedNetwork, program: Program) -> Iterator[str]:
             yield f"neurons of `{population.name}` are {read.kernel} in the PyNN script, {group.kernel} in the program"
             continue
         pairs = [(key, read.params.get(key), values) for key, values in sorted(group.params.items())]
-        pairs.append(("v", read.initial.get("v"), group.initial.get("v", np.zeros(group.size, np.int64))))
+        if read.name not in starts:
+            starts[read.name] = start_values(group.kernel, read.params, read.initial)
+        begun = start_values(group.kernel, group.params, group.initial)
+        pairs += [(key, starts[read.name][key], values) for key, values in begun.items()]
         for key, ours, theirs in pairs:
             values = np.zeros(0, np.int64) if ours is None else ours[here]
             wrong = np.flatnonzero(values != theirs) if values.size else np.arange(1)

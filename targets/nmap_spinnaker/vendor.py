@@ -1,8 +1,8 @@
 """Map an emitted script with sPyNNaker itself, onto a machine that is not there, and compare what it would load with the script's arrays.
 
 sPyNNaker's virtual mode writes the memory images of all cores (`ds.sqlite3`), the placements and the routing tables. Compared are: every
-slice on its processor, the raw parameters and initial potentials of every neuron, the ring-buffer shifts, every synaptic word, and the way
-of every slice's packets through the routing tables. The cores compute from these bytes alone, so where they are equal the machine computes
+slice on its processor, the raw parameters and initial state of every neuron, the ring-buffer shifts, every synaptic word, and the way of
+every slice's packets through the routing tables. The cores compute from these bytes alone, so where they are equal the machine computes
 what the kernels compute. Nothing is imported from sPyNNaker here.
 
 Sources of the formats: sPyNNaker 7.4.1, `population_machine_neurons.py` (core parameters), `population_machine_synapses.py` (synapse
@@ -33,7 +33,7 @@ from nmap.connectivity import Array
 from nmap.diagnostics import Check
 from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import VendorRun
-from nmap_spinnaker.pynn import quantized
+from nmap_spinnaker.pynn import quantized, start_values
 from nmap_spinnaker.reread import Stored, read_folder, stored_synapses
 
 __all__ = ["INTERPRETER_VARIABLE", "MOST_ENTRIES", "compare", "find_spynnaker", "run_vendor", "vendor_tools"]
@@ -53,8 +53,8 @@ _TOLD = 20
 """Differences that are told."""
 _WORDS = 4096
 """Bytes of what a failed run printed that are looked at."""
-_LEAK = ("v", "v_rest", "cm", "tau_m", "i_offset", "v_reset", "tau_refrac", "refract", "timestep")
-_TRUNC = ("v", "cm", "tau_m", "i_offset", "v_reset", "tau_refrac", "refract", "timestep")
+_LEAK = ("v", "v_rest", "cm", "tau_m", "i_offset", "v_reset", "tau_refrac", "refract_timer", "timestep")
+_TRUNC = ("v", "cm", "tau_m", "i_offset", "v_reset", "tau_refrac", "refract_timer", "timestep")
 _DELTA = ("isyn_exc", "isyn_inh")
 _STRUCTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "spinnaker1.if_curr_exp": (_LEAK, ("v_thresh",), ("tau_syn_E", "isyn_exc", "tau_syn_I", "isyn_inh", "timestep")),
@@ -66,8 +66,6 @@ _CORE_PARAMS, _NEURON_PARAMS, _SYNAPSE_PARAMS, _POP_TABLE, _MATRIX = 1, 2, 4, 5,
 """Regions of a core of neurons."""
 _CONFIGURATION, _KEY = 1, 5
 """Region of a core of sources, and its word with the key."""
-_DELAYS = 1
-"""Region of a core that only delays spikes (`delay_extension_machine_vertex.py`)."""
 _HEADER = 3
 """Words of a row before its synapses."""
 _INVALID = (1 << 24) - 1
@@ -94,22 +92,10 @@ class _Slice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sender:
-    """What sends to others: a slice, or a core of sPyNNaker's that sends a slice's spikes again, later.
-
-    Args:
-        key: of the first neuron.
-        population, label: as of the slice.
-        neurons: of the slice, once for each time they are sent.
-        late: ticks after the neuron's own spike, for each of `neurons`.
-        core: its processor.
-    """
+    """A slice that sends to others, and the key of its first neuron."""
 
     key: int
-    population: str
-    label: str
-    neurons: Array
-    late: Array
-    core: tuple[int, int, int]
+    slice: _Slice
 
 
 def find_spynnaker() -> tuple[str, str] | str:
@@ -258,14 +244,11 @@ def compare(stored: Stored, report: Path) -> tuple[tuple[str, ...], dict[str, in
     facts: dict[str, int | float | str] = {}
     if not found:
         keys = {one.core: _key(one, network, regions) for one in slices}
-        senders = list(_senders(slices, regions, keys, placed))
+        senders = [_Sender(key, one) for one in slices if (key := keys[one.core]) is not None]
         found += _contents(stored, network, slices, regions, senders)
         more, facts = _ways(network, slices, keys, report)
         found += more
-    facts |= {
-        "cores": len(slices), "chips": len({one.core[:2] for one in slices}),
-        "delay_cores": sum(str(place["vertex_label"]).startswith("Delay extension") for place in placed),
-    }
+    facts |= {"cores": len(slices), "chips": len({one.core[:2] for one in slices})}
     return tuple([*found[:_TOLD], f"{len(found) - _TOLD} more differences"] if len(found) > _TOLD else found), facts
 
 
@@ -281,8 +264,11 @@ def _slices(stored: Stored) -> Iterator[_Slice]:
 def _placement(slices: list[_Slice], placed: list[dict[str, int | str]]) -> Iterator[str]:
     """Yield slices that lie elsewhere, or are of other neurons: sPyNNaker names each by its population, first and last neuron."""
     where = {str(place["vertex_label"]): (place["x"], place["y"], place["p"]) for place in placed}
-    for one in slices:
-        label = f"{one.label}({one.first}:{one.first + one.neurons.size - 1})"
+    mine = [f"{one.label}({one.first}:{one.first + one.neurons.size - 1})" for one in slices]
+    for label in where:
+        if label.startswith("Delay extension") and label not in mine:
+            yield f"sPyNNaker adds a core that delays spikes, `{label}`"
+    for one, label in zip(slices, mine, strict=True):
         if label not in where:
             yield f"sPyNNaker has no slice `{label}`"
         elif where[label] != one.core:
@@ -301,23 +287,6 @@ def _key(one: _Slice, network: QuantizedNetwork, regions: _Image) -> int | None:
         return int(_words(regions, one.core, _CONFIGURATION)[_KEY])
     words = _words(regions, one.core, _CORE_PARAMS)
     return int(words[5 + words[4]]) if words[0] else None
-
-
-def _senders(slices: list[_Slice], regions: _Image, keys: _Keys, placed: list[dict[str, int | str]]) -> Iterator[_Sender]:
-    """Yield all that sends: slices, and delay extensions, which send the spikes of one slice again after each of their stages."""
-    for one in slices:
-        key = keys[one.core]
-        if key is not None:
-            yield _Sender(key, one.population, one.label, one.neurons, np.zeros(one.neurons.size, np.int64), one.core)
-    for place in placed:
-        if not str(place["vertex_label"]).startswith("Delay extension"):
-            continue
-        core = int(place["x"]), int(place["y"]), int(place["p"])
-        has_key, key, incoming, _, size, stages, each = _words(regions, core, _DELAYS)[:7].tolist()
-        served = next(one for one in slices if keys[one.core] == incoming)
-        if has_key:
-            late = np.repeat(np.arange(1, stages + 1) * each, size)
-            yield _Sender(key, served.population, served.label, np.tile(served.neurons, stages), late, core)
 
 
 def _contents(
@@ -350,7 +319,8 @@ def _parameters(one: _Slice, network: QuantizedNetwork, words: Array) -> Iterato
     real = np.flatnonzero(one.neurons >= 0)
     here = one.neurons[real]
     zero = np.zeros(population.size, np.int64)
-    wanted = {**population.params, "v": population.initial["v"], "refract": zero, "isyn_exc": zero, "isyn_inh": zero}
+    started = start_values(str(population.kernel), population.params, population.initial)
+    wanted = {**population.params, "isyn_exc": zero, "isyn_inh": zero, **started}
     if words[0] != 1 or words.size != 1 + count * sum(map(len, _STRUCTS[str(population.kernel)])):
         yield f"the parameters of `{one.label}` on {one.core} take {words.size} words in sPyNNaker"
         return
@@ -395,7 +365,7 @@ def _matrix(
                 first = ((other.key >> shift) & core_mask) * per_core
                 begin = (word >> 8) * 4 + first * (length + _HEADER)
                 rows.append(_row_synapses(
-                    blocks, begin, length, other, one, place[other.population], (index_bits, type_bits),
+                    blocks, begin, length, other.slice, one, place[other.slice.population], (index_bits, type_bits),
                 ))
     held = np.concatenate(rows)
     held = held[np.lexsort(held.T[::-1])]
@@ -409,7 +379,7 @@ def _matrix(
 
 
 def _row_synapses(
-    blocks: Array, begin: int, length: int, sender: _Sender, target: _Slice, place: int, bits: tuple[int, int],
+    blocks: Array, begin: int, length: int, sender: _Slice, target: _Slice, place: int, bits: tuple[int, int],
 ) -> Array:
     """Return the synapses in the rows of one slice's neurons, columns as in `stored_synapses`.
 
@@ -425,7 +395,7 @@ def _row_synapses(
     index, receptor = word & ((1 << index_bits) - 1), (word >> index_bits) & ((1 << type_bits) - 1)
     delay = (word & 0xFFFF) >> (index_bits + type_bits)
     source, neuron = sender.neurons[row], target.neurons[index]
-    return np.stack([neuron, np.full(row.size, place), source, receptor, word >> 16, delay + sender.late[row]], axis=1)
+    return np.stack([neuron, np.full(row.size, place), source, receptor, word >> 16, delay], axis=1)
 
 
 # ---- routes -----------------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import nmap_spinnaker.audit
 from nmap.connectivity import Array, Dense, Sparse
 from nmap.program import Program, Slice
 from nmap.target.machine import Machine, build_machine
+from nmap.verify.mapping import verify_mapping
 from nmap_spinnaker import TARGET
 from nmap_spinnaker.audit import audit, chip_sdram, places, routing, survey
 from nmap_spinnaker.tables import decode
@@ -89,7 +90,7 @@ def test_a_program_that_fits_has_nothing_but_its_time_scale_to_tell() -> None:
     for seed in range(4):
         program = random_program(seed)
         scale = program.settings["time_scale"]
-        expected = [("NM205", "note", f"the chip runs {scale} times slower than real time")] if scale > 1 else []
+        expected = [("NM207", "note", f"the chip runs {scale} times slower than real time")] if scale > 1 else []
         assert messages(program) == expected
 
 
@@ -101,8 +102,8 @@ def test_layers_that_miss_real_time_are_named_with_how_much_longer_they_need() -
         (inputs, source, cells("a", (512,))), (load, projection("p", "in.source", "a", matrix)), ("a",),
         {"timestep_us": 1000, "time_scale": 6},
     )
-    (note,) = audit(place(TARGET, quantized, MACHINE, {"in.source": runs(784, 784), "a": runs(512, 256)}, np.arange(3)), MACHINE)
-    assert (note.code, note.severity) == ("NM205", "note")
+    _, note = audit(place(TARGET, quantized, MACHINE, {"in.source": runs(784, 784), "a": runs(512, 256)}, np.arange(3)), MACHINE)
+    assert (note.code, note.severity) == ("NM207", "note")
     assert note.why == "In a busy step the fullest cores compute for so many time steps: `a` 5.4."
 
 
@@ -129,7 +130,7 @@ def test_the_vendor_counts_a_slice_alike() -> None:
     program = place(TARGET, quantized, MACHINE, {"in.source": runs(sources, 2048), "pop": runs(neurons, 64)}, np.arange(4))
     layer = survey(program).layers[2]
     assert layer.sdram == 56796
-    assert (layer.delay, layer.slots, layer.stages) == (20, 32, {})
+    assert (layer.delay, layer.slots) == (20, 32)
     # Core 0 is the first of an Ethernet chip: 477 250 + 488 476 bytes are the gatherer's and the monitor's.
     assert chip_sdram(program, MACHINE, survey(program)) == {(0, 0): 477_250 + 488_476 + 3 * 56796 + 518 + 500}
 
@@ -162,38 +163,51 @@ def test_rows_that_are_too_long_are_found() -> None:
     assert messages(one(synapses)) == [("NM702", "error", "rows of synapses are too long in `a`: 300 words of 256")]
 
 
-def test_long_delays_need_cores_of_their_own_and_have_an_end() -> None:
-    synapses = sparse(np.arange(300), np.arange(300) % 256, 300, 256)
-    found = survey(one(synapses, delay=99))
-    assert found.layers[2].slots == 32
-    assert found.stages == {1: 3}
-    assert found.extensions == 1
-    assert len(found.keys.zones) == 2
-    (matrix,) = found.layers[2].matrices
-    assert (matrix.words, matrix.delayed) == (0, 1)
-    assert messages(one(synapses, delay=99)) == []
-    assert messages(one(synapses, delay=288)) == [("NM702", "error", "delays into `a` are too long for delay-extension cores")]
-
-
-def test_delayed_rows_are_told_from_others() -> None:
-    """Of neuron 0 three synapses within 32 steps, two within the next 32 and one behind."""
-    synapses = sparse(np.zeros(6, np.int64), np.array([0, 1, 2, 3, 4, 255]), 10, 256)
+def test_long_delays_stay_in_the_ring_buffers() -> None:
+    """Of neuron 0 six synapses, the slowest of 65 steps: one row of them all, keys of one zone."""
+    synapses = sparse(np.zeros(6, np.int64), np.array([0, 1, 2, 3, 4, 63]), 10, 64)
     inputs, source, load = port("in", (10,))
     steps = np.array([0, 31, 5, 32, 63, 64])
-    quantized = network(
-        (inputs, source, cells("a", (256,))), (load, projection("p", "in.source", "a", synapses, delays=steps)), ("a",),
-    )
-    program = place(TARGET, quantized, MACHINE, {"in.source": runs(10, 10), "a": runs(256, 256)}, np.arange(2))
-    (matrix,) = survey(program).layers[2].matrices
-    assert (matrix.rows, matrix.words, matrix.delayed) == (10, 3, 2)
-    assert survey(program).stages == {1: 2}
+    quantized = network((inputs, source, cells("a", (64,))), (load, projection("p", "in.source", "a", synapses, delays=steps)), ("a",))
+    program = place(TARGET, quantized, MACHINE, {"in.source": runs(10, 10), "a": runs(64, 64)}, np.arange(2))
+    found = survey(program)
+    (matrix,) = found.layers[2].matrices
+    assert (matrix.source, matrix.rows, matrix.words) == (1, 10, 6)
+    assert (found.layers[2].delay, found.layers[2].slots) == (65, 128)
+    assert len(found.keys.zones) == 1
+    assert messages(program) == []
+
+
+@pytest.mark.parametrize(("delay", "cells_held"), [(99, 64), (4095, 2), (4096, 0)])
+def test_a_changed_program_whose_ring_buffers_do_not_fit_is_refused(delay: int, cells_held: int) -> None:
+    """The budget of places is that of ring buffers: one neuron more than they leave room for, and a mapping is refused."""
+    for neurons in (cells_held, cells_held + 1):
+        if not neurons:
+            continue
+        synapses = sparse(np.zeros(neurons, np.int64), np.arange(neurons), 10, neurons)
+        program = one(synapses)
+        blocks = tuple(replace(b, delay=delay) if b.group == 1 else b for b in program.blocks)
+        found = verify_mapping(replace(program, blocks=blocks), TARGET, MACHINE)
+        over = [d for d in found if d.code == "NM702" and "places for neurons" in d.message + (d.why or "")]
+        assert bool(over) == (neurons > cells_held)
 
 
 def test_spikes_that_a_buffer_does_not_hold_are_a_warning() -> None:
     synapses = sparse(np.arange(300), np.arange(300) % 256, 300, 256)
-    (warning,) = audit(one(synapses, busy=4096.0), MACHINE)
+    warning, _ = audit(one(synapses, busy=4096.0), MACHINE)
     assert (warning.code, warning.severity, warning.data["kind"]) == ("NM702", "warning", "packets")
-    assert audit(one(synapses, busy=4095.0), MACHINE) == ()
+    assert [d.data["kind"] for d in audit(one(synapses, busy=4095.0), MACHINE)] == ["sources"]
+
+
+def test_sources_of_which_the_vendor_warns_are_a_note() -> None:
+    """It counts the spikes of a whole SpikeSourceArray in a step, above 100, however many cores it lies on."""
+    synapses = sparse(np.arange(300), np.arange(300) % 256, 300, 256)
+    (note,) = audit(one(synapses, busy=101.0), MACHINE)
+    assert (note.code, note.severity) == ("NM604", "note")
+    assert note.message == "sPyNNaker warns that `in.source` may send too many spikes at the same time: up to 101 in a step"
+    assert note.data == {"kind": "sources", "spikes": {"in.source": 101.0}}
+    for few in (100.0, None):
+        assert audit(one(synapses, busy=few), MACHINE) == ()
 
 
 def test_tables_are_compressed_only_where_they_are_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

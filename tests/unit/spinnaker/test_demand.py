@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from math import ceil, prod
@@ -60,22 +61,42 @@ def counted(quantized: QuantizedNetwork, name: str, part: Slice) -> dict[str, in
         else:
             sdram += sum(4 * (3 + words_of) for words_of in rows.values())
         tick += heard * billionths(453 * each, scale) + sum(rows.values()) * billionths(25 * each, scale)
-    ring = 4 * 2 ** ceil(np.log2(min(256, population.size))) * 2 ** max(1, ceil(np.log2(delay)))
+    slots = 2 ** max(1, ceil(np.log2(delay)))
+    # Neuron bits, one of the receptor and the slots' are 14 at most.
+    most = max(count for count in range(2, 257) if max(1, ceil(np.log2(count))) + 1 + np.log2(slots) <= 14)
+    ring = 4 * 2 ** ceil(np.log2(min(most, population.size))) * slots
     keys = 256
     while keys <= sum(sources.values()):
         keys *= 2
     dtcm = 4096 + 2 * 4 * 259 + ring + 4 * keys + (4 * words + 12) * n
-    return {"populations": 1, "neurons": n, "sources": 0, "dtcm": dtcm, "sdram": sdram, "tick": tick}
+    return {"populations": 1, "neurons": n * 256 // most, "sources": 0, "dtcm": dtcm, "sdram": sdram, "tick": tick}
+
+
+def slow(seed: int, longest: int) -> QuantizedNetwork:
+    """Return a random network some of whose synapses take up to so many steps."""
+    quantized = random_network(np.random.default_rng(seed))
+    rng = np.random.default_rng([seed, longest])
+    found = []
+    for p in quantized.projections:
+        if p.name in ("q", "r.loop"):
+            steps = rng.integers(0, longest, p.connectivity.weights.shape)
+            steps.flat[int(rng.integers(0, steps.size))] = longest - 1
+            p = replace(p, delays=steps)
+        elif p.name == "p":
+            p = replace(p, delay=longest - 1)
+        found.append(p)
+    return replace(quantized, projections=tuple(found))
 
 
 def boxes(shape: tuple[int, ...]) -> list[tuple[tuple[int, int], ...]]:
     return list(product(*([(a, b) for a in range(size) for b in range(a + 1, size + 1)] for size in shape)))
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_slice_takes_what_its_synapses_take_one_by_one(seed: int) -> None:
+@pytest.mark.parametrize("longest", [0, 33, 700, 4096])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_slice_takes_what_its_synapses_take_one_by_one(seed: int, longest: int) -> None:
     rng = np.random.default_rng(seed)
-    quantized = random_network(rng)
+    quantized = slow(seed, longest) if longest else random_network(np.random.default_rng(seed))
     for population in quantized.populations:
         if population.kernel in (None, "spinnaker1.source"):
             continue
@@ -87,9 +108,9 @@ def test_a_slice_takes_what_its_synapses_take_one_by_one(seed: int) -> None:
             assert demand(quantized, population.name, part) == counted(quantized, population.name, part), (population.name, part)
 
 
-@pytest.mark.parametrize("seed", [1, 3])
-def test_bounds_hold_at_every_position_and_grow_with_the_extent(seed: int) -> None:
-    quantized = random_network(np.random.default_rng([7, seed]))
+@pytest.mark.parametrize(("seed", "longest"), [(1, 0), (3, 900)])
+def test_bounds_hold_at_every_position_and_grow_with_the_extent(seed: int, longest: int) -> None:
+    quantized = slow(seed, longest) if longest else random_network(np.random.default_rng([7, seed]))
     for population in quantized.populations[2:]:
         most: dict[tuple[int, ...], dict[str, int]] = {}
         for box in boxes(population.shape):
@@ -110,24 +131,44 @@ def test_a_convolution_without_zeros_is_bounded_exactly_inside() -> None:
     assert demand_at_most(quantized, "a", (4, 5, 5)) == demand(quantized, "a", ((2, 6), (3, 8), (4, 9)))
 
 
+@pytest.mark.parametrize("longest", [0, 1000])
 @pytest.mark.parametrize("seed", range(4))
-def test_no_cut_takes_less_than_the_floor(seed: int) -> None:
+def test_no_cut_takes_less_than_the_floor(seed: int, longest: int) -> None:
     rng = np.random.default_rng([8, seed])
-    quantized = random_network(rng)
+    quantized = slow(seed, longest) if longest else random_network(rng)
     for population in quantized.populations[2:]:
         floor = demand_floor(quantized, population.name, TARGET.spec)
-        for _ in range(5):
-            cuts = [np.unique([0, size, *rng.integers(0, size + 1, 2)]) for size in population.shape]
+        compared = 0
+        while compared < 5:
+            cuts = [np.unique([0, size, *rng.integers(0, size + 1, 40 if longest else 2)]) for size in population.shape]
             cut = product(*(list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)) for edges in cuts))
             pieces = [demand(quantized, population.name, box) for box in cut]
+            if any(piece["neurons"] > 256 for piece in pieces):
+                continue
+            compared += 1
             for name in RESOURCES:
                 assert sum(piece[name] for piece in pieces) >= floor[name], (population.name, name)
 
 
+def test_the_floor_counts_the_pieces_that_long_delays_make() -> None:
+    """23 and 31 neurons whose ring buffers leave room for 2 on a core."""
+    quantized = slow(2, 4096)
+    floors = {name: demand_floor(quantized, name, TARGET.spec) for name in ("dense", "loop")}
+    assert {name: (floor["populations"], floor["neurons"]) for name, floor in floors.items()} == {
+        "dense": (12.0, 23.0 * 128), "loop": (16.0, 31.0 * 128),
+    }
+
+
+def test_a_delay_beyond_all_ring_buffers_fits_no_core() -> None:
+    quantized = slow(2, 4097)
+    assert demand(quantized, "loop", ((0, 1),))["neurons"] > TARGET.spec.resources["neurons"].max
+
+
+@pytest.mark.parametrize("longest", [0, 100])
 @pytest.mark.parametrize("seed", range(3))
-def test_prices_of_neurons_add_up_to_the_demand(seed: int) -> None:
+def test_prices_of_neurons_add_up_to_the_demand(seed: int, longest: int) -> None:
     rng = np.random.default_rng([9, seed])
-    quantized = random_network(rng)
+    quantized = slow(seed, longest) if longest else random_network(rng)
     for name in ("dense", "loop", "in.source"):
         population, price = quantized[name], neuron_demand(quantized, name)
         assert price.resources == RESOURCES

@@ -33,13 +33,27 @@ def test_a_layer_tells_what_its_slices_take() -> None:
     # 784 rows of 259 words behind 8 bytes of header, at the next multiple of 16.
     assert row["sdram"] == 118_848 + 16 + 784 * 4 * 259 + (8 + 20 + 4) + (8 + 32 + 100) + (92 + 4)
     assert row["delay_slots"] == 2
-    assert row["delay_cores"] == 0
+    assert row["most_neurons"] == 256
     assert row["keys"] == 0
     assert row["buffer"] == 256
     assert row["packets"] == 118.0
     assert row["busy_known"] == "30 Hz a neuron assumed"
     assert DETAILS.layers["in.source"]["keys"] == 1 << 14
     assert DETAILS.layers["in.source"]["busy_known"] == 118.0
+
+
+def test_neurons_are_counted_and_not_their_places() -> None:
+    """With delays of 100 steps a core holds 64 neurons."""
+    late = network(
+        NETWORK.populations, (LOAD, projection("p", "in.source", "a", Dense(np.ones((512, 784), np.int32)), delay=99)), ("a",),
+        {"timestep_us": 1000, "time_scale": 6},
+    )
+    parts: dict[str, list[Slice]] = {"in.source": [((0, 784),)], "a": [((k, k + 64),) for k in range(0, 512, 64)]}
+    told = TARGET.details(late, place(TARGET, late, MACHINE, parts, np.arange(9)))
+    assert told.totals["neurons"] == 512
+    assert told.layers["a"]["most_neurons"] == told.layers["a"]["neurons_per_core"] == 64
+    assert told.layers["a"]["delay_slots"] == 128
+    assert told.layers["in.source"]["most_neurons"] is None
 
 
 def test_load_says_which_layer_misses_real_time_and_what_would_do() -> None:

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from nmap.connectivity import Conv2d, Dense
+from nmap.program import slice_indices
 from nmap_spinnaker.emit import emit
-from tests.spinnaker_programs import ONE, convolved, layered
+from tests.oracles.spinnaker_reference import divide, exponential_fraction
+from tests.spinnaker_programs import ONE, convolved, layered, ringed
 
 
 def _script(folder: Path, files: dict[str, bytes]) -> ModuleType:
@@ -176,14 +178,79 @@ def test_the_core_map_says_where_each_slice_lies() -> None:
     assert [c["delays"] for c in core_map["projections"]] == [[1, 7], [3, 3], [2, 2], [2, 2], [4, 4]]
 
 
-def test_a_population_has_one_time_step_and_starts_with_v_alone() -> None:
+def _started(made: Any, **initial: np.ndarray) -> tuple[Any, Any]:
+    """Return the network and its program with other initial states of `hidden`."""
+    network, program = made
+    hidden = replace(network["hidden"], initial=initial)
+    groups = tuple(
+        replace(group, initial={key: values[slice_indices(group.slice, hidden.shape)] for key, values in initial.items()})
+        if program.populations[group.population].name == "hidden" else group for group in program.groups
+    )
+    return (
+        replace(network, populations=tuple(hidden if p.name == "hidden" else p for p in network.populations)),
+        replace(program, groups=groups),
+    )
+
+
+@pytest.mark.parametrize("kind", ["if_curr_exp", "if_curr_delta", "if_trunc"])
+def test_initial_states_are_the_cores(tmp_path: Path, kind: str) -> None:
+    """Refractory timers are whole numbers; a current of the kernel, from before the decay of a step, is decayed by it."""
+    rng = np.random.default_rng(5)
+    initial = {"v": rng.integers(-9, 9, 13), "refract": rng.integers(0, 5, 13)}
+    if kind == "if_curr_exp":
+        initial |= {"syn_0": rng.integers(-(2**30), 2**30, 13), "syn_1": np.zeros(13, np.int64)}
+    network, program = _started(layered(7, kind, 500), **initial)
+    simulator = _built(tmp_path, network, program)
+    core_map = json.loads((tmp_path / "core_map.json").read_text())
+    [part] = next(p for p in core_map["populations"] if p["name"] == "hidden")["parts"]
+    place = {neuron: k for k, neuron in enumerate([0, 3, 4, 5, 12, 1, 2, 8, 9, 10, 6, 7, 11])}
+    assert part["padding"] == 0
+    _, _, start = simulator.populations["hidden"]
+    assert set(start) == {"v", "refract_timer"} | ({"isyn_exc"} if kind == "if_curr_exp" else set())
+    assert start["refract_timer"].dtype.kind == "i"
+    for neuron, k in place.items():
+        assert start["refract_timer"][k] == initial["refract"][neuron]
+        assert start["v"][k] * ONE == initial["v"][neuron]
+        if kind == "if_curr_exp":
+            tau = int(network["hidden"].params["tau_syn_E"][neuron])
+            keep = exponential_fraction(-divide(ONE // 2, tau))
+            assert start["isyn_exc"][k] * ONE == int(initial["syn_0"][neuron]) * keep // 2**32
+
+
+def test_neurons_that_fill_up_slices_start_at_rest(tmp_path: Path) -> None:
+    network, program = convolved()
+    waiting = replace(network["features"], initial={"refract": np.full(90, 3), "syn_1": np.full(90, 2**20)})
+    network = replace(network, populations=tuple(waiting if p.name == "features" else p for p in network.populations))
+    _, cell, start = _built(tmp_path, network, program).populations["features"]
+    filled = cell["v_thresh"] > 65535
+    assert filled.sum() == 9
+    for name in ("refract_timer", "isyn_inh"):
+        assert not start[name][filled].any()
+        assert start[name][~filled].all()
+
+
+def test_other_simulators_get_the_currents_that_they_have(tmp_path: Path) -> None:
+    """They know no refractory timer, and inhibitory currents are negative there."""
+    script = _script(tmp_path, emit(*layered()))
+    raw = {"v": np.array([ONE]), "refract_timer": np.array([3]), "isyn_exc": np.array([ONE // 2]), "isyn_inh": np.array([ONE])}
+    assert {k: v.tolist() for k, v in script.Net(None, {}, False).start(raw).items()} == {"v": [1.0], "isyn_exc": [0.5], "isyn_inh": [-1.0]}
+    assert script.Net(None, {}, True).start(raw)["isyn_inh"].tolist() == [1.0]
+
+
+def test_delays_beyond_the_ring_buffers_are_refused() -> None:
+    """64 neurons on a core leave 14 - 6 - 1 bits of delay: 128 ticks."""
+    network, program = ringed(128)
+    assert emit(network, program)
+    with pytest.raises(ValueError, match=r"has a delay of 129 ticks; the ring buffers of `hidden` hold 128, with 64 neurons on a core"):
+        emit(*ringed(129))
+
+
+def test_a_population_has_one_time_step_and_only_states_that_pynn_has() -> None:
     network, program = layered()
     with pytest.raises(ValueError, match=r"time step of 1\.0 ms, the chip's is 0\.5 ms"):
         emit(network, replace(program, settings={"timestep_us": 500}))
-    hidden = network["hidden"]
-    late = replace(hidden, initial={"refract": np.ones(hidden.size, np.int64)})
-    with pytest.raises(ValueError, match="start with `refract`"):
-        emit(replace(network, populations=tuple(late if p is hidden else p for p in network.populations)), program)
+    with pytest.raises(ValueError, match="`saturated` is no initial value"):
+        emit(*_started((network, program), saturated=np.ones(13, np.int64)))
 
 
 def test_input_spikes_lost_in_a_full_buffer_are_avoided() -> None:
@@ -234,6 +301,84 @@ def test_routes_are_trees_to_all_targets(tmp_path: Path, seed: int) -> None:
     assert set(targets) <= reached
     # Chips without a way on are targets: nothing is sent in vain.
     assert {chip for chip, onward in links.items() if not onward} <= {start, *targets}
+
+
+@pytest.mark.parametrize("start", [(0, 0), (1, 1)])
+def test_trees_on_a_board_of_four_chips(tmp_path: Path, start: tuple[int, int]) -> None:
+    """On 2 x 2 chips two links join the same neighbours."""
+
+    class Small(_Machine):
+        def is_chip_at(self, x: int, y: int) -> bool:
+            return 0 <= x < 2 and 0 <= y < 2
+
+        def xy_over_link(self, x: int, y: int, link: int) -> tuple[int, int]:
+            to = super().xy_over_link(x, y, link)
+            return to[0] % 2, to[1] % 2
+
+    script = _script(tmp_path, emit(*layered()))
+    chips = [(x, y) for x in (0, 1) for y in (0, 1)]
+    links, came = script.tree(Small(set()), start, chips)
+    assert set(links) == set(chips)
+    assert sum(len(onward) for onward in links.values()) == len(came) == 3
+
+
+@pytest.mark.parametrize(("there", "said"), [((), "No module named"), (("route_application_graph",), "get_app_partitions"), ((), "spinn")])
+def test_without_the_router_to_be_replaced_the_vendors_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], said: str,
+) -> None:
+    """sPyNNaker's modules are stood for by empty ones; a first case has none at all."""
+    script = _script(tmp_path, emit(*layered()))
+    base = ModuleType("abstract_spinnaker_base")
+    for name in there:
+        setattr(base, name, "vendor")
+    if said != "No module named":
+        _stand_in(monkeypatch, base)
+    else:
+        monkeypatch.setitem(sys.modules, "pacman", None)
+    script.install_router()
+    told = capsys.readouterr().err
+    assert "its own router is used" in told
+    assert all(getattr(base, name) == "vendor" for name in there)
+    if there:
+        assert said in told
+
+
+def test_the_router_is_replaced_where_all_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = _script(tmp_path, emit(*layered()))
+    base = ModuleType("abstract_spinnaker_base")
+    base.route_application_graph = "vendor"
+    utilities = _stand_in(monkeypatch, base)
+    utilities.get_app_partitions, utilities.vertex_xy_and_route = list, None
+    script.install_router()
+    assert capsys.readouterr().err == ""
+    # Without any population there are no routes.
+    assert base.route_application_graph() == "tables"
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch, base: ModuleType) -> ModuleType:
+    """Put modules in the place of sPyNNaker's; return that of the routing utilities."""
+    utilities = ModuleType("routing_algorithm_utilities")
+    given: dict[str, dict[str, Any]] = {
+        "pacman": {}, "pacman.data": {"PacmanDataView": type("View", (), {"get_machine": staticmethod(lambda: None)})},
+        "pacman.model": {}, "pacman.model.graphs": {}, "pacman.model.graphs.application": {"ApplicationVertex": object},
+        "pacman.model.routing_table_by_partition": {"MulticastRoutingTableByPartition": lambda: "tables"}, "pacman.utilities": {},
+        "pacman.utilities.algorithm_utilities": {"routing_algorithm_utilities": utilities}, "spinn_front_end_common": {},
+        "spinn_front_end_common.interface": {"abstract_spinnaker_base": base}, "spinn_machine": {"RoutingEntry": object},
+    }
+    for name, members in given.items():
+        module = ModuleType(name)
+        for key, value in members.items():
+            setattr(module, key, value)
+        monkeypatch.setitem(sys.modules, name, module)
+    return utilities
+
+
+def test_the_readme_says_how_to_keep_the_vendors_router() -> None:
+    files = emit(*layered())
+    assert "--router vendor" in files["README.txt"].decode()
+    assert "`--router vendor` keeps that one" in files["run.py"].decode()
 
 
 def test_a_missing_pynn_is_no_matter_for_help(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

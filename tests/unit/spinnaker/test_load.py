@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -36,6 +37,16 @@ def test_real_time_is_measured_in_cores_of_32_neurons() -> None:
     assert real_time_neurons(quantized, "a") == 32
     assert real_time_neurons(at_scale(quantized, 4), "a") == 128
     assert real_time_neurons(mlp(784, 256, 784.0), "a") is None
+
+
+def test_pieces_are_no_larger_than_delays_allow() -> None:
+    """With 4096 steps a core holds 2 neurons: 582 + 2 * 113.2 + 200 (453 + 2 * 25) instructions at 1.3 cycles are 0.66 ms."""
+    quantized = mlp(784, 256, 200.0)
+    slow = replace(quantized, projections=tuple(replace(p, delay=4095) if p.name == "p" else p for p in quantized.projections))
+    assert least_time_scale(quantized) == 2
+    assert least_time_scale(slow) == 1
+    assert real_time_neurons(slow, "a") == 2
+    assert real_time_neurons(quantized, "a") == 8
 
 
 def test_a_shorter_step_needs_more_time() -> None:

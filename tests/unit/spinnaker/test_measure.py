@@ -13,10 +13,13 @@ from nmap_spinnaker.measure import afferents_of, measure, row_words
 from tests.spinnaker1_networks import place, random_network
 
 
-def made(seed: int) -> tuple[Program, list[dict[str, int]]]:
+def made(seed: int, longest: int = 0) -> tuple[Program, list[dict[str, int]]]:
     """Return a random program and what its slices are said to take, core by core."""
     rng = np.random.default_rng([3, seed])
     quantized = random_network(rng)
+    if longest:
+        first = tuple(replace(p, delays=longest - 1 - p.delays) if p.delays is not None else p for p in quantized.projections)
+        quantized = replace(quantized, projections=first)
     machine = build_machine(TARGET.spec)
     parts: dict[str, list[Slice]] = {}
     for population in quantized.populations[1:]:
@@ -33,9 +36,9 @@ def made(seed: int) -> tuple[Program, list[dict[str, int]]]:
     return program, said
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_program_holds_what_its_slices_were_said_to_take(seed: int) -> None:
-    program, said = made(seed)
+@pytest.mark.parametrize(("seed", "longest"), [*((seed, 0) for seed in range(6)), (6, 33), (7, 500), (8, 4096), (9, 5000)])
+def test_a_program_holds_what_its_slices_were_said_to_take(seed: int, longest: int) -> None:
+    program, said = made(seed, longest)
     assert list(measure(program)) == said
 
 

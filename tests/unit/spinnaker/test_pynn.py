@@ -24,9 +24,11 @@ from nmap_spinnaker.pynn import (
     save,
     shifts,
     spike_steps,
+    start_values,
     step_delays,
     timestep_us,
 )
+from tests.oracles import spinnaker_reference as oracle
 
 RNG = np.random.default_rng(0)
 
@@ -39,10 +41,11 @@ def joined(weight, delay=1.0, *, post=(0,), pre=None, receptor="excitatory", sou
 
 def network(
     *synapses: Synapses, timestep: float = 1.0, bound=(None, None), model="IF_curr_delta", times=((0.0,), ()), size: int = 3,
-    v: float = -65.0, **params,
+    v: float = -65.0, start=None, **params,
 ) -> PynnNetwork:
     sources = SpikeSources("in", len(times), tuple(np.array(of_one, np.float64) for of_one in times))
-    return PynnNetwork(timestep, (Cells("out", size, model, params, np.float64(v), bound),), (sources,), synapses)
+    cells = Cells("out", size, model, params, np.float64(v), bound, dict(start or {}))
+    return PynnNetwork(timestep, (cells,), (sources,), synapses)
 
 
 @pytest.mark.parametrize(("step_us", "delays", "steps"), [
@@ -183,6 +186,12 @@ def test_an_empty_projection() -> None:
     (lambda: quantized(network(joined([1.0], source="elsewhere"))), "elsewhere"),
     (lambda: joined([-1.0]), "negative"),
     (lambda: network(tau_syn_E=1.0), "tau_syn_E"),
+    (lambda: network(start={"isyn_exc": 1.0}), "no initial value isyn_exc"),
+    (lambda: network(start={"refract_timer": 1.5}), "no whole number of steps"),
+    (lambda: network(start={"refract_timer": 2.0**31}), "no whole number of steps"),
+    # A factor of e^-1000 is 0: nothing decays to 1. With e^-3 about 20 times a value decays to it, and 65535 / 2 is too much.
+    (lambda: quantized(network(model="IF_curr_exp", tau_syn_E=1e-3, start={"isyn_exc": 1.0})), "no current of 32 bits decays to"),
+    (lambda: quantized(network(model="IF_curr_exp", tau_syn_I=1 / 3, start={"isyn_inh": -32767.5})), "decays to an isyn_inh"),
     (lambda: SpikeSources("in", 3, ()), "3 sources"),
 ])  # fmt: skip
 def test_what_is_no_network(broken, says: str) -> None:
@@ -234,6 +243,57 @@ def test_numbers_may_stand_in_the_file_s_text(tmp_path) -> None:
     assert back.cells[0].params["tau_m"].tolist() == [10, 10]
     assert back.cells[0].params["cm"].tolist() == [1, 2]
     assert (back.cells[0].v.tolist(), back.cells[0].bound, recordings) == ([-60, -60], (None, None), {"c": {}})
+
+
+@pytest.mark.parametrize("model", ["IF_curr_exp", "IF_curr_delta", "IF_trunc_delta"])
+@pytest.mark.parametrize("timestep", [0.1, 1.0, 2.0])
+def test_start_values_are_those_of_the_core(tmp_path, model: str, timestep: float) -> None:
+    """Against the oracle of the binaries, whose state is set as the core's memory holds it; through a file and back."""
+    rng = np.random.default_rng([8, int(10 * timestep)])
+    n = 40
+    start = {"refract_timer": rng.integers(-1, 6, n)}
+    params = {"tau_m": rng.uniform(2, 40, n) * timestep, "v_reset": 0.0, "v_thresh": rng.uniform(0.5, 20, n), "tau_refrac": 2 * timestep}
+    if model != "IF_trunc_delta":
+        params["v_rest"] = 0.0
+    if model == "IF_curr_exp":
+        params |= {"tau_syn_E": rng.uniform(0.3, 60, n) * timestep, "tau_syn_I": rng.uniform(0.3, 60, n) * timestep}
+        start |= {name: rng.choice([-2.0**-15, 0, 2.0**-15, 1, -40.3, 500.7, 1200], n) for name in ("isyn_exc", "isyn_inh")}
+    given = network(timestep=timestep, model=model, size=n, v=0.3, start=start, cm=1.5 * timestep, i_offset=rng.uniform(-1, 3, n), **params)
+    save(tmp_path / "a.npz", given, 12)
+    back, _ = load(tmp_path / "a.npz")
+    assert set(back.cells[0].start) == set(start)
+    assert all(np.array_equal(back.cells[0].start[name], values) for name, values in start.items())
+    made, inputs = quantized(back)
+    currents = ("syn_0", "syn_1") if model == "IF_curr_exp" else ()
+    trace = simulate(made, KERNELS, inputs, 12, record=["out"], probes=[Probe("out", name) for name in ("v", *currents)])
+    cells = oracle.Cells(oracle.read(tmp_path / "a.npz"), 1)
+    cells.timer[:] = start["refract_timer"]
+    for receptor, name in enumerate(("isyn_exc", "isyn_inh") if currents else ()):
+        cells.synapse[receptor] = np.rint(start[name] * 32768)
+    fired = 0
+    for step in range(12):
+        _, recorded, spikes = cells.step(np.zeros((2, n), np.int64))
+        assert np.array_equal(trace.spikes["out"][0, step], spikes)
+        assert np.array_equal(trace.state["out.v"][0, step], cells.v)
+        for receptor, name in enumerate(currents):
+            assert np.array_equal(trace.state[f"out.{name}"][0, step], recorded[receptor])
+        fired += int(spikes.sum())
+    assert fired
+    # What the core holds comes back from what the kernel starts with.
+    held = start_values(made["out"].kernel, made["out"].params, made["out"].initial)
+    assert held["v"].tolist() == [9830] * n
+    for name, values in start.items():
+        assert held[name].tolist() == (np.rint(values * (1 if name == "refract_timer" else 32768))).tolist()
+
+
+def test_other_states_have_no_initial_value() -> None:
+    made, _ = quantized(network(model="IF_trunc_delta"))
+    out = made["out"]
+    assert set(out.initial) == {"v"}
+    with pytest.raises(ValueError, match="`saturated` is no initial value"):
+        start_values(out.kernel, out.params, {"saturated": np.ones(3, np.int64)})
+    with pytest.raises(ValueError, match="`syn_0` is no initial value"):
+        start_values(out.kernel, out.params, {"syn_0": np.ones(3, np.int64)})
 
 
 def test_a_spike_acts_after_its_delay() -> None:

@@ -292,11 +292,11 @@ def test_loops_need_a_step_for_every_hop() -> None:
     quantized(enough)
 
 
-def test_delays_end_where_ring_buffers_and_extensions_do() -> None:
+def test_delays_end_where_ring_buffers_do() -> None:
     net = two()
     longest = SPEC.limits["delay"].max
-    # 2^14 slots over two receptors of one neuron, once in the core and 8 times in its extension; a hop takes one step itself.
-    assert longest == 9 * 2**13 - 1
+    # 2^14 slots over two receptors and two neurons; a hop takes one step itself.
+    assert longest == 2**12 - 1
     for steps, taken in ((longest + 1, True), (longest + 2, False)):
         late = replace(net, projections=tuple(replace(p, delay=steps) for p in net.projections))
         found = errors(late)

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nmap.quantized import QuantizedNetwork
 from nmap_spinnaker.emit import emit
 from nmap_spinnaker.reread import read_folder
 from nmap_spinnaker.vendor import INTERPRETER_VARIABLE, compare, find_spynnaker, run_vendor, vendor_tools
+from tests.oracles.spinnaker_reference import divide, exponential_fraction
 from tests.spinnaker_programs import ONE, cells, lay_out, layered, port, synapses
 
 
@@ -83,7 +85,9 @@ def test_what_goes_wrong_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def _tiny() -> Any:
     rng = np.random.default_rng(0)
     ports, load = port("in", (2,))
-    out = cells("out", (3,), "if_curr_exp", rng, shifts=(2, 1), start=9)
+    # The kernel's current is from before the decay of its first step.
+    start = {"v": np.full(3, 9), "refract": np.full(3, 4), "syn_1": np.full(3, 70000)}
+    out = replace(cells("out", (3,), "if_curr_exp", rng, shifts=(2, 1)), initial=start)
     network = QuantizedNetwork(
         (*ports, out),
         (
@@ -104,10 +108,11 @@ def _report(folder: Path, network: Any, **changed: Any) -> Path:
     leak = ("v", "v_rest", "cm", "tau_m", "i_offset", "v_reset", "tau_refrac", None, "timestep")
     words = [1]
     for neuron in range(3):
-        words += [9 if name == "v" else 0 if name is None else int(params[name][neuron]) for name in leak]
+        words += [9 if name == "v" else 4 if name is None else int(params[name][neuron]) for name in leak]
     words += [int(value) for value in params["v_thresh"]]
     for neuron in range(3):
-        words += [int(params["tau_syn_E"][neuron]), 0, int(params["tau_syn_I"][neuron]), 0, ONE]
+        keep = exponential_fraction(-divide(ONE, int(params["tau_syn_I"][neuron])))
+        words += [int(params["tau_syn_E"][neuron]), 0, int(params["tau_syn_I"][neuron]), 70000 * keep >> 32, ONE]
     # Index of 2 bits, receptor of 1, then the delay; excitatory rows of 2 words, inhibitory of 1.
     excitatory = [[0, 2, 0, 700 << 16 | 2 << 3 | 0, 65535 << 16 | 2 << 3 | 1], [0, 2, 0, 1 << 16 | 2 << 3 | 1, 40 << 16 | 2 << 3 | 2]]
     inhibitory = [[0, 0, 0, 0], [0, 1, 0, 5 << 16 | 3 << 3 | 1 << 2 | 0]]
@@ -150,7 +155,7 @@ def test_a_mapping_like_the_arrays_has_no_differences(tmp_path: Path) -> None:
     assert differences == ()
     # Two sources' packets take one link each and reach one core; three neurons send nothing.
     assert facts == {
-        "hops": 2, "hops_per_spike": 0.4, "deliveries": 2, "table_entries": 2, "largest_table": 1, "cores": 2, "chips": 2, "delay_cores": 0,
+        "hops": 2, "hops_per_spike": 0.4, "deliveries": 2, "table_entries": 2, "largest_table": 1, "cores": 2, "chips": 2,
     }
 
 
@@ -169,6 +174,9 @@ def _image(network: Any, folder: Path, at: tuple[int, int, int, int], word: int,
     [
         ((1, 0, 2, 2), 10, 10, "`v` of neuron 1 of `out` is 10 in sPyNNaker, 9 in the script's arrays"),
         ((1, 0, 2, 2), 28, 7, "`v_thresh` of neuron 0 of `out` is 7"),
+        ((1, 0, 2, 2), 8, 5, "`refract_timer` of neuron 0 of `out` is 5 in sPyNNaker, 4 in the script's arrays"),
+        ((1, 0, 2, 2), 32, 1, "`isyn_exc` of neuron 0 of `out` is 1 in sPyNNaker, 0 in the script's arrays"),
+        ((1, 0, 2, 2), 34, 70000, "`isyn_inh` of neuron 0 of `out` is 70000 in sPyNNaker"),
         ((1, 0, 2, 4), 7, 3, "takes ring-buffer shifts [3, 1] for `out`, not [2, 1]"),
         ((1, 0, 2, 4), 6, 512, "makes a buffer of 512 spikes for `out`, not of 256"),
         ((1, 0, 2, 6), 3, 701 << 16 | 2 << 3, "a synapse onto `out` on (1, 0, 2) is [0, 0, 0, 0, 701, 2]"),
@@ -192,6 +200,12 @@ def test_other_places_and_lost_packets_are_told(tmp_path: Path) -> None:
     assert compare(stored, moved)[0] == (
         "sPyNNaker puts `in.source(0:1)` on (x, y, p) (0, 0, 4), not on (0, 0, 3)", "sPyNNaker has no slice `out(0:2)`",
     )
+    delayed = _report(
+        tmp_path / "delayed", made[0],
+        places=[("in.source(0:1)", 0, 0, 3), ("out(0:2)", 1, 0, 2), ("Delay extension for in.source(0:1)", 0, 0, 4)],
+    )
+    [sentence] = compare(stored, delayed)[0]
+    assert sentence.startswith("sPyNNaker adds a core that delays spikes")
     lost = _report(tmp_path / "lost", made[0], routes=[((0, 0), 1 << 2), ((0, 1), 1 << 8)])
     [sentence] = compare(stored, lost)[0]
     assert "do not reach [(1, 0, 2)]" in sentence
