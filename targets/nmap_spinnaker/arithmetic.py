@@ -18,7 +18,7 @@ import numpy as np
 from nmap.connectivity import Array
 
 __all__ = [
-    "ONE", "RING_BITS", "SATURATION", "decay", "decay_and_init", "delay_stages", "encode_weights", "exp64", "expk", "expulr", "field_bits",
+    "ONE", "RING_BITS", "SATURATION", "decay", "decay_and_init", "encode_weights", "exp64", "expk", "expulr", "field_bits",
     "kdivk", "mulk", "raw", "refractory_steps", "ring_shift", "ring_slots", "ring_slots_used", "weight_scale", "wrap32",
 ]
 
@@ -172,8 +172,3 @@ def ring_slots_used(longest: int, neurons: int, receptors: int = 2) -> int:
     A delay as long as the ring is written into the slot of the step itself, which has been read before.
     """
     return min(1 << field_bits(longest), ring_slots(neurons, receptors))
-
-
-def delay_stages(delay: Array | int, slots: int) -> Array:
-    """Return through how many delay-extension stages a spike goes, each of `slots` steps, int64: the target's own ring does the rest."""
-    return (np.asarray(delay, np.int64) - 1) // slots

@@ -360,8 +360,8 @@ def _projections(
     kept = kept[np.lexsort((delay[kept], one.pre_index[kept], one.post_index[kept]))]
     pair = one.post_index[kept] * sizes[one.pre] + one.pre_index[kept]
     starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    again = np.arange(pair.size) - np.repeat(starts, np.diff(np.append(starts, pair.size)))
-    found = []
+    again: Array = np.arange(pair.size) - np.repeat(starts, np.diff(np.append(starts, pair.size)))
+    found: list[QuantizedProjection] = []
     for turn in range(int(again.max(initial=0)) + 1):
         here = kept[again == turn]
         indptr = np.searchsorted(one.post_index[here], np.arange(sizes[one.post] + 1))

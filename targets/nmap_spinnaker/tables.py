@@ -93,10 +93,11 @@ def trees(fabric: Fabric, nets: Iterable[Net]) -> dict[tuple[int, int], list[Arr
         routes: dict[tuple[int, int], int] = {net.source: 0}
         came: dict[tuple[int, int], int] = {}
         for x, y, number in net.targets:
-            way = ways.get((*net.source, x, y))
+            ends = (*net.source, x, y)
+            way = ways.get(ends)
             if way is None:
                 routers = fabric.route(np.array(net.source), np.array([x, y])).tolist()
-                way = ways[(*net.source, x, y)] = [(a, b) for a, b in routers]
+                way = ways[ends] = [(a, b) for a, b in routers]
             joined = max(k for k, router in enumerate(way) if router in routes)
             for here, there in zip(way[joined:-1], way[joined + 1 :], strict=True):
                 link = _link(fabric, here, there)

@@ -18,7 +18,7 @@ from nmap.simulate.fixed import simulate
 from nmap.target.spec import load_spec
 from nmap.testing.kernels import run_kernel
 from nmap.trace import Probe
-from nmap_spinnaker.arithmetic import delay_stages, ring_slots, ring_slots_used
+from nmap_spinnaker.arithmetic import ring_slots, ring_slots_used
 from nmap_spinnaker.kernels import IF_CURR_DELTA, IF_CURR_EXP, IF_TRUNC, KERNELS
 from nmap_spinnaker.pynn import Cells, PynnNetwork, SpikeSources, Synapses, quantized, save, step_delays
 from tests.oracles import spinnaker_reference as oracle
@@ -212,7 +212,7 @@ def packets(network, rng, seed, folder):
             scale = 2.0 ** (15 - state[post].shift[receptor])
             for source, target, weight, delay in zip(one.pre_index, one.post_index, one.weight, one.delay_ms, strict=True):
                 steps = round(delay / network.timestep_ms)
-                stage = int(delay_stages(steps, slots[post]))
+                stage = (int(steps) - 1) // slots[post]
                 pre, rest = labels.index(one.pre), steps - stage * slots[post]
                 wires.append((pre, source, post, receptor, target, round(weight * scale) & 65535, stage, rest))
     ring = {k: np.zeros((slots[k], 2, one.size), np.int64) for k, one in state.items()}

@@ -11,7 +11,6 @@ import pytest
 from nmap_spinnaker.arithmetic import (
     decay,
     decay_and_init,
-    delay_stages,
     encode_weights,
     exp64,
     expk,
@@ -167,4 +166,3 @@ def test_slots_follow_the_longest_delay() -> None:
     assert [ring_slots_used(longest, 64) for longest in (1, 2, 3, 16, 17, 128, 129, 1000)] == [2, 2, 4, 16, 32, 128, 128, 128]
     assert [field_bits(n) for n in (0, 1, 2, 3, 4, 5, 256, 257)] == [0, 1, 1, 2, 2, 3, 8, 9]
     # What a ring of 16 holds needs no extension, a delay of 16 included.
-    assert delay_stages(np.array([1, 15, 16, 17, 32, 33]), 16).tolist() == [0, 0, 0, 1, 1, 2]
