@@ -19,7 +19,10 @@ from typing import Any
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError, named
 from nmap.digest import sha256_of
 
-__all__ = ["LOCK", "MANIFEST", "SCHEMA", "Bundle", "bundle_around", "check_lock", "check_place", "is_part", "read_bundle", "write_bundle"]
+__all__ = [
+    "LOCK", "MANIFEST", "SCHEMA", "Bundle", "bundle_around", "check_lock", "check_manifest", "check_place", "is_part", "read_bundle",
+    "write_bundle",
+]
 
 SCHEMA = "nmap.bundle/1"
 LOCK_SCHEMA = "nmap.lock/1"
@@ -192,6 +195,24 @@ def read_bundle(folder: Path) -> Bundle:
     findings.raise_errors()
     paths.pop(LOCK, None)
     return Bundle(folder, manifest, paths)
+
+
+def check_manifest(bundle: Bundle) -> None:
+    """Compare what a run depends on with what the bundle's lock, whose hash is known, says of it.
+
+    Raises:
+        NmapError: NM602, with every difference at once.
+    """
+    if LOCK not in bundle.manifest["files"]:
+        return
+    lock, findings = _load_object(bundle.folder / LOCK, bundle.folder), Findings()
+    for key in ("network", "samples", "conventions", "options"):
+        for path, recorded, found in _differences(key, lock.get(key), bundle.manifest.get(key)):
+            findings.error(
+                "NM602", f"{path} of the bundle is {_shown(found)}, and was {_shown(recorded)} when it was written",
+                where=str(bundle.folder / MANIFEST), help=("deploy the network again",),
+            )
+    findings.raise_errors()
 
 
 def is_part(folder: Path, path: Path) -> bool:

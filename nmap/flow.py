@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nmap.bundle import Bundle, check_lock, check_place, read_bundle, write_bundle
+from nmap.bundle import Bundle, check_lock, check_manifest, check_place, read_bundle, write_bundle
 from nmap.connectivity import Array
 from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
 from nmap.estimate import Activity, activity_of_rates, load_of, load_of_program
@@ -750,6 +750,7 @@ def _open(journal: _Journal, folder: Path) -> _Opened:
     with journal.stage("read", folder.name):
         bundle = read_bundle(folder)
     manifest = read_manifest(folder, bundle.manifest)
+    check_manifest(bundle)
     options = manifest.choices()
     target, machine = _find(journal, f"{manifest.target.name}:{manifest.target.variant}", options)
     _compare_origin(journal, bundle, target)

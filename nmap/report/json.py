@@ -486,7 +486,8 @@ def _verification(verification: Verification) -> dict[str, Any]:
         },
         "vendor": None if vendor is None else {
             "name": vendor.name, "version": vendor.version, "mismatches": vendor.mismatches, "samples": vendor.samples,
-            "skipped_reason": vendor.skipped_reason, "compared": vendor.compared, "facts": dict(vendor.facts),
+            "skipped_reason": vendor.skipped_reason, "compared": None if vendor.mismatches is None else vendor.compared,
+            "facts": dict(vendor.facts),
         },
     }
 

@@ -44,7 +44,7 @@ def foreign_parts(program: Program, network: QuantizedNetwork) -> list[str]:
 
 
 def changed_values(program: Program, network: QuantizedNetwork) -> list[str]:
-    """Return a sentence for every group's parameter or initial state, and every block's delay or format, that is not the network's.
+    """Return a sentence for every setting, group's parameter or initial state, and block's delay or format that is not the network's.
 
     Weights and routes are not compared.
 
@@ -52,7 +52,14 @@ def changed_values(program: Program, network: QuantizedNetwork) -> list[str]:
         program: one without `foreign_parts`.
         network: what it should be of.
     """
-    found: list[str] = []
+    found = [
+        f"setting `{name}` is {program.settings.get(name, 'missing')}, the network's is {network.settings.get(name, 'missing')}"
+        for name in sorted({*program.settings, *network.settings}) if program.settings.get(name) != network.settings.get(name)
+    ]
+    for number, population in enumerate(program.populations):
+        busiest = None if number in program.copies else network[population.name].busy
+        if population.busy != busiest:
+            found.append(f"`{population.name}` sends {population.busy} spikes in its busiest step, by the network it is {busiest}")
     for group in program.groups:
         origin, neurons = program.computed(group)
         found += _neuron_differences(group, network[program.populations[origin].name], neurons)

@@ -198,3 +198,16 @@ def test_each_copy_sends_packets_of_its_own():
 
 def test_options_know_nothing_of_copies():
     assert "copies" not in Options().to_json()
+
+
+def test_settings_and_busy_steps_are_the_networks() -> None:
+    settled = replace(network(), settings={"timestep_us": 1000, "time_scale": 2})
+    told = changed_values(replace(program(), settings={"time_scale": 9}), settled)
+    assert told == [
+        "setting `time_scale` is 9, the network's is 2", "setting `timestep_us` is missing, the network's is 1000",
+    ]
+    populations = list(program().populations)
+    first = next(k for k in range(len(populations)) if k not in program().copies)
+    populations[first] = replace(populations[first], busy=7.0)
+    (told,) = changed_values(replace(program(), populations=tuple(populations)), network())
+    assert told == f"`{populations[first].name}` sends 7.0 spikes in its busiest step, by the network it is None"

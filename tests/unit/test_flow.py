@@ -376,3 +376,14 @@ def test_traffic_is_that_of_the_mapping(few):
     samples, _ = flow._load_samples(journal, few, network, Options())
     rates = flow._observe(journal, network, find_target("loihi2"), samples).rates
     assert traffic.packets == pytest.approx(rates[network.inputs[0]].sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("entry", "value"), [("seed", 5), ("slack", 0.5), ("approximate", ["reset"])])
+def test_a_manifest_edited_into_another_one_is_refused(copy, entry, value):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest["options"][entry] != value
+    manifest["options"][entry] = value
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (told,) = flow.verify(copy).diagnostics
+    assert told.code == "NM602"
+    assert f"options.{entry}" in told.message
