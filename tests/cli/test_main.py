@@ -192,3 +192,9 @@ def test_products_have_one_thread_unless_the_user_says_otherwise(given: dict[str
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **given}, timeout=120,
     )
     assert done.stdout.splitlines()[-1] == expected
+
+
+def test_the_package_is_the_command_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "nmap", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("nmap-snn ")
