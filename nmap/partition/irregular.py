@@ -230,8 +230,17 @@ def _merged(axons: list[_Axons], neurons: int, rate: Array) -> list[_Axons]:
     source = np.concatenate([np.repeat(part.source, part.count)[mask] for part, mask in zip(axons, pins, strict=True)])
     goal = np.concatenate([part.target[mask] for part, mask in zip(axons, pins, strict=True)])
     free = np.zeros((*axons[0].amount.shape[:2], 1), np.int64)
-    quiet = [replace(part, rate=np.where(mask, 0.0, part.rate)) for part, mask in zip(axons, several, strict=True)]
+    quiet = [_paid(replace(part, rate=np.where(mask, 0.0, part.rate))) for part, mask in zip(axons, several, strict=True)]
     return [*quiet, _axons(source, goal, neurons, free, rate)]
+
+
+def _paid(axons: _Axons) -> _Axons:
+    """Return the axons without those that neither take anything nor send packets."""
+    kept = axons.amount.any((0, 1)) | (axons.rate > 0)
+    if kept.all():
+        return axons
+    target = axons.target[np.repeat(kept, axons.count)]
+    return _Axons(axons.source[kept], axons.count[kept], target, axons.amount[:, :, kept], axons.rate[kept])
 
 
 def cut_irregular(

@@ -23,6 +23,9 @@ __all__ = ["packets_bound", "solve"]
 _WORK = (1.5e8, 1.6e9, 2.0e10)
 """Numbers looked at by effort, over all annealings of one number of cores, for a network of `_PINS`; it grows with their cube root."""
 _PINS = 400_000
+_ALONE = 0.4
+"""Share of the work where a core holds neurons of one population only: most of its moves are exchanges, which
+settle early (not at effort 0, which has none to spare)."""
 _MOVES = (400, 2000, 20_000)
 """Most moves per node by effort in one annealing."""
 _RESTARTS = (1, 4, 8)
@@ -72,6 +75,8 @@ class _Search:
         self.budget = budget
         self.scale = cost_scale(problem)
         self.stages = self._coarsen()
+        alone = bool((2 * problem.axon > problem.capacity[:, None]).any()) and len(self.stages) == 1
+        self.share = _ALONE if alone and budget.effort else 1.0
         self.seed = budget.seed * 1_000_003
 
     def _coarsen(self) -> list[_Stage]:
@@ -113,7 +118,7 @@ class _Search:
     def moves(self, refiner: Refiner, nodes: int, share: float) -> int:
         """Return the moves that a share of the work pays for, up to the most there are."""
         effort = self.budget.effort
-        work = _WORK[effort] * float(np.cbrt(max(self.problem.target.size, 1) / _PINS))
+        work = self.share * _WORK[effort] * float(np.cbrt(max(self.problem.target.size, 1) / _PINS))
         return int(min(_MOVES[effort] * nodes, share * work / refiner.work)) + 1
 
     def refiner(self, level: Level, part: Array, cores: int, far: Array) -> Refiner:
