@@ -49,6 +49,7 @@ _BUFFER = 256
 _CONFIGURATION = """\
 # sPyNNaker's settings for run.py, read from the folder in which it runs. They are added to those in your home folder's .spynnaker.cfg,
 # which says which machine to use: `machine_name` and `version = {version}` below [Machine], or `spalloc_server`.
+# Dead chips, cores and links that the machine does not report itself stand there too: down_chips, down_cores, down_links (README.txt).
 # The placement counts on the extra monitor cores, which are on unless switched off (enable_advanced_monitor_support).
 """
 _README = """\
@@ -72,6 +73,16 @@ Router. sPyNNaker's own router (PACMAN 7.4.1, ApplicationRouter) sends a populat
 population are not all linked to each other it stops with an error, and nmap places slices so. So run.py puts a router of its own in its
 place: one tree for each slice, to the cores with synapses from it. With --router vendor, or where this sPyNNaker has no such router to be
 replaced, sPyNNaker's own is used. The routes change neither spikes nor places.
+
+Dead parts. A machine tells sPyNNaker which of its chips, cores and links are dead. The placement is fixed: it avoids the dead parts that
+were named when the network was mapped (`--dead-cores`, `--dead-links`), and these files do not list them. Where it needs a core that
+the machine does not have, sPyNNaker stops with an error: map again, and name that core. The routes of run.py use no link that the machine
+does not have. SpiNNaker numbers the working cores of a chip without gaps, so that a chip with a dead core lacks its last processor.
+Parts that a machine, or --virtual's, should be taken not to have go below [Machine] in your home folder's .spynnaker.cfg:
+
+  down_chips = X,Y:X,Y
+  down_cores = X,Y,P:X,Y,P         processor P, as in core_map.json
+  down_links = X,Y,LINK:X,Y,LINK   0 east, 1 north-east, 2 north, 3 west, 4 south-west, 5 south; name a link at both of its chips
 """
 
 

@@ -25,9 +25,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from nmap.connectivity import Array, Sparse, frozen_array
+from nmap.diagnostics import Diagnostic, Findings, NmapError, named
 from nmap.network import Provenance
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
-from nmap_spinnaker.arithmetic import ONE, decay, decay_and_init, encode_weights, raw, ring_shift
+from nmap_spinnaker.arithmetic import ONE, SATURATION, decay, decay_and_init, encode_weights, raw, ring_shift, weight_scale
 
 __all__ = [
     "KERNEL_OF", "MODEL_DEFAULTS", "START_DEFAULTS", "Cells", "PynnNetwork", "Recordings", "SpikeSources", "Synapses", "default_bounds",
@@ -60,7 +61,19 @@ _SYNAPSES = (("syn_0", "isyn_exc", "tau_syn_E"), ("syn_1", "isyn_inh", "tau_syn_
 _RECEPTORS: tuple[Receptor, Receptor] = ("excitatory", "inhibitory")
 _RATE, _SIGMA, _POISSON_SIGMA = 30.0, 5.0, 3.0
 """Spikes per second and deviations of the default bound; deviations up to which its Poisson sum goes."""
+_POSITIVE, _NOT_NEGATIVE = ("tau_m", "cm", "tau_syn_E", "tau_syn_I"), ("tau_refrac",)
 _FORMAT = SynapseFormat(bits=16, sign="excitatory")
+
+
+def _each(values: Any, shape: tuple[int, ...], dtype: Any, what: str, label: str) -> Array:
+    """Return values of a shape, of which one may stand for all."""
+    try:
+        spread = np.broadcast_to(values, shape)
+    except ValueError:
+        raise NmapError(Diagnostic(
+            "NM106", "error", f"`{what}` of `{label}` has the shape {np.shape(values)}; one number or {shape} is needed", label,
+        )) from None
+    return frozen_array(spread, dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +91,8 @@ class Cells:
             is what acts in the first step, an input of that step not counted.
 
     Raises:
-        ValueError: the model has no such parameter or initial value, or a refractory time is no whole number of steps.
+        NmapError: there is no such model (NM104), it has no such parameter or initial value (NM104), or values are not one for each neuron
+            (NM106).
     """
 
     label: str
@@ -90,23 +104,28 @@ class Cells:
     start: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.model not in MODEL_DEFAULTS:
+            raise NmapError(Diagnostic(
+                "NM104", "error", f"`{self.label}` is of the model {self.model}; there are {', '.join(MODEL_DEFAULTS)}",
+            ))
         for what, given, defaults in (
             ("parameter", self.params, MODEL_DEFAULTS[self.model]), ("initial value", self.start, START_DEFAULTS[self.model]),
         ):
             unknown = sorted(set(given) - set(defaults))
             if unknown:
-                raise ValueError(f"{self.model} has no {what} {', '.join(unknown)}")
+                raise NmapError(Diagnostic("NM104", "error", f"{self.model} has no {what} {', '.join(unknown)}", self.label))
             for name, default in defaults.items():
-                given[name] = frozen_array(np.broadcast_to(given.get(name, np.float64(default)), (self.size,)), np.float64)
-        waits = self.start["refract_timer"]
-        if (waits != np.rint(waits)).any() or (np.abs(waits) > 2**31 - 1).any():
-            raise ValueError(f"a refract_timer of {self.label} is no whole number of steps in 32 bits")
-        object.__setattr__(self, "v", frozen_array(np.broadcast_to(self.v, (self.size,)), np.float64))
+                given[name] = _each(given.get(name, np.float64(default)), (self.size,), np.float64, name, self.label)
+        object.__setattr__(self, "v", _each(self.v, (self.size,), np.float64, "v", self.label))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpikeSources:
-    """A SpikeSourceArray: the times of every source's spikes in ms."""
+    """A SpikeSourceArray: the times of every source's spikes in ms.
+
+    Raises:
+        NmapError: there are not as many sources as lists of times (NM106).
+    """
 
     label: str
     size: int
@@ -114,7 +133,9 @@ class SpikeSources:
 
     def __post_init__(self) -> None:
         if len(self.times_ms) != self.size:
-            raise ValueError(f"{self.label} has {self.size} sources and times of {len(self.times_ms)}")
+            raise NmapError(Diagnostic(
+                "NM106", "error", f"`{self.label}` has {self.size} sources and times of {len(self.times_ms)}", self.label,
+            ))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +149,9 @@ class Synapses:
         pre_index, post_index: (k,) int64.
         weight: (k,) float64, nA, not negative.
         delay_ms: (k,) float64.
+
+    Raises:
+        NmapError: there is not one of each for every synapse (NM106).
     """
 
     label: str
@@ -141,9 +165,7 @@ class Synapses:
 
     def __post_init__(self) -> None:
         for name, dtype in (("pre_index", np.int64), ("post_index", np.int64), ("weight", np.float64), ("delay_ms", np.float64)):
-            object.__setattr__(self, name, frozen_array(np.broadcast_to(getattr(self, name), np.shape(self.pre_index)), dtype))
-        if (self.weight < 0).any():
-            raise ValueError(f"{self.label} has negative weights")
+            object.__setattr__(self, name, _each(getattr(self, name), np.shape(self.pre_index), dtype, name, self.label))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -274,12 +296,8 @@ def start_values(kernel: str, params: Mapping[str, Array], initial: Mapping[str,
     return {name: np.asarray(values, np.int64) for name, values in found.items()}
 
 
-def _initial(cells: Cells, params: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the kernel's initial state, only what is not 0 beside v.
-
-    Raises:
-        ValueError: no current of 32 bits decays to an initial value.
-    """
+def _initial(cells: Cells, params: Mapping[str, Array], findings: Findings) -> dict[str, Array]:
+    """Return the kernel's initial state, only what is not 0 beside v; record where no current of 32 bits decays to an initial value."""
     found = {"v": raw(cells.v), "refract": cells.start["refract_timer"].astype(np.int64)}
     for ours, theirs, tau in _SYNAPSES if "isyn_exc" in cells.start else ():
         wanted = raw(cells.start[theirs])
@@ -291,12 +309,156 @@ def _initial(cells: Cells, params: Mapping[str, Array]) -> dict[str, Array]:
         most = -((-(np.minimum(wanted, -1) + 1) << 32) // np.maximum(keep, 1)) - 1
         before = np.where(wanted < 0, most, least)
         if ((keep == 0) & (wanted != 0) | (np.abs(before) > 2**31 - 1)).any():
-            raise ValueError(f"no current of 32 bits decays to an {theirs} of {cells.label}")
+            findings.error("NM305", f"no current of 32 bits decays to an {theirs} of `{cells.label}`", where=cells.label)
         found[ours] = before
     return {name: values for name, values in found.items() if name == "v" or values.any()}
 
 
-def quantized(network: PynnNetwork, file: str = "pynn") -> tuple[QuantizedNetwork, dict[str, Array]]:
+def _few(values: Array) -> str:
+    """Return the first of some values."""
+    return ", ".join(f"{value:g}" for value in values[:3].tolist()) + (" and more" if values.size > 3 else "")
+
+
+def _checked_cells(cells: Cells, findings: Findings) -> None:
+    """Record what in a population no core can hold."""
+    held = {**cells.params, **{name: values for name, values in cells.start.items() if name != "refract_timer"}, "v": cells.v}
+    for name, values in held.items():
+        wrong, above = ~np.isfinite(values), " above 0" if name in _POSITIVE else " not below 0" if name in _NOT_NEGATIVE else ""
+        if above:
+            wrong |= (values <= 0) if name in _POSITIVE else (values < 0)
+        if wrong.any():
+            findings.error("NM107", f"`{name}` of `{cells.label}` is {_few(values[wrong])}; a number{above} is needed", where=cells.label)
+            continue
+        outside = (values < -65536) | (values > 65536 - 2.0**-15)
+        if name in _POSITIVE:
+            outside |= np.rint(values * ONE) < 1
+        if outside.any():
+            findings.error(
+                "NM305", f"`{name}` of `{cells.label}` is {_few(values[outside])}, which s16.15 cannot represent", where=cells.label,
+                why="An accum holds multiples of 1/32768 from -65536 to below 65536.",
+            )
+    waits = cells.start["refract_timer"]
+    # A comparison with what is not a number is false.
+    odd = ~((waits == np.rint(waits)) & (np.abs(waits) <= 2**31 - 1))
+    if odd.any():
+        findings.error(
+            "NM107", f"`refract_timer` of `{cells.label}` is {_few(waits[odd])}; a whole number of steps in 32 bits is needed",
+            where=cells.label,
+        )
+    bounds = np.array([bound for bound in cells.bound if bound is not None], np.float64)
+    if not (np.isfinite(bounds) & (bounds >= 0)).all():
+        findings.error("NM107", f"the expected summed weights of `{cells.label}` are {_few(bounds)}; no number below 0 can be",
+                       where=cells.label)
+
+
+def _checked_synapses(one: Synapses, network: PynnNetwork, strict: bool, findings: Findings) -> None:
+    """Record what in a projection cannot be: its ends, indices, weights and delays."""
+    sizes = {each.label: each.size for each in network.sources} | {each.label: each.size for each in network.cells}
+    cells = {each.label for each in network.cells}
+    if one.receptor not in _RECEPTORS:
+        findings.error(
+            "NM104", f"`{one.label}` leads to a receptor `{one.receptor}`; there are excitatory and inhibitory", where=one.label,
+        )
+    if one.pre not in sizes or one.post not in cells:
+        findings.error(
+            "NM105", f"`{one.label}` joins `{one.pre}` and `{one.post}`, which are not a population and cells", where=one.label,
+        )
+    for end, index in ((one.pre, one.pre_index), (one.post, one.post_index)):
+        outside = (index < 0) | (index >= sizes.get(end, 1 << 62))
+        if outside.any():
+            findings.error(
+                "NM106", f"`{one.label}` names neurons that `{end}` does not have: {_few(index[outside])}", where=one.label,
+                why=f"It has {sizes[end]} neurons." if end in sizes else None,
+            )
+    wrong = ~(np.isfinite(one.weight) & (one.weight >= 0))
+    if wrong.any():
+        findings.error(
+            "NM107", f"{_weights(wrong)} of `{one.label}` {'is' if wrong.sum() == 1 else 'are'} no number from 0 up:"
+            f" {_few(one.weight[wrong])}", where=one.label,
+            why="A receptor has one sign.",
+            help=("give inhibitory weights as positive numbers in a projection to the inhibitory receptor",),
+        )
+    if (one.weight[~wrong] >= 2.0**47).any():
+        findings.error("NM305", f"weights of `{one.label}` are beyond what a core can hold", where=one.label)
+    step = timestep_us(network) / 1000
+    wrong = ~np.isfinite(one.delay_ms) | (one.delay_ms < 0)
+    if wrong.any():
+        findings.error("NM107", f"delays of `{one.label}` are {_few(one.delay_ms[wrong])} ms; numbers of a step or more are needed",
+                       where=one.label)
+        return
+    short = np.rint(one.delay_ms / step) < 1
+    if strict and short.any():
+        findings.error(
+            "NM107", f"{int(short.sum())} delays of `{one.label}` are below one step of {step:g} ms: {_few(one.delay_ms[short])} ms",
+            where=one.label, why="A spike acts in the step after it was sent, or later.",
+        )
+    if (one.delay_ms / step >= 2**31).any():
+        findings.error("NM305", f"delays of `{one.label}` are beyond 2^31 steps", where=one.label)
+
+
+def _checked_times(source: SpikeSources, step_us: int, findings: Findings) -> None:
+    """Record spike times that are none."""
+    times = np.concatenate([np.zeros(0), *(np.asarray(some, np.float64).ravel() for some in source.times_ms)])
+    wrong = ~(np.isfinite(times) & (times >= 0))
+    if wrong.any():
+        findings.error("NM107", f"spike times of `{source.label}` are {_few(times[wrong])} ms; numbers from 0 up are needed",
+                       where=source.label)
+    late = ~wrong & (times * 1000 / step_us >= 2**31)
+    if late.any():
+        findings.error(
+            "NM305", f"spike times of `{source.label}` are {_few(times[late])} ms, beyond 2^31 steps", where=source.label,
+            why="Ticks are counted in 32 bits.",
+        )
+
+
+def _weights(which: Array) -> str:
+    number = int(np.count_nonzero(which))
+    return f"{number} weight{'' if number == 1 else 's'}"
+
+
+def _checked(network: PynnNetwork, strict: bool) -> None:
+    """Raise all that is wrong with a network together; see `quantized`."""
+    findings = Findings()
+    step = network.timestep_ms
+    if not 0.1 <= step <= 2:
+        # Nothing that is counted in steps can be judged.
+        findings.error("NM107", f"the time step is {step} ms; SpiNNaker 1 takes 0.1 to 2 ms")
+        findings.raise_errors()
+    for what, labels in (
+        ("populations", [*(one.label for one in network.sources), *(one.label for one in network.cells)]),
+        ("projections", [one.label for one in network.synapses]),
+    ):
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            findings.error("NM103", f"several {what} are called {named(twice)}", help=("give each a label of its own",))
+    for source in network.sources:
+        _checked_times(source, timestep_us(network), findings)
+    for cells in network.cells:
+        _checked_cells(cells, findings)
+    for one in network.synapses:
+        _checked_synapses(one, network, strict, findings)
+    findings.raise_errors()
+    if strict:
+        _checked_masks(network, findings)
+        findings.raise_errors()
+
+
+def _checked_masks(network: PynnNetwork, findings: Findings) -> None:
+    """Record weights of which the host would keep the low 16 bits only."""
+    of_cells = {cells.label: shifts(network, cells) for cells in network.cells}
+    for one in network.synapses:
+        shift = of_cells[one.post][_RECEPTORS.index(one.receptor)]
+        masked = np.rint(one.weight * weight_scale(shift)) > SATURATION
+        if masked.any():
+            findings.error(
+                "NM305", f"{_weights(masked)} of `{one.label}` {'is' if masked.sum() == 1 else 'are'} beyond the 16 bits of a synapse,"
+                f" which hold up to {SATURATION / weight_scale(shift):g}: {_few(one.weight[masked])}", where=one.label,
+                why="sPyNNaker keeps the low 16 bits without a word.", help=("give a larger max_expected_summed_weight",),
+                data={"weights": int(masked.sum())},
+            )
+
+
+def quantized(network: PynnNetwork, file: str = "pynn", *, strict: bool = True) -> tuple[QuantizedNetwork, dict[str, Array]]:
     """Return the network in the chip's numbers and its input.
 
     Sources become input ports: what a source sends in tick t, acting in tick t + delay, is column t of its input. Synapses whose weight the
@@ -305,13 +467,19 @@ def quantized(network: PynnNetwork, file: str = "pynn") -> tuple[QuantizedNetwor
     Args:
         network: the network.
         file: what provenances name as the file.
+        strict: refuse what the host changes without a word: weights of more than 16 bits, of which it keeps the low ones, and delays below
+            one step, which it makes one. False: do as the host does.
 
     Returns:
         The network, whose outputs are all cells; and (1, columns, n) uint8 by port, up to the last spike of all, at least one column.
 
     Raises:
-        ValueError: a number is beyond s16.15, an index beyond its population, no current decays to an initial one, or a label is unknown.
+        NmapError: with all that is wrong: a label is there twice (NM103) or unknown (NM105), a receptor is unknown (NM104), an index is
+            outside its population (NM106), a number is not finite or out of its physical range (NM107), or a parameter, weight or time
+            cannot be represented or no current of 32 bits decays to an initial one (NM305).
     """
+    _checked(network, strict)
+    findings = Findings()
     step_us = timestep_us(network)
     sizes = {source.label: source.size for source in network.sources} | {cells.label: cells.size for cells in network.cells}
     inputs = _inputs(network.sources, step_us)
@@ -321,13 +489,12 @@ def quantized(network: PynnNetwork, file: str = "pynn") -> tuple[QuantizedNetwor
         params = {name: raw(values) for name, values in cells.params.items()}
         params |= {"timestep": raw(step_us / 1000)} | {f"shift_{k}": np.array(shift) for k, shift in enumerate(of_cells[cells.label])}
         populations.append(QuantizedPopulation(
-            cells.label, (cells.size,), KERNEL_OF[cells.model], params, Provenance(file, cells.label), _initial(cells, params),
+            cells.label, (cells.size,), KERNEL_OF[cells.model], params, Provenance(file, cells.label), _initial(cells, params, findings),
             np.array([float(ONE)]),
         ))
+    findings.raise_errors()
     projections: list[QuantizedProjection] = []
     for one in network.synapses:
-        if one.pre not in sizes or one.post not in of_cells:
-            raise ValueError(f"{one.label} joins `{one.pre}` and `{one.post}`, which are not a population and cells")
         receptor = _RECEPTORS.index(one.receptor)
         weight = encode_weights(one.weight, of_cells[one.post][receptor])
         projections += _projections(one, weight, step_delays(one.delay_ms, step_us), receptor, sizes, file)
@@ -353,9 +520,6 @@ def _projections(
     one: Synapses, weight: Array, delay: Array, receptor: int, sizes: Mapping[str, int], file: str,
 ) -> list[QuantizedProjection]:
     """Return the synapses as one projection, or as several where two neurons are joined more than once."""
-    for index, size in ((one.pre_index, sizes[one.pre]), (one.post_index, sizes[one.post])):
-        if index.size and not 0 <= int(index.min()) <= int(index.max()) < size:
-            raise ValueError(f"{one.label} names neurons that its populations do not have")
     kept = np.flatnonzero(weight)
     kept = kept[np.lexsort((delay[kept], one.pre_index[kept], one.post_index[kept]))]
     pair = one.post_index[kept] * sizes[one.pre] + one.pre_index[kept]

@@ -504,7 +504,7 @@ def _loss(job: _Job, cell: _Cell, weights: _Weights, scaled: _Scaled, threshold:
         most = max(most, float(np.abs(stored).max(initial=0)))
     if zeroed:
         job.findings.warning(
-            "NM302", f"{zeroed} weight{'' if zeroed == 1 else 's'} into `{name}` round to 0", where=_where(job),
+            "NM302", f"{zeroed} weight{'' if zeroed == 1 else 's'} into `{name}` round{'s' if zeroed == 1 else ''} to 0", where=_where(job),
             why=f"The last bit of a weight is {1 / max(units):.3g}.", data={"population": name, "weights": zeroed},
         )
     lost = (scaled.offset == 0) & (scaled.real_offset != 0)
@@ -557,7 +557,7 @@ def _tell(made: list[_Made], network: Network, step: int, findings: Findings) ->
         if sized:
             over = [item for item in found if item.excess > 1]
             findings.note(
-                "NM304" if over else "NM302",
+                "NM304",
                 f"ring buffers hold {MARGIN:g} times the largest sum on the samples; the last bit of a weight is, by population, {told}",
                 where=network.file, why=(
                     f"Sums of {named([item.population.name for item in over])} may be larger on other samples, up to"
@@ -567,7 +567,7 @@ def _tell(made: list[_Made], network: Network, step: int, findings: Findings) ->
             )
         else:
             findings.note(
-                "NM302", f"ring buffers hold the largest possible sums; the last bit of a weight is, by population, {told}",
+                "NM304", f"ring buffers hold the largest possible sums; the last bit of a weight is, by population, {told}",
                 where=network.file, why="No sum can be larger. Real ones are mostly far smaller, and samples would say how large.",
                 help=("give samples: `--input SAMPLES`",),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Iterator
@@ -13,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from nmap.connectivity import Array, Conv2d, Dense, Sparse
+from nmap.diagnostics import NmapError
 from nmap.program import ConvTile, Program, SynapseBlock, box_indices, box_size, slice_indices
 from nmap.quantized import QuantizedNetwork
 from nmap_spinnaker.arithmetic import ONE, weight_scale
 from nmap_spinnaker.artefact import ARRAYS, CELLS, CORE_MAP, RECEPTORS, SCHEMA, SOURCE, cores, expand
+from nmap_spinnaker.emit import emit
 from nmap_spinnaker.pynn import START_DEFAULTS, Cells, PynnNetwork, SpikeSources, Synapses, quantized, start_values
 
-__all__ = ["Stored", "StoredPart", "StoredSlice", "read_folder", "reread", "stored_synapses"]
+__all__ = ["Stored", "StoredPart", "StoredSlice", "read_arrays", "read_folder", "reread", "stored_synapses"]
 
 _TOLD = 5
 """Differences of one kind that are told."""
@@ -60,6 +63,19 @@ class Stored:
     buffers: dict[str, int]
 
 
+def read_arrays(content: bytes) -> dict[str, Array]:
+    """Read all arrays of an .npz archive.
+
+    Raises:
+        ValueError: it is no such archive, or holds pickles.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{ARRAYS} is no .npz archive: {error}") from error
+
+
 def read_folder(folder: Path) -> Stored:
     """Read the files of `nmap_spinnaker.emit`.
 
@@ -69,11 +85,7 @@ def read_folder(folder: Path) -> Stored:
     core_map = json.loads((folder / CORE_MAP).read_bytes())
     if core_map["schema"] != SCHEMA:
         raise ValueError(f"{CORE_MAP} is none of schema {SCHEMA}")
-    try:
-        with (folder / ARRAYS).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{ARRAYS} is no .npz archive: {error}") from error
+    arrays = read_arrays((folder / ARRAYS).read_bytes())
     timestep = core_map["settings"].get("timestep_us", 1000) / 1000
     cells, sources, parts, shifts = [], [], {}, {}
     buffers = {}
@@ -166,17 +178,18 @@ def reread(folder: Path, network: QuantizedNetwork, program: Program) -> list[st
     """Return a sentence for everything in the written arrays that is not the program; empty where they hold the same.
 
     Floats are read as the script makes them and rounded as sPyNNaker's host rounds them (`nmap_spinnaker.pynn`). Compared are raw
-    parameters, initial states, ring-buffer shifts, every synapse's 16-bit weight, receptor and delay, and where each neuron lies.
+    parameters, initial states, ring-buffer shifts, every synapse's 16-bit weight, receptor and delay, and where each neuron lies. Beyond
+    that every file has to be what `nmap_spinnaker.emit` writes: texts byte for byte, arrays in dtype, shape and value.
 
     Args:
         folder: where the files of `nmap_spinnaker.emit` lie.
-        network: the network; only its populations' kernels are used.
+        network: the network that the program is of.
         program: what the files are of.
     """
     try:
         stored = read_folder(folder)
-        found, _ = quantized(stored.network)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        found, _ = quantized(stored.network, strict=False)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, NmapError) as error:
         return [f"the files of the PyNN script cannot be read: {type(error).__name__}: {error}"]
     names = {population.name for population in found.populations}
     due = {population.name for population in program.populations if not population.is_input}
@@ -194,7 +207,42 @@ def reread(folder: Path, network: QuantizedNetwork, program: Program) -> list[st
             first = int(np.flatnonzero((held != wanted).any(axis=1))[0])
             said.append(f"a synapse into `{population.name}` is {_synapse(held[first], found)} in the PyNN script, "
                         f"{_synapse(wanted[first], found)} in the program")
-    return said
+    return [*said, *_bytes(folder, network, program, bool(said))]
+
+
+def _bytes(folder: Path, network: QuantizedNetwork, program: Program, told: bool) -> Iterator[str]:
+    """Yield what differs between the files and what `emit` writes; `told`: differences of what arrays and core map say are known.
+
+    Arrays are compared by name, dtype, shape and value, for archives of equal arrays may differ in their compression.
+    """
+    try:
+        due = emit(network, program)
+    except ValueError as error:
+        yield f"the program cannot be written as a PyNN script: {error}"
+        return
+    for name, content in due.items():
+        if name == ARRAYS or (told and name == CORE_MAP):
+            continue
+        try:
+            held = (folder / name).read_bytes()
+        except OSError as error:
+            yield f"{name} cannot be read: {type(error).__name__}: {error}"
+            continue
+        if held != content:
+            yield f"{name} is not what nmap writes for this program"
+    if told:
+        return
+    held_arrays, due_arrays = read_arrays((folder / ARRAYS).read_bytes()), read_arrays(due[ARRAYS])
+    for name in sorted({*held_arrays, *due_arrays}):
+        ours, theirs = held_arrays.get(name), due_arrays.get(name)
+        if ours is None or theirs is None:
+            lacks, has = (ARRAYS, "the program") if ours is None else ("the program", ARRAYS)
+            yield f"{has} has the array `{name}`, {lacks} has none"
+        elif (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+            yield (f"`{name}` of {ARRAYS} is {ours.dtype} of shape {ours.shape}, of the program it is {theirs.dtype} of shape"
+                   f" {theirs.shape}")
+        elif not np.array_equal(ours, theirs):
+            yield f"`{name}` of {ARRAYS} holds other numbers than the program's"
 
 
 def _synapse(row: Array, network: QuantizedNetwork) -> str:

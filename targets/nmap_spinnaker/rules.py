@@ -15,12 +15,12 @@ from nmap.rules import meets_floor, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_spinnaker.factors import WHOLE
-from nmap_spinnaker.models import chosen_model, keeps_floor, keeps_whole, reset_value, rounds_to_one
+from nmap_spinnaker.models import chosen_model, keeps_floor, keeps_whole, reset_value, rounds_to_one, timestep_us
 from nmap_spinnaker.quantize import timing
 
 __all__ = [
     "RULES", "decays", "delays", "finite", "floors", "gains", "graded", "integrators", "late_bias", "lossless_bias", "magnitudes", "models",
-    "one_spike", "periodic_reset", "resets", "rounded_states", "thresholds", "weight_bits",
+    "one_spike", "periodic_reset", "periods", "resets", "rounded_states", "thresholds", "weight_bits",
 ]
 
 _MEASURED = "and measures what that costs on --input"
@@ -41,7 +41,7 @@ def finite(network: Network, spec: ChipSpec, options: Options, findings: Finding
     ]
     if broken:
         findings.error("NM107", f"weights or biases of {_names(broken)} are not finite", where=places(broken))
-    odd = [p for p, neuron in _neurons(network) if not all(np.isfinite(values).all() for values in _constants(neuron))]
+    odd = [p for p, neuron in _neurons(network) if _endless(neuron)]
     if odd:
         findings.error("NM107", f"parameters of {_names(odd)} are not finite", where=places(odd))
 
@@ -55,11 +55,21 @@ def magnitudes(network: Network, spec: ChipSpec, options: Options, findings: Fin
             why=f"Numbers between {_SMALLEST:g} and {_LARGEST:g} can be brought to the units of a core.",
             help=("scale weights and thresholds of these layers alike",),
         )
-    odd = [p for p, neuron in _neurons(network) if any(_beyond(values) for values in _constants(neuron)[2:])]
+    odd = [p for p, neuron in _neurons(network) if _far(neuron)]
     if odd:
         findings.error(
             "NM305", f"parameters of {_names(odd)} are beyond what can be represented", where=places(odd),
             why=f"Numbers between {_SMALLEST:g} and {_LARGEST:g} can be brought to the units of a core.",
+        )
+
+
+def periods(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """A tick of the clock is one that a core's timer can count."""
+    limit, step = spec.limits["period_us"], timestep_us(network.conventions, spec)
+    if options.slowdown is not None and options.slowdown * step > limit.max:
+        findings.error(
+            "NM004", f"`--slowdown {options.slowdown}`: {_CHIP}'s timer counts up to {limit.max / 1e6:g} s, and a step would take"
+            f" {options.slowdown * step / 1e6:g} s", why=limit.source, help=(f"at most `--slowdown {limit.max // step}`",),
         )
 
 
@@ -134,7 +144,7 @@ def one_spike(network: Network, spec: ChipSpec, options: Options, findings: Find
 
 def integrators(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """A membrane without leak is never left below its reset value."""
-    things = [p for p, neuron in _resetting(network) if keeps_whole(neuron) and not keeps_floor(network, p, neuron)]
+    things = [p for p, neuron in _resetting(network) if _sound(neuron) and keeps_whole(neuron) and not keeps_floor(network, p, neuron)]
     if "leak" not in options.approximate and network.conventions.floor is not None:
         # A floor that the network has itself is another rule's.
         wanted = meets_floor(network, options)
@@ -216,7 +226,7 @@ def late_bias(network: Network, spec: ChipSpec, options: Options, findings: Find
 
 def lossless_bias(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """A bias leads into a current that decays, else the current grows without bound."""
-    neurons = {p.name: neuron for p, neuron in _neurons(network)}
+    neurons = {p.name: neuron for p, neuron in _sound_neurons(network)}
     found = [
         p for p in network.projections
         if p.bias is not None and p.target in neurons and ((neurons[p.target].alpha >= 1) & (p.bias != 0)).any()
@@ -232,7 +242,7 @@ def decays(network: Network, spec: ChipSpec, options: Options, findings: Finding
     """Decay factors lie between 0 and 1, and below the largest one of the chip."""
     outside: list[tuple[Population, Array]] = []
     near: list[tuple[Population, Neuron]] = []
-    for p, neuron in _neurons(network):
+    for p, neuron in _sound_neurons(network):
         factors = np.concatenate([neuron.alpha, neuron.beta])
         if ((factors < 0) | (factors > 1)).any():
             outside.append((p, factors))
@@ -293,7 +303,7 @@ def rounded_states(network: Network, spec: ChipSpec, options: Options, findings:
 
 def gains(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """Gains are positive, so that they can be moved into the units of currents and membranes."""
-    counts = {p.name: int(((neuron.gain_in <= 0) | (neuron.gain_v <= 0)).sum()) for p, neuron in _neurons(network)}
+    counts = {p.name: int(((neuron.gain_in <= 0) | (neuron.gain_v <= 0)).sum()) for p, neuron in _sound_neurons(network)}
     found = [p for p in network.populations if counts.get(p.name)]
     if found:
         findings.error(
@@ -308,6 +318,8 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
     equal = network.conventions.compare == ">="
     low = []
     for p, neuron in _resetting(network):
+        if not _sound(neuron):
+            continue
         height = neuron.threshold - np.maximum(reset_value(network, neuron), 0)
         wrong = (height <= 0) if equal else (height < 0)
         if wrong.any():
@@ -404,12 +416,31 @@ def _constants(neuron: Neuron) -> tuple[Array, ...]:
     return neuron.alpha, neuron.beta, neuron.gain_in, neuron.gain_v, neuron.drive, neuron.threshold, neuron.v_reset
 
 
+def _endless(neuron: Neuron) -> bool:
+    """Whether a parameter is not finite; neurons that never fire have no threshold."""
+    held = _constants(neuron) if neuron.spiking else _constants(neuron)[:5]
+    return not all(np.isfinite(values).all() for values in held)
+
+
+def _far(neuron: Neuron) -> bool:
+    return any(_beyond(values) for values in _constants(neuron)[2:])
+
+
+def _sound(neuron: Neuron) -> bool:
+    """Whether `finite` and `magnitudes` take its parameters; what else is wrong with others follows from that."""
+    return not (_endless(neuron) or _far(neuron))
+
+
+def _sound_neurons(network: Network) -> list[tuple[Population, Neuron]]:
+    return [(p, neuron) for p, neuron in _neurons(network) if _sound(neuron)]
+
+
 def _beyond(values: Array) -> bool:
     size = np.abs(values[np.isfinite(values)])
     return bool(((size > _LARGEST) | ((size > 0) & (size < _SMALLEST))).any())
 
 
 RULES: tuple[Rule, ...] = (
-    weight_bits, finite, magnitudes, models, resets, one_spike, integrators, floors, periodic_reset, late_bias, lossless_bias, decays,
-    rounded_states, gains, thresholds, delays, graded,
+    weight_bits, periods, finite, magnitudes, models, resets, one_spike, integrators, floors, periodic_reset, late_bias, lossless_bias,
+    decays, rounded_states, gains, thresholds, delays, graded,
 )

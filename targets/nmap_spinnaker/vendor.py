@@ -232,7 +232,7 @@ def compare(stored: Stored, report: Path) -> tuple[tuple[str, ...], dict[str, in
     Raises:
         OSError, ValueError, KeyError, TypeError, IndexError, sqlite3.Error: the reports are not in the form of sPyNNaker 7.4.1.
     """
-    network, _ = quantized(stored.network)
+    network, _ = quantized(stored.network, strict=False)
     slices = list(_slices(stored))
     with closing(sqlite3.connect(f"file:{report / 'ds.sqlite3'}?mode=ro", uri=True)) as database:
         regions = {

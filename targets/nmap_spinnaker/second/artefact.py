@@ -16,10 +16,12 @@ from nmap.connectivity import Array, Dense
 from nmap.program import ConvTile, Program, SynapseBlock, slice_indices
 from nmap_spinnaker.second.kernels import CURRENT, CURRENT_DELAYED, KERNELS
 
-__all__ = ["CURRENTS", "Connections", "Layout", "connections", "layouts", "runs_of", "spike_elements"]
+__all__ = ["CURRENTS", "NEAREST", "Connections", "Layout", "connections", "layouts", "runs_of", "spike_elements"]
 
 CURRENTS: Final = (CURRENT.name, CURRENT_DELAYED.name)
 """Kernels with synaptic currents."""
+NEAREST: Final = "nearest"
+"""Setting, 1 where weights were rounded to the nearest integer; absent where they were truncated."""
 _DELAYS = 8
 """Different delays of a synapse."""
 

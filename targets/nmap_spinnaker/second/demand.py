@@ -1,8 +1,9 @@
 """What a slice of a population takes on one processing element.
 
-Synapse memory is 2 bytes a synapse, zeros of a dense or convolutional one included, and 4 bytes for every source neuron that has a row
-here. Neurons with synaptic currents have two projections for each of the network's, one for either sign: of regular connections, whose
-places are the same in both, the first alone counts.
+Synapse memory is 2 bytes a synapse and 4 bytes for every source neuron that has a row here. Weights of 0 are no synapses, but those of a
+convolution are counted, since a tap is there for all its places or for none. Neurons with synaptic currents have two projections for each
+of the network's, one for either sign: of convolutions, whose places are the same in both, the first alone counts, and of dense ones the
+rows of the first.
 """
 
 from __future__ import annotations
@@ -28,7 +29,20 @@ _RESOURCES = ("populations", "neurons", "memory")
 
 
 def _counted(projection: QuantizedProjection) -> bool:
-    return projection.receptor == 0 or isinstance(projection.connectivity, Sparse)
+    return projection.receptor == 0 or not isinstance(projection.connectivity, Conv2d)
+
+
+def _rows(projection: QuantizedProjection, whole: Dense) -> int:
+    """Return how many sources of a dense projection have a row of its own."""
+    return whole.in_size if projection.receptor == 0 else 0
+
+
+def _synapses(whole: Dense | Sparse) -> Array:
+    """Return how many synapses each target has, (n,) int64."""
+    there = whole.weights != 0
+    if isinstance(whole, Dense):
+        return np.asarray(there.sum(1), np.int64)
+    return np.bincount(whole.targets[there], minlength=whole.out_size).astype(np.int64)
 
 
 def _taps(conv: Conv2d, axis: int) -> Array:
@@ -62,10 +76,13 @@ def demand(network: QuantizedNetwork, population: str, part: Slice) -> Demand:
             )
             memory += _bytes(box_size(conv_halo(whole, part)), synapses)
         elif isinstance(whole, Dense):
-            memory += _bytes(whole.in_size, whole.in_size * slice_size(part))
+            # Of a vector, a span needs no copy.
+            one = isinstance(part, tuple) and len(part) == 1
+            chosen = slice(*part[0]) if one else slice_indices(part, network[population].shape)
+            memory += _bytes(_rows(projection, whole), int(np.count_nonzero(whole.weights[chosen])))
         else:
-            sources = whole.indices[whole.entries(slice_indices(part, network[population].shape))]
-            memory += _bytes(np.unique(sources).size, sources.size)
+            entries = whole.entries(slice_indices(part, network[population].shape))
+            memory += _bytes(np.unique(whole.indices[entries]).size, int(np.count_nonzero(whole.weights[entries])))
     return {"populations": 1, "neurons": slice_size(part), "memory": memory}
 
 
@@ -82,10 +99,9 @@ def neuron_demand(network: QuantizedNetwork, population: str) -> NeuronDemand:
         whole = projection.connectivity
         if isinstance(whole, Conv2d):
             raise ValueError(f"{projection.name} is a convolution, which is cut into boxes")
-        counted = _counted(projection)
-        if counted:
-            neuron[2] += SYNAPSE_BYTES * (whole.in_size if isinstance(whole, Dense) else np.diff(whole.indptr))
-        axons.append(np.array([[0], [0], [ROW_BYTES if counted else 0]]))
+        neuron[2] += SYNAPSE_BYTES * _synapses(whole)
+        has_rows = isinstance(whole, Sparse) or projection.receptor == 0
+        axons.append(np.array([[0], [0], [ROW_BYTES if has_rows else 0]]))
     return NeuronDemand(_RESOURCES, 1, neuron, tuple(axons), np.array([1, 0, 0]), np.zeros(3, np.int64))
 
 
@@ -102,10 +118,12 @@ def demand_at_most(network: QuantizedNetwork, population: str, extent: tuple[int
             )
             memory += _bytes(prod(_widest_halo(whole, extent)), synapses)
         elif isinstance(whole, Dense):
-            memory += _bytes(whole.in_size, whole.in_size * neurons)
+            memory += _bytes(_rows(projection, whole), int(np.sort(_synapses(whole))[::-1][:neurons].sum()))
         else:
-            most = int(np.sort(np.diff(whole.indptr))[::-1][:neurons].sum())
-            memory += _bytes(min(most, np.unique(whole.indices).size), most)
+            # A weight of 0 has its source's row nevertheless.
+            rows = int(np.sort(np.diff(whole.indptr))[::-1][:neurons].sum())
+            synapses = int(np.sort(_synapses(whole))[::-1][:neurons].sum())
+            memory += _bytes(min(rows, np.unique(whole.indices).size), synapses)
     return {"populations": 1, "neurons": neurons, "memory": memory}
 
 
@@ -116,15 +134,19 @@ def demand_floor(network: QuantizedNetwork, population: str, spec: ChipSpec) -> 
     pieces as neurons and memory demand; a row of another projection is needed at least once.
     """
     size = network[population].size
-    counted = [p.connectivity for p in network.afferents(population) if _counted(p)]
-    dense = sum(whole.in_size for whole in counted if isinstance(whole, Dense))
-    room = max(spec.resources["memory"].max - ROW_BYTES * dense, 0) // max(SYNAPSE_BYTES * dense, 1) if dense else size
+    afferents = [p for p in network.afferents(population) if _counted(p)]
+    regular = [(p, p.connectivity) for p in afferents if isinstance(p.connectivity, Dense)]
+    rows = sum(_rows(p, whole) for p, whole in regular)
+    synapses = sum((_synapses(whole) for _, whole in regular), np.zeros(size, np.int64))
+    # No piece holds more neurons than those with the fewest synapses fill.
+    filled = np.cumsum(np.sort(synapses)) * SYNAPSE_BYTES
+    room = int(np.searchsorted(filled, max(spec.resources["memory"].max - ROW_BYTES * rows, 0), side="right"))
     # A population of which not even one neuron fits is refused elsewhere.
     pieces = -(-size // max(min(spec.resources["neurons"].max, room), 1))
-    memory = float(_bytes(dense * pieces, dense * size))
-    for whole in counted:
+    memory = float(_bytes(rows * pieces, int(synapses.sum())))
+    for whole in (p.connectivity for p in afferents):
         if isinstance(whole, Sparse):
-            memory += _bytes(np.unique(whole.indices).size, whole.synapses)
+            memory += _bytes(np.unique(whole.indices).size, int(_synapses(whole).sum()))
         elif isinstance(whole, Conv2d):
             taps = int(whole.weights.shape[0]) * int(whole.weights.shape[1]) * prod(int(_taps(whole, axis).sum()) for axis in (0, 1))
             memory += _bytes(whole.in_shape[0] * prod(_touched(whole, axis) for axis in (0, 1)), taps)

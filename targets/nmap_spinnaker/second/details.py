@@ -4,7 +4,8 @@
     synapse_bytes              of the fullest element and in all
     largest_sum                largest sum of weights that one neuron may receive in a step; float32 holds 2^24 exactly
     events_at_1ms              published events a second of a whole chip, per element and millisecond: what the busiest one is to be held to
-    arithmetic                 what the equations of a population rest on
+    arithmetic                 `recorded trace` where recorded traces of a chip have all that a population does, else `not verified`
+                               (`nmap_spinnaker.second.audit.untraced` says what)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import Details
 from nmap.target.spec import load_spec
 from nmap_spinnaker.second.artefact import layouts, spike_elements
-from nmap_spinnaker.second.audit import UNVERIFIED, trusted
+from nmap_spinnaker.second.audit import TRACED, UNTRACED, UNVERIFIED, untraced
 from nmap_spinnaker.second.measure import measure
 
 __all__ = ["details"]
@@ -69,7 +70,8 @@ def details(network: QuantizedNetwork, program: Program) -> Details:
             continue
         atoms = sorted(set(layout.atoms))
         layers[name] = {
-            "elements": len(layout.groups), "model": layout.model, "arithmetic": trusted(f"spinnaker2.{layout.model}"),
+            "elements": len(layout.groups), "model": layout.model,
+            "arithmetic": UNTRACED if untraced(program, layout.population) else TRACED,
             "weight_bits": next((loss.bits for loss in network.losses if loss.name == name), None),
             "largest_sum": _largest_sum(network, name), "atoms": ", ".join(map(str, atoms)), "written_as": len(layout.sizes),
         }

@@ -10,17 +10,17 @@ import io
 import json
 import zipfile
 from importlib.resources import files
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from nmap.connectivity import Array
+from nmap.diagnostics import named
 from nmap.program import Program
 from nmap.quantized import QuantizedNetwork
 from nmap.target.spec import load_spec
 from nmap_spinnaker.second.artefact import CURRENTS, Layout, connections, layouts
-from nmap_spinnaker.second.audit import UNVERIFIED, VERIFIED, trusted
+from nmap_spinnaker.second.audit import UNVERIFIED, VERIFIED, untraced
 from nmap_spinnaker.second.numbers import real
 from nmap_spinnaker.second.rescaled import nir_bytes
 
@@ -38,12 +38,13 @@ Not run: py-spinnaker2 is not public on PyPI, and no chip was at hand. The scrip
   network.npz     its arrays: integer weights, float32 parameters, the order of the neurons
   core_map.json   which slice nmap put on which processing element; py-spinnaker2 cuts populations alike, and places the slices itself
 {nir}
-  python run.py --input S.npz --output OUT.npz --chip ETH_IP      one chip
-  python run.py --input S.npz --output OUT.npz --board STM_IP     a board of 48 chips
-  python run.py --input S.npz --output OUT.npz --brian2           py-spinnaker2's simulator, whose lif_curr_exp is not the chip's
+  python run.py --input S.npz --out OUT.npz --chip ETH_IP      one chip
+  python run.py --input S.npz --out OUT.npz --board STM_IP     a board of 48 chips
+  python run.py --input S.npz --out OUT.npz --brian2           py-spinnaker2's simulator, whose lif_curr_exp is not the chip's
 
-S.npz holds {given}, 0 or 1. OUT.npz holds {sent} in the chip's own time:
-input column t is sent in step t, and a spike of step t acts in step t + 1 + its delay. The output runs {latency} behind the input.
+S.npz holds {given}, 0 or 1. OUT.npz holds {sent}, put back into the
+network's time; with --raw-time in the chip's own: input column t is sent in step t, and a spike of step t acts in step t + 1 + its delay.
+The output runs {latency} behind the input.
 {verified}
 """
 
@@ -111,7 +112,7 @@ def _population(program: Program, number: int, layout: Layout, arrays: dict[str,
     population = program.populations[layout.population]
     entry: dict[str, Any] = {
         "name": population.name, "shape": list(population.shape), "model": layout.model or "spike_list", "sizes": list(layout.sizes),
-        "atoms": list(layout.atoms), "input": population.is_input, "output": population.is_output,
+        "atoms": list(layout.atoms), "input": population.is_input, "output": population.is_output, "latency": population.latency,
     }
     arrays[f"p{number}.order"] = layout.order.astype(np.uint32)
     if layout.model is None:
@@ -151,13 +152,13 @@ def _readme(program: Program, *, rescaled: bool) -> bytes:
     given = f"`inputs` (samples, time, {', '.join(map(str, ports[0].shape))})" if len(ports) == 1 else ", ".join(
         f"`inputs.{p.name}` (samples, time, {', '.join(map(str, p.shape))})" for p in ports
     )
-    sent = f"`spikes` (samples, steps, {prod(outputs[0].shape)})" if len(outputs) == 1 else ", ".join(
-        f"`spikes.{p.name}` (samples, steps, {prod(p.shape)})" for p in outputs
+    sent = f"`spikes` (samples, steps, {', '.join(map(str, outputs[0].shape))})" if len(outputs) == 1 else ", ".join(
+        f"`spikes.{p.name}` (samples, steps, {', '.join(map(str, p.shape))})" for p in outputs
     )
-    resting = {trusted(group.kernel) for group in program.groups}
+    proven = [p.name for k, p in enumerate(program.populations) if not p.is_input and not untraced(program, k)]
     reset = "SUBTRACT" if any(group.params["subtract"].any() for group in program.groups) else "ZERO"
     verified = "\n".join([
-        *([f"Verified by {VERIFIED}."] if VERIFIED in resting else []), f"Everything else: {UNVERIFIED}.",
+        *([f"{named(proven)}: verified by {VERIFIED}."] if proven else []), f"Everything else: {UNVERIFIED}.",
     ])
     return _README.format(
         target=f"{program.target}:{program.variant}", elements=counted(len(program.cores), "processing element"), given=given, sent=sent,

@@ -26,22 +26,22 @@ def measure(program: Program) -> tuple[Demand, ...]:
 
 
 def block_bytes(block: SynapseBlock) -> int:
-    """Return the bytes of a block's rows: 2 for a synapse, 4 for a row; 0 where another block has its places already.
+    """Return the bytes of a block's rows: 2 for a synapse, 4 for a row; nothing for what another block has already.
 
-    A dense or convolutional block of receptor 1 holds the negative weights of one of receptor 0.
+    A dense or convolutional block of receptor 1 holds the negative weights of one of receptor 0: its rows are the same, and so are the
+    places of a convolution.
     """
-    if block.receptor and not isinstance(block.synapses, Sparse):
+    if block.receptor and isinstance(block.synapses, ConvTile):
         return 0
-    return _ROW * block.axons + _WORD * block_synapses(block)
+    rows = 0 if block.receptor and isinstance(block.synapses, Dense) else block.axons
+    return _ROW * rows + _WORD * block_synapses(block)
 
 
 def block_synapses(block: SynapseBlock) -> int:
-    """Return how many synapses a block has, zeros of dense and convolutional ones included; taps in the padding are none."""
+    """Return how many synapses a block has, zeros of a convolution included; taps in the padding are none."""
     synapses = block.synapses
-    if isinstance(synapses, Dense):
-        return synapses.in_size * synapses.out_size
-    if isinstance(synapses, Sparse):
-        return int(synapses.indices.size)
+    if isinstance(synapses, Dense | Sparse):
+        return int(np.count_nonzero(synapses.weights))
     (low, high), (first, last) = synapses.out_box[0], synapses.in_box[0]
     per_in, per_out = synapses.in_shape[0] // synapses.groups, synapses.out_shape[0] // synapses.groups
     reads = np.arange(first, last)[:, None] // per_in == np.arange(low, high)[None, :] // per_out

@@ -27,10 +27,11 @@ from nmap.options import Options
 from nmap.quantize.timing import Timing, realise_delays
 from nmap.quantized import LayerLoss, QuantizedNetwork, QuantizedPopulation, QuantizedProjection, SynapseFormat
 from nmap.target.spec import ChipSpec
+from nmap_spinnaker.second.artefact import NEAREST
 from nmap_spinnaker.second.kernels import CURRENT, CURRENT_DELAYED, LIF, LIF_DELAYED
 from nmap_spinnaker.second.numbers import below, bits, real
 
-__all__ = ["filtered_bias", "gain", "quantize", "start_values", "timing", "total_bias"]
+__all__ = ["filtered_bias", "gain", "quantize", "scaled", "start_values", "timing", "total_bias", "weight_scale"]
 
 _TICK_US = 1000
 """The chip's own time step in py-spinnaker2's scripts (`sys_tick_in_s`)."""
@@ -65,6 +66,38 @@ def filtered_bias(network: Network, population: Population) -> Array:
     return (total_bias(network, population.name) != 0) & (neuron.alpha != 0)
 
 
+def weight_scale(network: Network, population: str, top: int) -> float:
+    """Return the integer weight units per unit of weight into a population whose largest weight becomes `top`; 1 without weights."""
+    largest = max(
+        (float(np.abs(p.connectivity.weights).max(initial=0.0)) for p in network.projections if p.target == population), default=0.0
+    )
+    return top / largest if largest > 0 else 1.0
+
+
+def scaled(network: Network, population: Population, scale: float) -> dict[str, Array]:
+    """Return `threshold`, `v_reset` and `i_offset` of a population in integer weight units, and their `factor`: (n,) float64 each.
+
+    Numbers that leave float64 on the way are infinite or none.
+
+    Args:
+        network: of the population.
+        population: of integrating neurons.
+        scale: of its weights.
+    """
+    neuron = population.neuron
+    if not isinstance(neuron, Neuron):
+        raise TypeError(f"{population.name} has no integrating neurons")
+    filtered = filtered_bias(network, population)
+    with np.errstate(all="ignore"):
+        # In this order the rounded numbers are those of s2_nir.
+        factor = (1.0 / neuron.gain_v) * (1.0 / neuron.gain_in) * scale
+        steady = np.where(filtered, 1.0 / np.where(filtered, 1.0 - neuron.alpha, 1.0), 1.0)
+        return {
+            "factor": factor, "threshold": neuron.threshold * factor, "v_reset": neuron.v_reset * factor,
+            "i_offset": neuron.drive * factor + total_bias(network, population.name) * steady * scale,
+        }
+
+
 def start_values(decay: Array, offset: Array, threshold: Array, steps: int) -> tuple[Array, Array]:
     """Return the v that offsets alone bring to 0 in some steps, and where there is one: (n,) float64 and bool.
 
@@ -80,7 +113,8 @@ def start_values(decay: Array, offset: Array, threshold: Array, steps: int) -> t
     if steps:
         possible &= np.where(keeps, True, offset <= threshold)
     for _ in range(steps):
-        v = np.where(keeps, (v - offset) / np.where(keeps, decay, 1.0), 0.0)
+        with np.errstate(over="ignore"):
+            v = np.where(keeps, (v - offset) / np.where(keeps, decay, 1.0), 0.0)
         possible &= (np.abs(v) < _LARGEST) & ((v <= threshold) | ~keeps)
         v = np.where(possible, v, 0.0)
     return v, possible
@@ -113,8 +147,7 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
         waits = [p for p in afferents if time.delay[p.name] or p.delays is not None]
         width = _width(population, waits, spec, options, findings)
         top = 2 ** (width - 1) - 1
-        largest = max((float(np.abs(p.connectivity.weights).max(initial=0.0)) for p in afferents), default=0.0)
-        scale = top / largest if largest > 0 else 1.0
+        scale = weight_scale(network, population.name, top)
         integers = {p.name: _integers(p, scale, options) for p in afferents}
         for p in afferents:
             made[p.name] = _projections(p, integers[p.name], neuron, width, time.delay[p.name])
@@ -123,6 +156,8 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
         losses.append(_weighed(loss, afferents, integers, width, scale, population, "rounding" in options.approximate, findings))
     ordered = tuple(one for p in network.projections for one in made[p.name])
     settings = {"timestep_us": _TICK_US, "time_scale": options.slowdown or 1}
+    if "rounding" in options.approximate:
+        settings[NEAREST] = 1
     return QuantizedNetwork(tuple(populations), ordered, network.inputs, network.outputs, tuple(losses), settings=settings)
 
 
@@ -190,14 +225,10 @@ def _population(
     """Return the neurons, and what became of threshold, decay and bias; the loss's weights are filled in by the caller."""
     name, latency = population.name, time.latency[population.name]
     current = bool(neuron.alpha.any())
-    # In this order the rounded numbers are those of s2_nir.
-    factor = (1.0 / neuron.gain_v) * (1.0 / neuron.gain_in) * scale
-    threshold = neuron.threshold * factor
+    numbers = scaled(network, population, scale)
+    factor, threshold, offset = numbers["factor"], numbers["threshold"], numbers["i_offset"]
     stored = below(threshold) if network.conventions.compare == ">=" else threshold.astype(np.float32).astype(np.float64)
     bias = total_bias(network, name)
-    filtered = filtered_bias(network, population)
-    steady = np.where(filtered, 1.0 / np.where(filtered, 1.0 - neuron.alpha, 1.0), 1.0)
-    offset = neuron.drive * factor + bias * steady * scale
     vendor = "bias" in options.approximate and bool(bias.any())
     start = np.zeros(population.size)
     if not vendor:
@@ -211,7 +242,7 @@ def _population(
                 data={"population": name, "neurons": count},
             )
     params = {
-        "alpha_decay": bits(neuron.beta), "threshold": bits(stored), "i_offset": bits(offset), "v_reset": bits(neuron.v_reset * factor),
+        "alpha_decay": bits(neuron.beta), "threshold": bits(stored), "i_offset": bits(offset), "v_reset": bits(numbers["v_reset"]),
         "subtract": np.full(population.size, int(network.conventions.reset != "zero")),
     }
     if current:
@@ -239,9 +270,10 @@ def _weighed(
     signal = noise = 0.0
     zeroed = 0
     for p in afferents:
-        weights = np.asarray(p.connectivity.weights, np.float64)
+        # In units of integer weights, whose squares stay in range.
+        weights = np.asarray(p.connectivity.weights, np.float64) * scale
         signal += float((weights**2).sum())
-        noise += float(((integers[p.name] / scale - weights) ** 2).sum())
+        noise += float(((integers[p.name] - weights) ** 2).sum())
         zeroed += int(((integers[p.name] == 0) & (weights != 0)).sum())
     if zeroed:
         findings.warning(

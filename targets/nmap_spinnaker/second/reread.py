@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from nmap_spinnaker.second.emit import ARRAYS, emit
 
 __all__ = ["reread"]
 
+_NIR = "network.nir"
 _BITS = ("threshold", "alpha_decay", "i_offset", "v_reset", "exc_decay", "inh_decay")
 
 
@@ -40,15 +42,47 @@ def reread(folder: Path, network: QuantizedNetwork, program: Program) -> list[st
             told += _synapses(listed, arrays, network)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, zipfile.BadZipFile) as error:
         return [f"{ARRAYS} cannot be read: {error}"]
-    return told + _other_files(folder, network, program)
+    files = emit(network, program)
+    content = files.pop(ARRAYS)
+    # What the network contradicts is told once.
+    return (told or _same(arrays, meta, content)) + _other_files(folder, files)
 
 
-def _other_files(folder: Path, network: QuantizedNetwork, program: Program) -> list[str]:
-    """Return the files beside the arrays that are not what would be written."""
+def _same(arrays: dict[str, Array], meta: dict[str, Any], content: bytes) -> list[str]:
+    """Return the arrays and the entries of `meta` that are not what would be written."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        due = {name: file[name] for name in file.files}
+    described = json.loads(due.pop("meta").tobytes())
+    told = [f"{ARRAYS}: `{name}` of `meta` is not what was written" for name in _differing(meta, described)]
+    for name in sorted(arrays.keys() | due.keys()):
+        if name not in due or name not in arrays:
+            told.append(f"{ARRAYS}: `{name}` is {'missing' if name in due else 'not a part of it'}")
+        elif any(a != b for a, b in zip(_content(arrays[name]), _content(due[name]), strict=True)):
+            told.append(f"{ARRAYS}: `{name}` is not what was written")
+    return told
+
+
+def _content(array: Array) -> tuple[np.dtype[Any], tuple[int, ...], bytes]:
+    return array.dtype, array.shape, array.tobytes()
+
+
+def _differing(found: dict[str, Any], due: dict[str, Any]) -> list[str]:
+    """Return the names of the entries that differ, in value or kind."""
+    def kept(entry: object) -> str:
+        return json.dumps(entry, sort_keys=True)
+
+    return [
+        name for name in sorted(found.keys() | due.keys())
+        if name not in found or name not in due or kept(found[name]) != kept(due[name])
+    ]
+
+
+def _other_files(folder: Path, files: dict[str, bytes]) -> list[str]:
+    """Return the files beside the arrays that are not what would be written, or would not be there."""
     told = []
-    for name, content in emit(network, program).items():
-        if name == ARRAYS:
-            continue
+    if _NIR not in files and (folder / _NIR).exists():
+        told.append(f"{_NIR} is not what was written for this program: there is none")
+    for name, content in files.items():
         try:
             if (folder / name).read_bytes() != content:
                 told.append(f"{name} is not what was written for this program")

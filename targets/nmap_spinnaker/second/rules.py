@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,10 +15,11 @@ from nmap.options import Options
 from nmap.rules import meets_floor, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
-from nmap_spinnaker.second.quantize import filtered_bias, gain, timing, total_bias
+from nmap_spinnaker.second.quantize import filtered_bias, gain, scaled, timing, total_bias, weight_scale
 
 __all__ = [
-    "RULES", "biases", "conventions", "decays", "delays", "gains", "graded", "model", "reset", "thresholds", "truncation", "weight_bits",
+    "RULES", "biases", "conventions", "decays", "delays", "gains", "graded", "model", "numbers", "reset", "thresholds", "truncation",
+    "weight_bits",
 ]
 
 _FLOAT: Final = "`nmap run NET --level float --input SAMPLES` runs the network as it is, without a chip"
@@ -173,19 +175,54 @@ def gains(network: Network, spec: ChipSpec, options: Options, findings: Findings
 
 
 def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
-    """A neuron without input stays silent: thresholds are not negative, and not 0 where equality fires."""
-    equal = network.conventions.compare == ">="
-    low = [
-        (p, neuron.threshold[(neuron.threshold < 0) | (equal & (neuron.threshold == 0))]) for p, neuron in _neurons(network)
-        if neuron.spiking
-    ]
-    found = [p for p, values in low if values.size]
-    if found:
-        values = np.concatenate([values for _, values in low])
+    """A neuron without input stays silent: thresholds are not below 0 or what v becomes on a spike, and above both where equality fires."""
+    equal, to_value = network.conventions.compare == ">=", network.conventions.reset == "zero"
+    low = []
+    for p, neuron in _neurons(network):
+        height = neuron.threshold - (np.maximum(neuron.v_reset, 0) if to_value else 0)
+        wrong = ((height <= 0) if equal else (height < 0)) & neuron.spiking
+        if wrong.any():
+            low.append((p, height[wrong]))
+    if low:
+        found, values = [p for p, _ in low], np.concatenate([values for _, values in low])
+        one = values.size == 1
         findings.error(
-            "NM305", f"{values.size} thresholds of {_names(found)} are too low for {spec.title}", where=places(found),
-            why=f"{spec.features['negative_threshold'].note} The lowest here is {values.min():.4g}.",
-            help=("train with thresholds above 0: such a neuron fires without any input", _FLOAT), data={"feature": "negative_threshold"},
+            "NM305", f"{values.size} threshold{'' if one else 's'} of {_names(found)} {'is' if one else 'are'} too low for {spec.title}",
+            where=places(found), why=f"{spec.features['negative_threshold'].note} The lowest lies {-values.min():.4g} below 0 or the reset"
+            f" value, compared with `{network.conventions.compare}`.",
+            help=("train with thresholds above 0 and the reset value: such a neuron fires without any input", _FLOAT),
+            data={"feature": "negative_threshold"},
+        )
+
+
+def numbers(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
+    """Thresholds, reset values and offsets fit float32 in units of integer weights, and no threshold vanishes."""
+    # A population for which spikes wait has fewer bits; which ones do is known when delays are.
+    widths = {options.bits or spec.limits["weight_bits"].max, spec.limits["delayed_weight_bits"].max}
+    found: list[Population] = []
+    wrong: list[str] = []
+    for p, neuron in _neurons(network):
+        judged = (gain(neuron) > 0) & ~(filtered_bias(network, p) & (neuron.alpha >= 1))
+        names = set()
+        for width in widths:
+            # A width that is refused elsewhere has no weights.
+            made = scaled(network, p, weight_scale(network, p.name, 2 ** (max(width, 2) - 1) - 1))
+            for name in ("threshold", "v_reset", "i_offset"):
+                values = made[name][judged]
+                with np.errstate(invalid="ignore"):
+                    if not (np.abs(values) <= _MOST).all():
+                        names.add(name)
+            low = np.abs(made["threshold"][judged])
+            if ((low < _LEAST) & (neuron.threshold[judged] != 0)).any():
+                names.add("threshold")
+        if names:
+            found.append(p)
+            wrong.append(f"{', '.join(sorted(names))} of `{p.name}`")
+    if found:
+        findings.error(
+            "NM305", f"numbers of {_names(found)} do not fit float32, which {spec.title} computes in", where=places(found),
+            why=f"In units of integer weights these are beyond {_MOST:.2g}, or a threshold below {_LEAST:.2g}: {'; '.join(wrong)}.",
+            help=("train with weights, thresholds, reset values and leaks of one order of magnitude", _FLOAT),
         )
 
 
@@ -206,8 +243,10 @@ def delays(network: Network, spec: ChipSpec, options: Options, findings: Finding
         )
     found = Findings()
     timing(network, spec, options, found)
+    longest = spec.limits["delay"].max
+    remedies = (f"train with delays of at most {longest} steps; a path that skips layers waits one step for each of them", _FLOAT)
     # Quantization realises the delays again and tells what was approximated.
-    findings.extend(found.errors)
+    findings.extend([error if error.help else replace(error, help=remedies) for error in found.errors])
 
 
 def graded(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
@@ -221,6 +260,10 @@ def graded(network: Network, spec: ChipSpec, options: Options, findings: Finding
         )
 
 
+_MOST: Final = float(np.finfo(np.float32).max)
+"""Largest float32."""
+_LEAST: Final = float(np.finfo(np.float32).tiny)
+"""Smallest float32 with all its digits."""
 _FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
     "resonator": ("resonate-and-fire neurons", lambda n: isinstance(n, Resonator)),
     "sigma_delta": ("sigma-delta neurons", lambda n: isinstance(n, SigmaDelta)),
@@ -265,5 +308,5 @@ def _resetting(network: Network) -> list[Population]:
 
 
 RULES: tuple[Rule, ...] = (
-    weight_bits, model, reset, conventions, biases, truncation, decays, gains, thresholds, delays, graded,
+    weight_bits, model, reset, conventions, biases, truncation, decays, gains, thresholds, numbers, delays, graded,
 )

@@ -33,11 +33,11 @@ def run_vendor(folder: Path, inputs: Array, steps: int, timeout: float) -> Vendo
     with tempfile.TemporaryDirectory(prefix="nmap-spinnaker2-") as scratch:
         source, result = Path(scratch) / "inputs.npz", Path(scratch) / "spikes.npz"
         np.savez(source, inputs=np.asarray(inputs, np.int32))
-        command = [sys.executable, str((folder / "run.py").resolve()), "--input", str(source), "--output", str(result)]
+        command = [sys.executable, str((folder / "run.py").resolve()), "--input", str(source), "--out", str(result)]
         try:
             done = subprocess.run(
-                [*command, "--steps", str(steps), "--brian2", "--probe"], cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True,
-                text=True, errors="replace", timeout=timeout, check=False,
+                [*command, "--steps", str(steps), "--brian2", "--probe", "all", "--raw-time"], cwd=scratch, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
             )
         except subprocess.TimeoutExpired:
             return VendorRun(_PACKAGE, None, missing=f"py-spinnaker2 did not finish within {timeout:g} s and was stopped")
@@ -48,6 +48,7 @@ def run_vendor(folder: Path, inputs: Array, steps: int, timeout: float) -> Vendo
             )
         with np.load(result) as file:
             spikes = {name.removesuffix(_SPIKES): file[name] for name in file.files if name.endswith(_SPIKES)}
+            spikes = {name: values.reshape(*values.shape[:2], -1) for name, values in spikes.items()}
         return VendorRun(_PACKAGE, found, spikes)
 
 

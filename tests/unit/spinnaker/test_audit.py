@@ -188,7 +188,7 @@ def test_a_changed_program_whose_ring_buffers_do_not_fit_is_refused(delay: int, 
         program = one(synapses)
         blocks = tuple(replace(b, delay=delay) if b.group == 1 else b for b in program.blocks)
         found = verify_mapping(replace(program, blocks=blocks), TARGET, MACHINE)
-        over = [d for d in found if d.code == "NM702" and "places for neurons" in d.message + (d.why or "")]
+        over = [d for d in found if d.code == "NM702" and "neurons" in d.message + (d.why or "")]
         assert bool(over) == (neurons > cells_held)
 
 

@@ -9,7 +9,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -379,6 +379,29 @@ def test_the_readme_says_how_to_keep_the_vendors_router() -> None:
     files = emit(*layered())
     assert "--router vendor" in files["README.txt"].decode()
     assert "`--router vendor` keeps that one" in files["run.py"].decode()
+
+
+@pytest.mark.parametrize(("virtual", "asked", "ran"), [(True, None, 1), (True, 3, 3), (False, None, 3), (False, 3, 3)])
+def test_without_a_machine_the_first_sample_runs_unless_more_are_asked_for(
+    tmp_path: Path, virtual: bool, asked: int | None, ran: int,
+) -> None:
+    script = _script(tmp_path, emit(*layered()))
+    done: list[str] = []
+    sim = SimpleNamespace(reset=lambda: done.append("reset"), run=lambda ms: done.append("run"))
+    net = SimpleNamespace(
+        sim=sim, populations={sources: [] for _, _, sources in script.INPUTS}, segments={}, send=lambda *_: done.append("send"),
+    )
+    size = sum(neurons for _, neurons, _ in script.INPUTS)
+    assert script.run(net, np.zeros((3, 4, size), np.int32), asked, 6, [], [], virtual) == {}
+    assert (done.count("run"), done.count("reset")) == (ran, ran - 1)
+
+
+def test_dead_parts_are_the_machines_to_report() -> None:
+    """The program does not know them: the texts say so, and where to name those that a machine does not report."""
+    files = emit(*layered())
+    readme = files["README.txt"].decode()
+    assert all(word in readme for word in ("--dead-cores", "--dead-links", "down_chips = ", "down_cores = ", "down_links = "))
+    assert "down_cores" in files["spynnaker.cfg"].decode()
 
 
 def test_a_missing_pynn_is_no_matter_for_help(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

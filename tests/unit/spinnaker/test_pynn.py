@@ -8,6 +8,7 @@ from math import exp
 import numpy as np
 import pytest
 
+from nmap.diagnostics import NmapError
 from nmap.simulate.fixed import simulate
 from nmap.trace import Probe
 from nmap_spinnaker.kernels import KERNELS
@@ -181,22 +182,71 @@ def test_an_empty_projection() -> None:
 
 
 @pytest.mark.parametrize(("broken", "says"), [
-    (lambda: quantized(network(v_rest=1e5)), r"s16\.15"),
-    (lambda: quantized(network(joined([1.0], post=(7,)))), "`?w`? names neurons"),
-    (lambda: quantized(network(joined([1.0], source="elsewhere"))), "elsewhere"),
-    (lambda: joined([-1.0]), "negative"),
+    (lambda: quantized(network(v_rest=1e5)), r"NM305 .*s16\.15"),
+    (lambda: quantized(network(joined([1.0], post=(7,)))), "NM106 w: `w` names neurons that `out` does not have: 7"),
+    (lambda: quantized(network(joined([1.0], source="elsewhere"))), "NM105 w: .*elsewhere"),
+    (lambda: quantized(network(joined([-1.0, 2.0], post=(0, 1)))), "NM107 w: 1 weight of `w` is no number from 0 up: -1"),
     (lambda: network(tau_syn_E=1.0), "tau_syn_E"),
     (lambda: network(start={"isyn_exc": 1.0}), "no initial value isyn_exc"),
-    (lambda: network(start={"refract_timer": 1.5}), "no whole number of steps"),
-    (lambda: network(start={"refract_timer": 2.0**31}), "no whole number of steps"),
+    (lambda: quantized(network(start={"refract_timer": 1.5})), "NM107 .*whole number of steps"),
+    (lambda: quantized(network(start={"refract_timer": 2.0**31})), "NM107 .*whole number of steps"),
     # A factor of e^-1000 is 0: nothing decays to 1. With e^-3 about 20 times a value decays to it, and 65535 / 2 is too much.
     (lambda: quantized(network(model="IF_curr_exp", tau_syn_E=1e-3, start={"isyn_exc": 1.0})), "no current of 32 bits decays to"),
     (lambda: quantized(network(model="IF_curr_exp", tau_syn_I=1 / 3, start={"isyn_inh": -32767.5})), "decays to an isyn_inh"),
-    (lambda: SpikeSources("in", 3, ()), "3 sources"),
+    (lambda: SpikeSources("in", 3, ()), "NM106 in: .*3 sources"),
+    (lambda: Cells("a", 2, "Izhikevich", {}, np.float64(0)), "NM104 `a` is of the model Izhikevich"),
+    (lambda: network(v_rest=np.zeros(2)), "NM106 out: `v_rest` of `out` has the shape"),
+    (lambda: joined([1.0, 2.0, 3.0], post=(0, 1)), "NM106 w: `weight`"),
+    (lambda: quantized(network(joined([1.0], receptor="imaginary"))), "NM104 w: .*imaginary"),
+    (lambda: quantized(network(joined([1.0]), joined([1.0]))), "NM103 several projections are called `w`"),
+    (lambda: quantized(PynnNetwork(1.0, (network().cells[0],) * 2)), "NM103 several populations are called `out`"),
+    (lambda: quantized(network(joined([np.nan, 2.0], post=(0, 1)))), "NM107 w: 1 weight .*nan"),
+    (lambda: quantized(network(joined([np.inf, 2.0], post=(0, 1)))), "NM107 w: 1 weight .*inf"),
+    (lambda: quantized(network(joined([1e300])), strict=False), "NM305 w: weights of `w` are beyond"),
+    (lambda: quantized(network(joined([1.0], np.nan))), "NM107 w: delays of `w` are nan ms"),
+    (lambda: quantized(network(joined([1.0], np.inf)), strict=False), "NM107 w: delays of `w` are inf ms"),
+    (lambda: quantized(network(joined([1.0], -1.0)), strict=False), "NM107 w: delays of `w` are -1 ms"),
+    (lambda: quantized(network(joined([1.0], 0.0))), "NM107 w: 1 delays of `w` are below one step of 1 ms: 0 ms"),
+    (lambda: quantized(network(joined([1.0], 1e12))), "NM305 w: delays of `w` are beyond"),
+    (lambda: quantized(network(joined([1000.0, 1.0], post=(0, 1)), bound=(1.5, 1.0))),
+     "NM305 w: 1 weight of `w` is beyond the 16 bits of a synapse, which hold up to 3.99994: 1000"),
+    (lambda: quantized(network(timestep=0.0)), "NM107 the time step is 0.0 ms"),
+    (lambda: quantized(network(timestep=np.nan), strict=False), "NM107 the time step is nan ms"),
+    (lambda: quantized(network(timestep=2.1)), "NM107 the time step is 2.1 ms"),
+    (lambda: quantized(network(times=((np.nan,), ()))), "NM107 in: spike times of `in` are nan ms"),
+    (lambda: quantized(network(times=((-1.0,), ()))), "NM107 in: spike times of `in` are -1 ms"),
+    (lambda: quantized(network(times=((2.0**31,), ()))), "NM305 in: spike times of `in`"),
+    (lambda: quantized(network(tau_m=0.0)), "NM107 out: `tau_m` of `out` is 0, 0, 0; a number above 0 is needed"),
+    (lambda: quantized(network(cm=-1.0)), "NM107 out: `cm` of `out` is -1"),
+    (lambda: quantized(network(cm=1e-6)), "NM305 out: `cm` of `out` is 1e-06"),
+    (lambda: quantized(network(tau_refrac=-1.0)), "NM107 out: `tau_refrac`"),
+    (lambda: quantized(network(v=np.inf)), "NM107 out: `v` of `out` is inf"),
+    (lambda: quantized(network(bound=(np.nan, 1.0))), "NM107 out: the expected summed weights"),
 ])  # fmt: skip
 def test_what_is_no_network(broken, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(NmapError, match=says) as caught:
         broken()
+    assert len(caught.value.diagnostics) == 1
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    bad = network(joined([-1.0], np.nan, post=(9,)), tau_m=0.0, v_rest=1e5, times=((-1.0,), ()))
+    with pytest.raises(NmapError) as caught:
+        quantized(bad)
+    assert sorted(d.code for d in caught.value.diagnostics) == ["NM106", "NM107", "NM107", "NM107", "NM107", "NM305"]
+
+
+def test_the_host_masks_weights_and_lengthens_delays_without_a_word() -> None:
+    """A bound of 1.5 gives a shift of 1, so 16384 units for 1: 5 is 81920, of which 16384 is left."""
+    given = network(joined([5.0, 1000.0, 1.0], [0.0, 1.0, 0.4], post=(0, 1, 2), pre=np.zeros(3, int)), bound=(1.5, 1.0))
+    made, _ = quantized(given, strict=False)
+    [one] = made.projections
+    assert dict(zip(one.connectivity.targets.tolist(), one.connectivity.weights.tolist(), strict=True)) == {
+        0: 5 * 16384 % 65536, 2: 16384, **({1: 1000 * 16384 % 65536} if 1000 * 16384 % 65536 else {}),
+    }
+    assert (one.delay, one.delays.tolist()) == (0, [0, 0])
+    with pytest.raises(NmapError, match="NM107 w: 2 delays"):
+        quantized(given)
 
 
 def test_missing_parameters_are_pynn_s_defaults() -> None:

@@ -117,6 +117,55 @@ def test_changed_initial_states_are_named(tmp_path: Path) -> None:
     assert all(sentence.startswith("`isyn_exc`") for sentences in told for sentence in sentences)
 
 
+def _archive(folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> None:
+    with np.load(folder / "network.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    change(arrays)
+    (folder / "network.npz").write_bytes(npz(arrays))
+
+
+def test_arrays_are_compared_before_any_cast(tmp_path: Path) -> None:
+    """What the host would round or wrap to the same numbers, and arrays that nothing reads, are changes."""
+    made = layered()
+    changes: list[tuple[Callable[[dict[str, np.ndarray]], None], str]] = [
+        (lambda a: a.update({"c2.weights": a["c2.weights"].astype(np.float64)}), "`c2.weights` of network.npz is float64 of shape"),
+        (lambda a: a.update({"p2.initial.v": a["p2.initial.v"] + 0.25}), "`p2.initial.v` of network.npz is float64 of shape"),
+        (lambda a: a.update({"c9.weights": np.zeros(1, np.uint16)}), "network.npz has the array `c9.weights`, the program has none"),
+    ]
+    for change, says in changes:
+        _written(tmp_path, made)
+        _archive(tmp_path, change)
+        [found] = reread(tmp_path, *made)
+        assert found.startswith(says)
+    _written(tmp_path, made)
+    with np.load(tmp_path / "network.npz") as file:
+        np.savez(tmp_path / "again.npz", **{key: file[key] for key in reversed(file.files)})
+    (tmp_path / "again.npz").replace(tmp_path / "network.npz")
+    assert reread(tmp_path, *made) == []
+
+
+@pytest.mark.parametrize("name", ["run.py", "spynnaker.cfg", "README.txt", "core_map.json"])
+def test_texts_are_compared_byte_for_byte(tmp_path: Path, name: str) -> None:
+    made = layered()
+    _written(tmp_path, made)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert reread(tmp_path, *made) == [f"{name} is not what nmap writes for this program"]
+    _written(tmp_path, made)
+    path.unlink()
+    [found] = reread(tmp_path, *made)
+    assert name in found or "cannot be read" in found
+
+
+def test_changes_of_more_than_one_file_are_all_told(tmp_path: Path) -> None:
+    made = layered()
+    _written(tmp_path, made)
+    _change(tmp_path, "p2.param.v_thresh", lambda values: values + (np.arange(13) == 6))
+    (tmp_path / "run.py").write_bytes(b"")
+    found = reread(tmp_path, *made)
+    assert [sentence.split(" ")[0] for sentence in found] == ["`v_thresh`", "run.py"]
+
+
 def _map(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     core_map = json.loads((folder / "core_map.json").read_text())
     change(core_map)

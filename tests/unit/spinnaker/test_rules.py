@@ -44,6 +44,31 @@ def only(net: Network, *approximate: str, **options: Any) -> Diagnostic:
     return found[0]
 
 
+@pytest.mark.parametrize("given", [{"v_reset": 1e300}, {"gain_v": 1e-303, "beta": 1.0}, {"threshold": 1e300}, {"drive": 1e300}])
+def test_a_number_out_of_all_ranges_is_one_error(given: dict[str, float]) -> None:
+    assert only(two(cells(2, **given))).code == "NM305"
+
+
+@pytest.mark.parametrize("given", [{"v_reset": np.inf}, {"gain_in": -np.inf}, {"beta": np.nan}, {"threshold": -np.inf}])
+def test_a_number_that_is_none_is_one_error(given: dict[str, float]) -> None:
+    assert only(two(cells(2, **given))).code == "NM107"
+
+
+def test_neurons_that_never_fire_are_told_by_that_alone() -> None:
+    """Their threshold is infinite because they have none."""
+    found = errors(two(cells(2), cells(2, threshold=np.inf, spiking=False)))
+    assert [d.code for d in found] == ["NM201"]
+
+
+@pytest.mark.parametrize(("dt", "most"), [(1e-3, 21474), (1e-4, 214748), (2e-3, 10737)])
+def test_a_step_is_one_that_the_timer_can_count(dt: float, most: int) -> None:
+    """2^32 cycles of 200 MHz are 21.47 s."""
+    assert errors(two(dt=dt), slowdown=most) == []
+    [found] = errors(two(dt=dt), slowdown=most + 1)
+    assert found.code == "NM004"
+    assert f"at most `--slowdown {most}`" in found.help
+
+
 def test_plain_networks_pass() -> None:
     for kind in ("dense", "recurrent", "skip", "conv", "sparse", "one_to_one"):
         assert judged(RANDOM_NETWORKS[kind](0)) == []

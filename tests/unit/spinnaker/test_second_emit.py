@@ -155,10 +155,10 @@ def put(folder: Path, arrays: dict[str, Array]) -> None:
 
 
 @pytest.mark.usefixtures("standin")
-@pytest.mark.parametrize("current", [False, True])
+@pytest.mark.parametrize(("current", "raw"), [(False, ["--raw-time"]), (True, ["--raw-time"]), (False, []), (True, [])])
 @pytest.mark.parametrize("kind", ["dense", "recurrent", "conv", "sparse", "skip"])
 def test_the_script_builds_the_network_that_the_emulator_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, current: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, current: bool, raw: list[str]
 ) -> None:
     source = RANDOM_NETWORKS[kind](1)
     made = compiled(with_currents(source) if current else source)
@@ -166,8 +166,8 @@ def test_the_script_builds_the_network_that_the_emulator_runs(
     inputs = random_inputs(made.network, 4, samples=2, steps=10)
     np.savez(tmp_path / "in.npz", inputs=inputs)
     steps = inputs.shape[1] + made.quantized.latency
-    options = ["--input", str(tmp_path / "in.npz"), "--output", str(tmp_path / "out.npz"), "--chip", "192.0.2.1", "--probe"]
-    monkeypatch.setattr(sys, "argv", ["run.py", *options])
+    options = ["--input", str(tmp_path / "in.npz"), "--out", str(tmp_path / "out.npz"), "--chip", "192.0.2.1", "--probe", "all"]
+    monkeypatch.setattr(sys, "argv", ["run.py", *options, *raw])
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(folder / "run.py"), run_name="__main__")
     assert left.value.code is None
@@ -175,7 +175,9 @@ def test_the_script_builds_the_network_that_the_emulator_runs(
     chip = emulate(made.program, TARGET.kernels, inputs, steps, record=names)
     with np.load(tmp_path / "out.npz") as out:
         for name in names:
-            np.testing.assert_array_equal(out[f"{name}.spikes"], chip.spikes[name].reshape(2, steps, -1), err_msg=name)
+            late = 0 if raw else made.quantized[name].latency
+            due = chip.spikes[name].reshape(2, steps, *made.quantized[name].shape)[:, late : late + (steps if raw else 10)]
+            np.testing.assert_array_equal(out[f"{name}.spikes"], due, err_msg=name)
         np.testing.assert_array_equal(out["spikes"], out[f"{made.quantized.outputs[0]}.spikes"])
     assert any(chip.spikes[name].any() for name in names)
 
@@ -225,6 +227,42 @@ def test_a_changed_file_beside_the_arrays_is_told(tmp_path: Path, name: str) -> 
     assert TARGET.reread(folder, made.quantized, made.program) == [f"{name} is not what was written for this program"]
     (folder / name).unlink()
     assert f"{name} cannot be read" in TARGET.reread(folder, made.quantized, made.program)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("latency", 0), ("tick_s", 5), ("target", "x"), ("schema", "y"), ("more", 1), ("latency", None)],
+)
+def test_a_changed_description_is_told(tmp_path: Path, name: str, value: object) -> None:
+    made = compiled(RANDOM_NETWORKS["dense"](0))
+    folder = written(made, tmp_path)
+    arrays = arrays_of(folder)
+    meta = json.loads(arrays["meta"].tobytes()) | {name: value}
+    put(folder, arrays | {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+    assert TARGET.reread(folder, made.quantized, made.program) == [f"network.npz: `{name}` of `meta` is not what was written"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("output", True), ("shape", [1, 6]), ("latency", 7), ("input", True)])
+def test_a_populations_changed_description_is_told(tmp_path: Path, key: str, value: object) -> None:
+    made = compiled(RANDOM_NETWORKS["dense"](0))
+    folder = written(made, tmp_path)
+    arrays = arrays_of(folder)
+    meta = json.loads(arrays["meta"].tobytes())
+    assert meta["populations"][1][key] != value
+    meta["populations"][1][key] = value
+    put(folder, arrays | {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+    assert TARGET.reread(folder, made.quantized, made.program) == ["network.npz: `populations` of `meta` is not what was written"]
+
+
+def test_an_array_or_a_file_too_many_is_told(tmp_path: Path) -> None:
+    made = compiled(RANDOM_NETWORKS["skip"](0))
+    folder = written(made, tmp_path)
+    arrays = arrays_of(folder)
+    put(folder, arrays | {"zz": np.zeros(2)})
+    (folder / "network.nir").write_bytes(b"")
+    told = TARGET.reread(folder, made.quantized, made.program)
+    assert told[0] == "network.npz: `zz` is not a part of it"
+    assert told[1].startswith("network.nir is not what was written")
+    assert len(told) == 2
 
 
 def test_slices_changed_by_hand_are_found(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from nmap.connectivity import Dense
 from nmap.diagnostics import Findings
 from nmap.estimate import Activity, load_of
 from nmap.mapping import Mapping
+from nmap.network import Conventions
 from nmap.options import Options
 from nmap.target.machine import build_machine
 from nmap.target.registry import find_partitioner
@@ -66,7 +68,7 @@ def test_details_count_elements_and_name_what_is_assumed() -> None:
     assert "assumed" in str(details.totals["memory_model"])
     layer = details.layers["layer0"]
     assert layer["model"] == "lif_curr_exp_no_delay"
-    assert "recorded chip traces" in str(layer["arithmetic"])
+    assert layer["arithmetic"] == "recorded trace"
     up, down = (p.connectivity.weights for p in made.quantized.afferents("layer0"))
     assert layer["largest_sum"] == max(int(up.sum(1).max()), int(down.sum(1).max()))
     assert set(details.totals) | set(layer) | set(details.cores[0]) <= set(details.titles)
@@ -74,7 +76,46 @@ def test_details_count_elements_and_name_what_is_assumed() -> None:
 
 def test_an_unverified_model_says_so() -> None:
     made = compiled()
-    assert TARGET.details(made.quantized, made.program).layers["layer0"]["arithmetic"] == "not verified against py-spinnaker2 or hardware"
+    assert TARGET.details(made.quantized, made.program).layers["layer0"]["arithmetic"] == "not verified"
+
+
+@pytest.mark.parametrize(
+    ("change", "conventions", "options", "reason"),
+    [
+        ({"v_reset": np.full(6, -0.25)}, {}, {}, "v_reset other than 0"), ({}, {}, {"bits": 6}, "weights of fewer than 8 bits"),
+        ({}, {}, {"approximate": frozenset({"bias", "rounding"})}, "weights rounded to the nearest"),
+        ({"drive": np.full(6, 0.01)}, {}, {"approximate": frozenset()}, "v_init other than 0"),
+        ({"drive": np.full(6, 0.01)}, {"reset": "subtract"}, {}, "reset by subtraction with i_offset"),
+        ({"v_reset": np.full(6, -0.25)}, {"reset": "subtract"}, {}, None), ({}, {}, {}, None),
+    ],
+)
+def test_only_what_a_trace_has_rests_on_it(
+    change: dict[str, object], conventions: dict[str, str], options: dict[str, object], reason: str | None
+) -> None:
+    cells = replace(lif(6), alpha=np.full(6, 0.5), **change)  # type: ignore[arg-type]
+    weights = np.eye(6)
+    network = build(
+        "one.nir", {"input": ((6,), None), "before": ((6,), replace(lif(6), alpha=np.full(6, 0.5))), "cells": ((6,), cells)},
+        [("input", "before", Dense(weights), None, 0), ("before", "cells", Dense(weights), None, 0)],
+        conventions=Conventions(1e-3, **conventions),  # type: ignore[arg-type]
+    )
+    made = compile_network(TARGET, network, find_partitioner("greedy"), replace(OPTIONS, **options))  # type: ignore[arg-type]
+    layers = TARGET.details(made.quantized, made.program).layers
+    assert layers["cells"]["arithmetic"] == ("recorded trace" if reason is None else "not verified")
+    note = TARGET.audit(made.program, made.machine)[0]
+    assert (reason is None) is ("room, routes" in note.message)
+    if reason is not None:
+        assert reason in note.message
+        assert "`cells`" in note.message
+        assert "`cells`" not in str(note.why)
+
+
+def test_the_reports_line_of_a_layer_shows_what_it_rests_on() -> None:
+    made = compiled(True)
+    layer, titles = TARGET.details(made.quantized, made.program).layers["layer0"], TARGET.details(made.quantized, made.program).titles
+    shown = list(layer)[: list(layer).index("arithmetic") + 1]
+    # Of 80 columns, 2 are the margin, 2 lie before each, and 16 at least are for the layer's name.
+    assert sum(2 + max(len(titles[name]), len(str(layer[name]))) for name in shown) <= 80 - 2 - 16
 
 
 def test_neither_energy_nor_time_is_made_up() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nmap.connectivity import Dense
-from nmap.diagnostics import Diagnostic
+from nmap.connectivity import Array, Dense
+from nmap.diagnostics import Diagnostic, Findings
 from nmap.network import Conventions, Network, Neuron
 from nmap.options import Options
 from nmap.testing.networks import FOREIGN_NETWORKS, build, lif
@@ -98,7 +98,42 @@ def test_a_clocked_reset_and_a_delay_too_long_are_refused() -> None:
     assert [d.data["feature"] for d in found(clocked)] == ["periodic_reset"]
     late = chain(lif(2))
     late = replace(late, projections=tuple(replace(p, delay=9) for p in late.projections))
-    assert {d.code for d in found(late)} == {"NM204"}
+    errors = found(late)
+    assert {d.code for d in errors} == {"NM204"}
+    assert all("at most 7 steps" in d.help[0] for d in errors)
+
+
+@pytest.mark.parametrize(
+    ("change", "weight"),
+    [
+        ({"threshold": np.array([1.0, 1e300])}, 1.0), ({"v_reset": np.array([-1e300, 0.0])}, 1.0), ({"drive": np.array([1e300, 0.0])}, 1.0),
+        ({"gain_v": np.array([1e-303, 1.0])}, 1.0), ({}, 1e200), ({}, 1e-310), ({"threshold": np.array([1e-60, 1.0])}, 1.0),
+    ],
+)
+def test_numbers_beyond_float32_are_one_error_that_names_the_populations(change: dict[str, Array], weight: float) -> None:
+    errors = found(chain(replace(lif(2), **change), weight=weight))  # type: ignore[arg-type]
+    assert [(d.code, d.severity) for d in errors] == [("NM305", "error")]
+    assert "`first`, `second`" in errors[0].message
+    assert "float32" in errors[0].message
+
+
+def test_large_weights_with_large_thresholds_are_taken() -> None:
+    network = chain(lif(2, threshold=1e200), weight=0.3e200)
+    assert found(network) == []
+    loss = TARGET.quantize(network, Options(), Findings()).losses[0]
+    assert loss.sqnr_db is None or np.isfinite(loss.sqnr_db)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "value", "compare", "reset", "taken"),
+    [
+        (0.5, 0.75, ">", "zero", False), (0.5, 0.5, ">", "zero", True), (0.5, 0.5, ">=", "zero", False), (0.5, 0.25, ">=", "zero", True),
+        (0.5, 0.75, ">", "subtract", True), (0.0, -0.5, ">=", "zero", False), (0.0, -0.5, ">", "zero", True),
+    ],
+)
+def test_thresholds_lie_above_the_reset_value(threshold: float, value: float, compare: str, reset: str, taken: bool) -> None:
+    errors = found(chain(lif(2, threshold=threshold, reset=value), compare=compare, reset=reset))
+    assert [(d.code, d.data["feature"]) for d in errors] == ([] if taken else [("NM305", "negative_threshold")])
 
 
 def test_all_offences_are_told_at_once() -> None:
