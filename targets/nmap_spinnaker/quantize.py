@@ -263,7 +263,7 @@ def _population(job: _Job) -> _Made:
         if scaled is None:
             weights = _stored(job, weights.unit / 2, weights.apart)
     _tell_shrunk(job, finest, weights)
-    threshold, real_threshold = _threshold(job, scaled.sigma)
+    threshold, real_threshold = _threshold(job, cell, scaled.sigma)
     gone = real_threshold < 1
     if gone.any():
         job.findings.error(
@@ -433,13 +433,18 @@ def _at(
     return _Scaled(shifts, kappa, base * resistance / ONE, cm, resistance, offset, real_offset, transient, bounds, unprepared)
 
 
-def _threshold(job: _Job, sigma: Array) -> tuple[Array, Array]:
-    """Return v_thresh, (n,) int64 raw, with which the chip's >= is the network's comparison, and the network's threshold, float64 raw."""
+def _threshold(job: _Job, cell: _Cell, sigma: Array) -> tuple[Array, Array]:
+    """Return v_thresh, (n,) int64 raw, with which the chip's >= is the network's comparison, and the network's threshold, float64 raw.
+
+    A membrane that stands exactly at its threshold in the network (weights on a grid do that) is off by about as much on the chip as half
+    of the last bit of E is of 1; v_thresh is moved by that much to the side on which such a tie counts as in the network.
+    """
     real = job.neuron.threshold * sigma
     # What is a whole number but for the rounding of these products is one.
     near = np.rint(real)
     real = np.where(np.abs(real - near) <= 2.0**-44 * np.abs(real), near, real)
-    least = np.floor(real) + 1 if job.network.conventions.compare == ">" else np.ceil(real)
+    off = np.where((cell.leak > 0) & (cell.leak < ONE), np.floor(real / (2 * ONE)), 0)
+    least = np.floor(real) + 1 + off if job.network.conventions.compare == ">" else np.ceil(real) - off
     return np.maximum(least, 1).astype(np.int64), real
 
 
