@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Check, Diagnostic, Findings
@@ -30,103 +31,94 @@ class Spinnaker1:
 
     name = "spinnaker1"
     artefact = "spynnaker"
+    package = "nmap_spinnaker"
+    """Holds the modules that do the work: `quantize`, `demand`, `emit` and so on."""
+    data = "chip1.toml"
+
+    def _module(self, name: str) -> Any:
+        return import_module(f"{self.package}.{name}")
 
     @cached_property
     def spec(self) -> ChipSpec:
         """The chip data."""
-        return load_spec("nmap_spinnaker", "chip1.toml")
+        return load_spec("nmap_spinnaker", self.data)
 
     @property
     def kernels(self) -> Mapping[str, Kernel]:
         """Neuron kernels by the name used in programs."""
-        from nmap_spinnaker.kernels import KERNELS
-
-        return KERNELS
+        found: Mapping[str, Kernel] = self._module("kernels").KERNELS
+        return found
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Design rules."""
-        from nmap_spinnaker.rules import RULES
-
-        return RULES
+        found: tuple[Rule, ...] = self._module("rules").RULES
+        return found
 
     def quantize(self, network: Network, options: Options, findings: Findings) -> QuantizedNetwork:
         """Return the network in the chip's numbers."""
-        from nmap_spinnaker.quantize import quantize
-
-        return quantize(network, self.spec, options, findings)
+        found: QuantizedNetwork = self._module("quantize").quantize(network, self.spec, options, findings)
+        return found
 
     def demand(self, network: QuantizedNetwork, population: str, part: Slice) -> Demand:
         """Return what a slice takes on one core."""
-        from nmap_spinnaker.demand import demand
-
-        return demand(network, population, part)
+        found: Demand = self._module("demand").demand(network, population, part)
+        return found
 
     def demand_at_most(self, network: QuantizedNetwork, population: str, extent: tuple[int, ...]) -> Demand:
         """Return an upper bound over all boxes of an extent."""
-        from nmap_spinnaker.demand import demand_at_most
-
-        return demand_at_most(network, population, extent)
+        found: Demand = self._module("demand").demand_at_most(network, population, extent)
+        return found
 
     def demand_floor(self, network: QuantizedNetwork, population: str) -> dict[str, float]:
         """Return a lower bound over all cuts of a population."""
-        from nmap_spinnaker.demand import demand_floor
-
-        return demand_floor(network, population, self.spec)
+        found: dict[str, float] = self._module("demand").demand_floor(network, population, self.spec)
+        return found
 
     def neuron_demand(self, network: QuantizedNetwork, population: str) -> NeuronDemand:
         """Return the prices of single neurons and axons."""
-        from nmap_spinnaker.demand import neuron_demand
-
-        return neuron_demand(network, population)
+        found: NeuronDemand = self._module("demand").neuron_demand(network, population)
+        return found
 
     def measure(self, program: Program) -> tuple[Demand, ...]:
         """Count what each core of a stored program takes."""
-        from nmap_spinnaker.measure import measure
-
-        return measure(program)
+        found: tuple[Demand, ...] = self._module("measure").measure(program)
+        return found
 
     def audit(self, program: Program, machine: Machine) -> tuple[Diagnostic, ...]:
         """Check what cores of a chip share; see `nmap.target.backend.Auditing`."""
-        from nmap_spinnaker.audit import audit
-
-        return audit(program, machine)
+        found: tuple[Diagnostic, ...] = self._module("audit").audit(program, machine)
+        return found
 
     def emit(self, network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
         """Return the PyNN script and its arrays."""
-        from nmap_spinnaker.emit import emit
-
-        return emit(network, program)
+        found: dict[str, bytes] = self._module("emit").emit(network, program)
+        return found
 
     def reread(self, folder: Path, network: QuantizedNetwork, program: Program) -> list[str]:
         """Return where the written arrays are not the program; see `nmap.target.backend.Rereader`."""
-        from nmap_spinnaker.reread import reread
-
-        return reread(folder, network, program)
+        found: list[str] = self._module("reread").reread(folder, network, program)
+        return found
 
     def details(self, network: QuantizedNetwork, program: Program) -> Details:
         """Return what the report tells of slices, memory, keys and load; see `nmap.target.backend.Detailed`."""
-        from nmap_spinnaker.details import details
-
-        return details(network, program)
+        found: Details = self._module("details").details(network, program)
+        return found
 
     def estimate(self, load: Load, machine: Machine) -> Estimate:
         """Return time and energy; see `nmap.target.backend.Estimating`."""
-        from nmap_spinnaker.estimate import estimate
-
-        return estimate(load, machine)
+        found: Estimate = self._module("estimate").estimate(load, machine)
+        return found
 
     def run_vendor(self, folder: Path, inputs: Array, steps: int, timeout: float) -> VendorRun:
         """Run the emitted script with the vendor's own software in a subprocess."""
-        from nmap_spinnaker.vendor import run_vendor
-
-        return run_vendor(folder, inputs, steps, timeout)
+        found: VendorRun = self._module("vendor").run_vendor(folder, inputs, steps, timeout)
+        return found
 
     def vendor_tools(self) -> tuple[Check, ...]:
         """Return whether the vendor's software is there; see `nmap.target.backend.Vendored`."""
-        from nmap_spinnaker.vendor import vendor_tools
-
-        return vendor_tools()
+        found: tuple[Check, ...] = self._module("vendor").vendor_tools()
+        return found
 
 
 TARGET = Spinnaker1()
