@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
-from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError
+from nmap.diagnostics import Diagnostic, Exit, Findings, NmapError, named
 from nmap.network import Network, Neuron, Population, Projection
 from nmap.options import Options
 from nmap.target.backend import Target
 from nmap.target.spec import ChipSpec
 
-__all__ = ["meets_floor", "places", "refusal", "run_rules"]
+__all__ = ["FLOAT", "have", "meets_floor", "models_of", "names_of", "neurons_of", "places", "refusal", "run_rules"]
+
+FLOAT: Final = "`nmap run NET --level float --input SAMPLES` runs the network as it is, without a chip"
+"""A remedy for networks that no change makes fit for a chip."""
 
 
 def refusal(findings: Findings) -> Exit:
@@ -22,6 +26,27 @@ def refusal(findings: Findings) -> Exit:
 def places(things: Sequence[Population] | Sequence[Projection]) -> str:
     """Return where the first six come from: the file, and the place of each in it."""
     return ", ".join([str(things[0].where), *(p.where.path for p in things[1:6])])
+
+
+def names_of(things: Sequence[Population] | Sequence[Projection]) -> str:
+    """Return names for a message."""
+    return named([p.name for p in things])
+
+
+def models_of(populations: Sequence[Population]) -> str:
+    """Return names for a message, with the files' names of the neurons' models."""
+    models = sorted({p.neuron.model for p in populations if p.neuron is not None})
+    return f"{names_of(populations)} ({', '.join(models)})"
+
+
+def have(things: Sequence[Population] | Sequence[Projection]) -> str:
+    """Return the verb behind names."""
+    return "has" if len(things) == 1 else "have"
+
+
+def neurons_of(network: Network) -> Iterator[tuple[Population, Neuron]]:
+    """Yield the populations of integrate-and-fire neurons and leaky integrators."""
+    return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
 
 
 def run_rules(network: Network, target: Target, options: Options, findings: Findings) -> int:

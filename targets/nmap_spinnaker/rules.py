@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from nmap.connectivity import Array, Conv2d
-from nmap.diagnostics import Findings, named
-from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.diagnostics import Findings
+from nmap.network import Model, Network, Neuron, Population, Resonator, SigmaDelta
 from nmap.options import Options
-from nmap.rules import meets_floor, places
+from nmap.rules import FLOAT, have, meets_floor, models_of, names_of, neurons_of, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_spinnaker.factors import WHOLE
@@ -40,10 +40,10 @@ def finite(network: Network, spec: ChipSpec, options: Options, findings: Finding
         if not np.isfinite(p.connectivity.weights).all() or (p.bias is not None and not np.isfinite(p.bias).all())
     ]
     if broken:
-        findings.error("NM107", f"weights or biases of {_names(broken)} are not finite", where=places(broken))
-    odd = [p for p, neuron in _neurons(network) if _endless(neuron)]
+        findings.error("NM107", f"weights or biases of {names_of(broken)} are not finite", where=places(broken))
+    odd = [p for p, neuron in neurons_of(network) if _endless(neuron)]
     if odd:
-        findings.error("NM107", f"parameters of {_names(odd)} are not finite", where=places(odd))
+        findings.error("NM107", f"parameters of {names_of(odd)} are not finite", where=places(odd))
 
 
 def magnitudes(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
@@ -51,14 +51,14 @@ def magnitudes(network: Network, spec: ChipSpec, options: Options, findings: Fin
     far = [p for p in network.projections if _beyond(np.atleast_1d(np.abs(p.connectivity.weights).max(initial=0.0)))]
     if far:
         findings.error(
-            "NM305", f"the largest weights of {_names(far)} are beyond what can be represented", where=places(far),
+            "NM305", f"the largest weights of {names_of(far)} are beyond what can be represented", where=places(far),
             why=f"Numbers between {_SMALLEST:g} and {_LARGEST:g} can be brought to the units of a core.",
             help=("scale weights and thresholds of these layers alike",),
         )
-    odd = [p for p, neuron in _neurons(network) if _far(neuron)]
+    odd = [p for p, neuron in neurons_of(network) if _far(neuron)]
     if odd:
         findings.error(
-            "NM305", f"parameters of {_names(odd)} are beyond what can be represented", where=places(odd),
+            "NM305", f"parameters of {names_of(odd)} are beyond what can be represented", where=places(odd),
             why=f"Numbers between {_SMALLEST:g} and {_LARGEST:g} can be brought to the units of a core.",
         )
 
@@ -79,10 +79,10 @@ def models(network: Network, spec: ChipSpec, options: Options, findings: Finding
         foreign = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
         if foreign:
             findings.error(
-                "NM201", f"{_models(foreign)} {_have(foreign)} {what}; sPyNNaker's integrate-and-fire neurons have none",
-                where=places(foreign), why=spec.features[feature].note, help=(f"train with {_TAKEN}", _FLOAT), data={"feature": feature},
+                "NM201", f"{models_of(foreign)} {have(foreign)} {what}; sPyNNaker's integrate-and-fire neurons have none",
+                where=places(foreign), why=spec.features[feature].note, help=(f"train with {_TAKEN}", FLOAT), data={"feature": feature},
             )
-    quiet = [(p, neuron) for p, neuron in _neurons(network) if not neuron.spiking and neuron.adaptation is None]
+    quiet = [(p, neuron) for p, neuron in neurons_of(network) if not neuron.spiking and neuron.adaptation is None]
     for feature, silent in (
         ("li", [p for p, neuron in quiet if neuron.alpha.any() or neuron.beta.any()]),
         ("relay", [p for p, neuron in quiet if not (neuron.alpha.any() or neuron.beta.any())]),
@@ -90,10 +90,10 @@ def models(network: Network, spec: ChipSpec, options: Options, findings: Finding
         if silent:
             inner = [p for p in silent if any(edge.source == p.name != edge.target for edge in network.projections)]
             findings.error(
-                "NM201", f"{_models(silent)} never {'fires' if len(silent) == 1 else 'fire'}; what leaves a core of {_CHIP} are spikes",
+                "NM201", f"{models_of(silent)} never {'fires' if len(silent) == 1 else 'fire'}; what leaves a core of {_CHIP} are spikes",
                 where=places(silent), why=spec.features[feature].note, help=(
-                    *((f"put {_TAKEN} in the place of {_names(inner)}",) if inner else ()),
-                    *((f"end the network in {_TAKEN} and count their spikes",) if len(inner) < len(silent) else ()), _FLOAT,
+                    *((f"put {_TAKEN} in the place of {names_of(inner)}",) if inner else ()),
+                    *((f"end the network in {_TAKEN} and count their spikes",) if len(inner) < len(silent) else ()), FLOAT,
                 ), data={"feature": feature},
             )
 
@@ -106,13 +106,13 @@ def resets(network: Network, spec: ChipSpec, options: Options, findings: Finding
     what = "by subtraction" if mode == "subtract" else "by subtraction, one step later"
     if "reset" in options.approximate:
         findings.warning(
-            "NM205", f"the reset of {_names(found)} {what} is approximated by a reset to zero", where=places(found),
+            "NM205", f"the reset of {names_of(found)} {what} is approximated by a reset to zero", where=places(found),
             why="The cost is what `chip_vs_float` measures on the given samples.",
         )
         return
     early = f" {spec.features['early_reset'].note}" if network.conventions.early_reset else ""
     findings.error(
-        "NM202", f"{_names(found)} {'resets' if len(found) == 1 else 'reset'} {what}; {_CHIP}'s neurons reset to a value",
+        "NM202", f"{names_of(found)} {'resets' if len(found) == 1 else 'reset'} {what}; {_CHIP}'s neurons reset to a value",
         where=places(found), why=spec.features[f"reset_{mode}"].note + early, help=(
             f"`--approximate reset` maps it to a reset to zero {_MEASURED}",
             "`--reset zero`, if the network was trained that way"
@@ -129,12 +129,12 @@ def one_spike(network: Network, spec: ChipSpec, options: Options, findings: Find
         return
     if "multiple" in options.approximate:
         findings.warning(
-            "NM205", f"the neurons of {_names(found)} that may send several spikes in a step send one", where=places(found),
+            "NM205", f"the neurons of {names_of(found)} that may send several spikes in a step send one", where=places(found),
             why="The cost is what `chip_vs_float` measures on the given samples.",
         )
         return
     findings.error(
-        "NM202", f"the neurons of {_names(found)} may send several spikes in a step; {_CHIP}'s send one", where=places(found),
+        "NM202", f"the neurons of {names_of(found)} may send several spikes in a step; {_CHIP}'s send one", where=places(found),
         why=spec.features["multiple_spikes"].note, help=(
             f"`--approximate multiple` sends one {_MEASURED}",
             "train with at most one spike per step (Sinabs: spike_fn=SingleSpike)",
@@ -153,17 +153,17 @@ def integrators(network: Network, spec: ChipSpec, options: Options, findings: Fi
         return
     if "leak" in options.approximate:
         findings.warning(
-            "NM205", f"{_names(things)} {'leaks' if len(things) == 1 else 'leak'}: 1/16384 of v in a step", where=places(things),
+            "NM205", f"{names_of(things)} {'leaks' if len(things) == 1 else 'leak'}: 1/16384 of v in a step", where=places(things),
             why="IF_curr_delta's longest time constant stands for none. The cost is what `chip_vs_float` measures on the given samples.",
         )
     elif "floor" in options.approximate:
         findings.warning(
-            "NM205", f"the membranes of {_names(things)} are not left below their reset value", where=places(things),
+            "NM205", f"the membranes of {names_of(things)} are not left below their reset value", where=places(things),
             why="The network has no such floor. The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
         findings.error(
-            "NM202", f"inhibition may take the membranes of {_names(things)} below their reset value; {_CHIP}'s neuron without leak stops"
+            "NM202", f"inhibition may take the membranes of {names_of(things)} below their reset value; {_CHIP}'s neuron without leak stops"
             " there", where=places(things), why=spec.features["if"].note, help=(
                 f"`--approximate leak` takes a neuron that loses 1/16384 of v in a step {_MEASURED}",
                 f"`--approximate floor` stops membranes at the reset value {_MEASURED}",
@@ -188,12 +188,12 @@ def floors(network: Network, spec: ChipSpec, options: Options, findings: Finding
     )
     if "floor" in options.approximate:
         findings.warning(
-            "NM205", f"the lower bound of the membranes of {_names(things)} {what}", where=places(things),
+            "NM205", f"the lower bound of the membranes of {names_of(things)} {what}", where=places(things),
             why=f"The network stops them at {floor:g} times the threshold. The cost is what `chip_vs_float` measures on the given samples.",
         )
         return
     findings.error(
-        "NM202", f"the membranes of {_names(things)} stop at {floor:g} times the threshold; {_CHIP}'s have no such bound",
+        "NM202", f"the membranes of {names_of(things)} stop at {floor:g} times the threshold; {_CHIP}'s have no such bound",
         where=places(things), why=spec.features["voltage_floor"].note, help=(
             f"`--approximate floor` takes another bound or none {_MEASURED}",
             "train without a lower bound (Sinabs: min_v_mem=None)",
@@ -203,12 +203,12 @@ def floors(network: Network, spec: ChipSpec, options: Options, findings: Finding
 
 def periodic_reset(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """No clock resets a membrane."""
-    interval, cleared = network.conventions.reset_interval, [p for p, _ in _neurons(network)]
+    interval, cleared = network.conventions.reset_interval, [p for p, _ in neurons_of(network)]
     if interval and cleared:
         findings.error(
-            "NM202", f"the neurons of {_names(cleared)} are reset every {interval} steps; nothing but its spike resets one of {_CHIP}'s",
+            "NM202", f"the neurons of {names_of(cleared)} are reset every {interval} steps; nothing but its spike resets one of {_CHIP}'s",
             where=places(cleared), why=spec.features["periodic_reset"].note,
-            help=("leave `--reset-interval` out, and give each sample a run of its own", _FLOAT), data={"feature": "periodic_reset"},
+            help=("leave `--reset-interval` out, and give each sample a run of its own", FLOAT), data={"feature": "periodic_reset"},
         )
 
 
@@ -218,9 +218,9 @@ def late_bias(network: Network, spec: ChipSpec, options: Options, findings: Find
     if late:
         begins = ", ".join(f"step {first}" for first in sorted({p.bias_from for p in late}))
         findings.error(
-            "NM203", f"the bias of {_names(late)} begins in {begins}; {_CHIP}'s i_offset acts from the first step on",
-            where=f"{places(late)} (into {_names([network[p.target] for p in late])})", why=spec.features["late_bias"].note,
-            help=("train without a bias in the recurrent weights", _FLOAT), data={"feature": "late_bias"},
+            "NM203", f"the bias of {names_of(late)} begins in {begins}; {_CHIP}'s i_offset acts from the first step on",
+            where=f"{places(late)} (into {names_of([network[p.target] for p in late])})", why=spec.features["late_bias"].note,
+            help=("train without a bias in the recurrent weights", FLOAT), data={"feature": "late_bias"},
         )
 
 
@@ -233,7 +233,7 @@ def lossless_bias(network: Network, spec: ChipSpec, options: Options, findings: 
     ]
     if found:
         findings.error(
-            "NM203", f"the bias of {_names(found)} leads into a current that never decays", where=places(found),
+            "NM203", f"the bias of {names_of(found)} leads into a current that never decays", where=places(found),
             why="Such a current grows without bound.", help=("give the time step the network was trained with: `--dt SECONDS`",),
         )
 
@@ -252,7 +252,8 @@ def decays(network: Network, spec: ChipSpec, options: Options, findings: Finding
         things, values = [p for p, _ in outside], np.concatenate([factors for _, factors in outside])
         count = int(((values < 0) | (values > 1)).sum())
         findings.error(
-            "NM305", f"{count} decay factor{'' if count == 1 else 's'} of {_names(things)} {'is' if count == 1 else 'are'} outside 0 to 1",
+            "NM305",
+            f"{count} decay factor{'' if count == 1 else 's'} of {names_of(things)} {'is' if count == 1 else 'are'} outside 0 to 1",
             where=places(things), why=f"They lie between {values.min():.4g} and {values.max():.4g}.",
             help=("give the time step the network was trained with: `--dt SECONDS`",),
         )
@@ -268,11 +269,12 @@ def decays(network: Network, spec: ChipSpec, options: Options, findings: Finding
     )
     if "leak" in options.approximate:
         findings.warning(
-            "NM205", f"{count} neurons of {_names(things)} lose 1/16384 of v or of their current in a step", where=places(things), why=why,
+            "NM205",
+            f"{count} neurons of {names_of(things)} lose 1/16384 of v or of their current in a step", where=places(things), why=why,
         )
     else:
         findings.error(
-            "NM205", f"the decay of {count} neuron{'' if count == 1 else 's'} of {_names(things)} rounds to none", where=places(things),
+            "NM205", f"the decay of {count} neuron{'' if count == 1 else 's'} of {names_of(things)} rounds to none", where=places(things),
             why=why,
             help=(f"`--approximate leak` takes the longest time constant {_MEASURED}", f"train with decay factors up to {WHOLE:.7g}"),
             data={"approximate": "leak", "feature": "leak"},
@@ -289,12 +291,13 @@ def rounded_states(network: Network, spec: ChipSpec, options: Options, findings:
         return
     if "rounding" in options.approximate:
         findings.warning(
-            "NM205", f"the states of {_names(found)} are rounded to finer numbers than the network's", where=places(found),
+            "NM205", f"the states of {names_of(found)} are rounded to finer numbers than the network's", where=places(found),
             why="The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
         findings.error(
-            "NM205", f"the states of {_names(found)} are truncated after each decay; {_CHIP}'s are rounded otherwise", where=places(found),
+            "NM205",
+            f"the states of {names_of(found)} are truncated after each decay; {_CHIP}'s are rounded otherwise", where=places(found),
             why=spec.features["integer_decay"].note,
             help=(f"`--approximate rounding` rounds as the chip does, to finer numbers, {_MEASURED}", "keep the network in NIR"),
             data={"approximate": "rounding", "feature": "integer_decay"},
@@ -307,7 +310,7 @@ def gains(network: Network, spec: ChipSpec, options: Options, findings: Findings
     found = [p for p in network.populations if counts.get(p.name)]
     if found:
         findings.error(
-            "NM305", f"{sum(counts.values())} neurons of {_names(found)} have an input gain of 0 or less", where=places(found),
+            "NM305", f"{sum(counts.values())} neurons of {names_of(found)} have an input gain of 0 or less", where=places(found),
             why="A gain (r, w_in, tau, dt) becomes the unit in which a neuron's current or membrane is counted.",
             help=("use a positive `r`, and turn the sign of the weights instead",),
         )
@@ -327,10 +330,10 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
     if low:
         found, values = [p for p, _ in low], np.concatenate([values for _, values in low])
         findings.error(
-            "NM305", f"{values.size} threshold{'' if values.size == 1 else 's'} of {_names(found)} {'is' if values.size == 1 else 'are'}"
+            "NM305", f"{values.size} threshold{'' if values.size == 1 else 's'} of {names_of(found)} {'is' if values.size == 1 else 'are'}"
             " not above the reset value and 0", where=places(found),
             why=f"The lowest lies {-values.min():.4g} below, compared with `{network.conventions.compare}`.",
-            help=("train with thresholds above the reset value: such a neuron fires without any input", _FLOAT),
+            help=("train with thresholds above the reset value: such a neuron fires without any input", FLOAT),
             data={"feature": "negative_threshold"},
         )
 
@@ -341,20 +344,20 @@ def delays(network: Network, spec: ChipSpec, options: Options, findings: Finding
     if imaginary:
         findings.error(
             "NM203",
-            f"{_names(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; {_CHIP}'s neurons have one membrane",
+            f"{names_of(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; {_CHIP}'s neurons have one membrane",
             where=places(imaginary), why=spec.features["complex_weights"].note,
-            help=(f"train with {_TAKEN}, whose weights are real", _FLOAT), data={"feature": "complex_weights"},
+            help=(f"train with {_TAKEN}, whose weights are real", FLOAT), data={"feature": "complex_weights"},
         )
     listed = [p for p in network.projections if p.delays is not None and isinstance(p.connectivity, Conv2d)]
     if listed:
         findings.error(
-            "NM204", f"the convolution{'' if len(listed) == 1 else 's'} {_names(listed)} {_have(listed)} a delay per synapse, which nmap"
-            " places for dense and sparse connections only", where=places(listed), help=("train with one delay per convolution", _FLOAT),
+            "NM204", f"the convolution{'' if len(listed) == 1 else 's'} {names_of(listed)} {have(listed)} a delay per synapse, which nmap"
+            " places for dense and sparse connections only", where=places(listed), help=("train with one delay per convolution", FLOAT),
         )
     negative = [p for p in network.projections if p.delay < 0 or (p.delays is not None and p.delays.size and p.delays.min() + p.delay < 0)]
     if negative:
         findings.error(
-            "NM204", f"delays of {_names(negative)} are negative: spikes would act before they are sent", where=places(negative),
+            "NM204", f"delays of {names_of(negative)} are negative: spikes would act before they are sent", where=places(negative),
         )
         return
     found = Findings()
@@ -377,7 +380,6 @@ def graded(network: Network, spec: ChipSpec, options: Options, findings: Finding
 _CHIP: Final = "SpiNNaker 1"
 _SMALLEST, _LARGEST = 1e-30, 1e30
 _TAKEN: Final = "integrate-and-fire neurons (`LIF`, `CubaLIF`, `IF`)"
-_FLOAT: Final = "`nmap run NET --level float --input SAMPLES` runs the network as it is, without a chip"
 
 _FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
     "resonator": ("a membrane that rotates", lambda n: isinstance(n, Resonator) and n.adaptation is None),
@@ -390,26 +392,9 @@ _FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
 """By feature: what the neurons lack, and which neurons ask for it."""
 
 
-def _names(things: Sequence[Population] | Sequence[Projection]) -> str:
-    return named([p.name for p in things])
-
-
-def _models(populations: Sequence[Population]) -> str:
-    found = sorted({p.neuron.model for p in populations if p.neuron is not None})
-    return f"{_names(populations)} ({', '.join(found)})"
-
-
-def _have(things: Sequence[Population] | Sequence[Projection]) -> str:
-    return "has" if len(things) == 1 else "have"
-
-
-def _neurons(network: Network) -> Iterator[tuple[Population, Neuron]]:
-    return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
-
-
 def _resetting(network: Network) -> list[tuple[Population, Neuron]]:
     """Populations to which the network's reset, floor and number of spikes apply."""
-    return [(p, neuron) for p, neuron in _neurons(network) if neuron.spiking and neuron.adaptation is None]
+    return [(p, neuron) for p, neuron in neurons_of(network) if neuron.spiking and neuron.adaptation is None]
 
 
 def _constants(neuron: Neuron) -> tuple[Array, ...]:
@@ -432,7 +417,7 @@ def _sound(neuron: Neuron) -> bool:
 
 
 def _sound_neurons(network: Network) -> list[tuple[Population, Neuron]]:
-    return [(p, neuron) for p, neuron in _neurons(network) if _sound(neuron)]
+    return [(p, neuron) for p, neuron in neurons_of(network) if _sound(neuron)]
 
 
 def _beyond(values: Array) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from nmap.connectivity import Conv2d
-from nmap.diagnostics import Findings, named
-from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.diagnostics import Findings
+from nmap.network import Model, Network, Neuron, Population, Resonator, SigmaDelta
 from nmap.options import Options
-from nmap.rules import meets_floor, places
+from nmap.rules import FLOAT, have, meets_floor, models_of, names_of, neurons_of, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_truenorth.draft import counted
@@ -39,46 +39,46 @@ def models(network: Network, spec: ChipSpec, options: Options, findings: Finding
         foreign = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
         if foreign:
             findings.error(
-                "NM201", f"{_models(foreign)} {_have(foreign)} {what}; TrueNorth has none", where=places(foreign),
-                why=spec.features[feature].note, help=(f"train with {_TAKEN}", _FLOAT), data={"feature": feature},
+                "NM201", f"{models_of(foreign)} {have(foreign)} {what}; TrueNorth has none", where=places(foreign),
+                why=spec.features[feature].note, help=(f"train with {_TAKEN}", FLOAT), data={"feature": feature},
             )
     for feature, silent in (
-        ("li", [p for p, neuron in _neurons(network) if not neuron.spiking and (neuron.alpha.any() or neuron.beta.any())]),
-        ("relay", [p for p, neuron in _neurons(network) if not neuron.spiking and not (neuron.alpha.any() or neuron.beta.any())]),
+        ("li", [p for p, neuron in neurons_of(network) if not neuron.spiking and (neuron.alpha.any() or neuron.beta.any())]),
+        ("relay", [p for p, neuron in neurons_of(network) if not neuron.spiking and not (neuron.alpha.any() or neuron.beta.any())]),
     ):
         if silent:
             inner = [p for p in silent if any(edge.source == p.name != edge.target for edge in network.projections)]
             findings.error(
-                "NM201", f"{_models(silent)} never {'fires' if len(silent) == 1 else 'fire'}; every neuron of TrueNorth does",
+                "NM201", f"{models_of(silent)} never {'fires' if len(silent) == 1 else 'fire'}; every neuron of TrueNorth does",
                 where=places(silent), why=spec.features[feature].note, help=(
-                    *((f"put {_TAKEN} in the place of {_names(inner)}",) if inner else ()),
-                    *((f"end the network in {_TAKEN} and count their spikes",) if len(inner) < len(silent) else ()), _FLOAT,
+                    *((f"put {_TAKEN} in the place of {names_of(inner)}",) if inner else ()),
+                    *((f"end the network in {_TAKEN} and count their spikes",) if len(inner) < len(silent) else ()), FLOAT,
                 ), data={"feature": feature},
             )
-    currents = [(p, neuron) for p, neuron in _neurons(network) if neuron.spiking and neuron.alpha.any()]
+    currents = [(p, neuron) for p, neuron in neurons_of(network) if neuron.spiking and neuron.alpha.any()]
     if currents:
         found, largest = [p for p, _ in currents], max(float(neuron.alpha.max()) for _, neuron in currents)
         findings.error(
-            "NM201", f"{_models(found)} {_have(found)} a synaptic current; TrueNorth's neuron has none", where=places(found),
+            "NM201", f"{models_of(found)} {have(found)} a synaptic current; TrueNorth's neuron has none", where=places(found),
             why=f"{spec.features['cubalif'].note} Synaptic decay factors reach {largest:.4g}, and only 0 is possible.",
-            help=(f"train with {_TAKEN}", _FLOAT), data={"feature": "cubalif"},
+            help=(f"train with {_TAKEN}", FLOAT), data={"feature": "cubalif"},
         )
 
 
 def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """The membrane keeps all of its value from step to step, or nothing; its leak is linear."""
-    wrong = [(p, neuron) for p, neuron in _neurons(network) if ((neuron.beta < 0) | (neuron.beta > 1)).any()]
+    wrong = [(p, neuron) for p, neuron in neurons_of(network) if ((neuron.beta < 0) | (neuron.beta > 1)).any()]
     if wrong:
         found, values = [p for p, _ in wrong], np.concatenate([neuron.beta for _, neuron in wrong])
         outside = int(((values < 0) | (values > 1)).sum())
         findings.error(
-            "NM305", f"{counted(outside, 'decay factor')} of {_names(found)} {'is' if outside == 1 else 'are'} outside 0 to 1",
+            "NM305", f"{counted(outside, 'decay factor')} of {names_of(found)} {'is' if outside == 1 else 'are'} outside 0 to 1",
             where=places(found),
             why=f"They lie between {values.min():.4g} and {values.max():.4g}.",
             help=("give the time step the network was trained with: `--dt SECONDS`",),
         )
     leaky = [
-        (p, neuron, kinds(neuron)[1]) for p, neuron in _neurons(network)
+        (p, neuron, kinds(neuron)[1]) for p, neuron in neurons_of(network)
         if neuron.spiking and neuron.adaptation is None and kinds(neuron)[1].any() and p not in [q for q, _ in wrong]
     ]
     if not leaky:
@@ -96,14 +96,14 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
     )
     if allowed:
         findings.note(
-            "NM205", f"the exponential decay of {counted(count, 'neuron')} of {_names(found)} becomes a linear leak",
+            "NM205", f"the exponential decay of {counted(count, 'neuron')} of {names_of(found)} becomes a linear leak",
             where=places(found),
             why=f"{fitted} What that costs is measured: `chip_vs_float`.",
             data={"populations": [p.name for p in found], "neurons": count, "error": float(step[worst])},
         )
     else:
         findings.error(
-            "NM205", f"{counted(count, 'neuron')} of {_names(found)} decay{'s' if count == 1 else ''} exponentially;"
+            "NM205", f"{counted(count, 'neuron')} of {names_of(found)} decay{'s' if count == 1 else ''} exponentially;"
             " TrueNorth's leak is linear", where=places(found),
             why=f"{spec.features['leak'].note} {fitted}",
             help=(
@@ -115,8 +115,8 @@ def decay(network: Network, spec: ChipSpec, options: Options, findings: Findings
     moved = [p for p, neuron, decays in leaky if network.conventions.reset == "zero" and neuron.v_reset[decays].any()]
     if moved:
         findings.error(
-            "NM202", f"{_names(moved)} {'resets' if len(moved) == 1 else 'reset'} to values other than 0 and decay towards 0",
-            where=places(moved), why=spec.features["reset_value"].note, help=("train with a reset value of 0 (`v_reset`)", _FLOAT),
+            "NM202", f"{names_of(moved)} {'resets' if len(moved) == 1 else 'reset'} to values other than 0 and decay towards 0",
+            where=places(moved), why=spec.features["reset_value"].note, help=("train with a reset value of 0 (`v_reset`)", FLOAT),
             data={"feature": "reset_value"},
         )
 
@@ -133,13 +133,13 @@ def resets(network: Network, spec: ChipSpec, options: Options, findings: Finding
     what = "one step after the spike" if kind == "reset_delayed" else "in advance where it was left above the threshold"
     if "reset" in options.approximate:
         findings.warning(
-            "NM205", f"the threshold is taken off the membranes of {_names(found)} in the step of the spike", where=places(found),
+            "NM205", f"the threshold is taken off the membranes of {names_of(found)} in the step of the spike", where=places(found),
             why=f"The network takes it off {what}. The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
         findings.error(
             "NM202",
-            f"{_names(found)} {'takes' if len(found) == 1 else 'take'} the threshold off {what}; TrueNorth in the step of the spike",
+            f"{names_of(found)} {'takes' if len(found) == 1 else 'take'} the threshold off {what}; TrueNorth in the step of the spike",
             where=places(found), why=spec.features[kind].note, help=(
                 "`--approximate reset` takes it off in the step of the spike and measures what that costs on --input",
                 "`--reset subtract`, if the network was trained that way" if kind == "reset_delayed"
@@ -155,12 +155,12 @@ def one_spike(network: Network, spec: ChipSpec, options: Options, findings: Find
         return
     if "multiple" in options.approximate:
         findings.warning(
-            "NM205", f"the neurons of {_names(found)} that may send several spikes in a step send one", where=places(found),
+            "NM205", f"the neurons of {names_of(found)} that may send several spikes in a step send one", where=places(found),
             why="The cost is what `chip_vs_float` measures on the given samples.",
         )
     else:
         findings.error(
-            "NM202", f"the neurons of {_names(found)} may send several spikes in a step; TrueNorth's send one", where=places(found),
+            "NM202", f"the neurons of {names_of(found)} may send several spikes in a step; TrueNorth's send one", where=places(found),
             why=spec.features["multiple_spikes"].note, help=(
                 "`--approximate multiple` sends one and measures what that costs on --input",
                 "train with at most one spike per step (Sinabs: spike_fn=SingleSpike)",
@@ -177,21 +177,21 @@ def floors(network: Network, spec: ChipSpec, options: Options, findings: Finding
     ]
     if found:
         findings.error(
-            "NM202", f"the membranes of {_names(found)} have a floor above 0; TrueNorth's lie at 0 or below", where=places(found),
-            why=f"{spec.features['voltage_floor'].note} The floor is at {floor:g} times the threshold.", help=(_FLOAT,),
+            "NM202", f"the membranes of {names_of(found)} have a floor above 0; TrueNorth's lie at 0 or below", where=places(found),
+            why=f"{spec.features['voltage_floor'].note} The floor is at {floor:g} times the threshold.", help=(FLOAT,),
             data={"feature": "voltage_floor"},
         )
 
 
 def periodic_reset(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """No clock resets a membrane."""
-    interval, cleared = network.conventions.reset_interval, [p for p, _ in _neurons(network)]
+    interval, cleared = network.conventions.reset_interval, [p for p, _ in neurons_of(network)]
     if interval and cleared:
         findings.error(
             "NM202",
-            f"the neurons of {_names(cleared)} are reset every {interval} steps; nothing but its spike and its floor resets TrueNorth's",
+            f"the neurons of {names_of(cleared)} are reset every {interval} steps; nothing but its spike and its floor resets TrueNorth's",
             where=places(cleared), why=spec.features["periodic_reset"].note,
-            help=("leave `--reset-interval` out, and give each sample a run of its own", _FLOAT), data={"feature": "periodic_reset"},
+            help=("leave `--reset-interval` out, and give each sample a run of its own", FLOAT), data={"feature": "periodic_reset"},
         )
 
 
@@ -201,16 +201,16 @@ def early_bias(network: Network, spec: ChipSpec, options: Options, findings: Fin
     if late:
         begins = ", ".join(f"step {first}" for first in sorted({p.bias_from for p in late}))
         findings.error(
-            "NM203", f"the bias of {_names(late)} begins in {begins}; TrueNorth's leak acts from its first step on",
-            where=f"{places(late)} (into {_names([network[p.target] for p in late])})", why=spec.features["late_bias"].note,
-            help=("train without these biases", _FLOAT), data={"feature": "late_bias"},
+            "NM203", f"the bias of {names_of(late)} begins in {begins}; TrueNorth's leak acts from its first step on",
+            where=f"{places(late)} (into {names_of([network[p.target] for p in late])})", why=spec.features["late_bias"].note,
+            help=("train without these biases", FLOAT), data={"feature": "late_bias"},
         )
 
 
 def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """The threshold of a neuron with a memory lies at the value it resets to, or above it, and at 0 or above."""
     low = []
-    for p, neuron in _neurons(network):
+    for p, neuron in neurons_of(network):
         if not neuron.spiking or neuron.adaptation is not None:
             continue
         height = neuron.threshold - np.maximum(neuron.v_reset if network.conventions.reset == "zero" else 0, 0)
@@ -220,10 +220,10 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
     if low:
         found = [p for p, _ in low]
         findings.error(
-            "NM305", f"the thresholds of {_names(found)} are too low for TrueNorth", where=places(found),
+            "NM305", f"the thresholds of {names_of(found)} are too low for TrueNorth", where=places(found),
             why=f"{spec.features['negative_threshold'].note} The lowest lies {-min(height for _, height in low):.4g} below 0 or the reset"
             " value.",
-            help=("train with thresholds that are not below 0 or the reset value: such neurons fire without any input", _FLOAT),
+            help=("train with thresholds that are not below 0 or the reset value: such neurons fire without any input", FLOAT),
             data={"feature": "negative_threshold"},
         )
 
@@ -234,16 +234,16 @@ def delays(network: Network, spec: ChipSpec, options: Options, findings: Finding
     if imaginary:
         findings.error(
             "NM203",
-            f"{_names(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; TrueNorth's neurons have one input",
+            f"{names_of(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; TrueNorth's neurons have one input",
             where=places(imaginary), why=spec.features["complex_weights"].note,
-            help=(f"train with {_TAKEN}, whose weights are real", _FLOAT), data={"feature": "complex_weights"},
+            help=(f"train with {_TAKEN}, whose weights are real", FLOAT), data={"feature": "complex_weights"},
         )
     listed = [p for p in network.projections if p.delays is not None and isinstance(p.connectivity, Conv2d)]
     if listed:
         findings.error(
             "NM204",
-            f"the convolution{'' if len(listed) == 1 else 's'} {_names(listed)} {_have(listed)} a delay per synapse; TrueNorth takes one"
-            " for all of them", where=places(listed), help=("train with one delay per convolution", _FLOAT),
+            f"the convolution{'' if len(listed) == 1 else 's'} {names_of(listed)} {have(listed)} a delay per synapse; TrueNorth takes one"
+            " for all of them", where=places(listed), help=("train with one delay per convolution", FLOAT),
         )
     found = Findings()
     timing(network, spec, options, found)
@@ -261,7 +261,7 @@ def shared_kernels(network: Network, spec: ChipSpec, options: Options, findings:
                 found.append(p)
     if found:
         findings.error(
-            "NM203", f"neurons of one channel behind {_names(found)} have different input gains, but share a kernel", where=places(found),
+            "NM203", f"neurons of one channel behind {names_of(found)} have different input gains, but share a kernel", where=places(found),
             why="The gain (r, tau, dt) is folded into the weights; a kernel has one value for all positions.",
             help=("use one tau and one r per channel",),
         )
@@ -279,7 +279,6 @@ def graded(network: Network, spec: ChipSpec, options: Options, findings: Finding
 
 
 _TAKEN: Final = "integrate-and-fire neurons (`IF`) or units without memory (`Threshold`)"
-_FLOAT: Final = "`nmap run NET --level float --input SAMPLES` runs the network as it is, without a chip"
 
 _FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
     "resonator": ("resonate-and-fire neurons", lambda n: isinstance(n, Resonator) and n.adaptation is None),
@@ -292,26 +291,9 @@ _FOREIGN: Final[dict[str, tuple[str, Callable[[Model], bool]]]] = {
 """By feature: what the chip lacks, and which neurons ask for it."""
 
 
-def _names(things: Sequence[Population] | Sequence[Projection]) -> str:
-    return named([p.name for p in things])
-
-
-def _models(populations: Sequence[Population]) -> str:
-    found = sorted({p.neuron.model for p in populations if p.neuron is not None})
-    return f"{_names(populations)} ({', '.join(found)})"
-
-
-def _have(things: Sequence[Population] | Sequence[Projection]) -> str:
-    return "has" if len(things) == 1 else "have"
-
-
-def _neurons(network: Network) -> Iterator[tuple[Population, Neuron]]:
-    return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
-
-
 def _resetting(network: Network) -> list[Population]:
     """Populations to which the network's reset and number of spikes apply."""
-    return [p for p, neuron in _neurons(network) if neuron.spiking and neuron.adaptation is None]
+    return [p for p, neuron in neurons_of(network) if neuron.spiking and neuron.adaptation is None]
 
 
 RULES: tuple[Rule, ...] = (

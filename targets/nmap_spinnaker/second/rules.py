@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from nmap.connectivity import Conv2d
-from nmap.diagnostics import Findings, named
-from nmap.network import Model, Network, Neuron, Population, Projection, Resonator, SigmaDelta
+from nmap.diagnostics import Findings
+from nmap.network import Model, Network, Population, Projection, Resonator, SigmaDelta
 from nmap.options import Options
-from nmap.rules import meets_floor, places
+from nmap.rules import FLOAT, have, meets_floor, models_of, names_of, neurons_of, places
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_spinnaker.second.quantize import filtered_bias, gain, scaled, timing, total_bias, weight_scale
@@ -22,7 +22,6 @@ __all__ = [
     "weight_bits",
 ]
 
-_FLOAT: Final = "`nmap run NET --level float --input SAMPLES` runs the network as it is, without a chip"
 _MEASURED: Final = "and measures what that costs on --input"
 _TAKEN: Final = "`LIF`, `IF`, `CubaLIF`"
 
@@ -40,21 +39,21 @@ def model(network: Network, spec: ChipSpec, options: Options, findings: Findings
         foreign = [p for p in network.populations if p.neuron is not None and asks(p.neuron)]
         if foreign:
             findings.error(
-                "NM201", f"{_models(foreign)} {_have(foreign)} {what}; {spec.title} has none", where=places(foreign),
-                why=spec.features[feature].note, help=(f"train with integrate-and-fire neurons ({_TAKEN})", _FLOAT),
+                "NM201", f"{models_of(foreign)} {have(foreign)} {what}; {spec.title} has none", where=places(foreign),
+                why=spec.features[feature].note, help=(f"train with integrate-and-fire neurons ({_TAKEN})", FLOAT),
                 data={"feature": feature},
             )
-    silent = [(p, neuron) for p, neuron in _neurons(network) if not neuron.spiking]
+    silent = [(p, neuron) for p, neuron in neurons_of(network) if not neuron.spiking]
     for feature, relays in (("li", False), ("relay", True)):
         found = [p for p, neuron in silent if (not neuron.alpha.any() and not neuron.beta.any()) == relays]
         if found:
             inner = [p for p in found if any(edge.source == p.name != edge.target for edge in network.projections)]
             findings.error(
-                "NM201", f"{_models(found)} never {'fires' if len(found) == 1 else 'fire'}; every neuron of {spec.title} sends spikes",
+                "NM201", f"{models_of(found)} never {'fires' if len(found) == 1 else 'fire'}; every neuron of {spec.title} sends spikes",
                 where=places(found), why=spec.features[feature].note, help=(
-                    *((f"put spiking neurons ({_TAKEN}) in the place of {_names(inner)}",) if inner else ()),
+                    *((f"put spiking neurons ({_TAKEN}) in the place of {names_of(inner)}",) if inner else ()),
                     *((f"end the network in a spiking population ({_TAKEN}) and count its spikes",) if len(inner) < len(found) else ()),
-                    _FLOAT,
+                    FLOAT,
                 ), data={"feature": feature},
             )
 
@@ -68,7 +67,7 @@ def reset(network: Network, spec: ChipSpec, options: Options, findings: Findings
     feature = "reset_delayed" if late else "early_reset"
     what = "one step after the spike" if late else "before the comparison of the step after"
     _ask(
-        "reset", f"the threshold is taken off {what}, in {_names(found)}; {spec.title} does it in the step of the spike", found,
+        "reset", f"the threshold is taken off {what}, in {names_of(found)}; {spec.title} does it in the step of the spike", found,
         spec.features[feature].note, "NM202", feature, (
             f"`--approximate reset` does it in the step of the spike {_MEASURED}",
             "train with a reset in the same step (snnTorch: reset_delay=False)",
@@ -81,7 +80,7 @@ def conventions(network: Network, spec: ChipSpec, options: Options, findings: Fi
     several = _resetting(network) if network.conventions.multiple else []
     if several:
         _ask(
-            "multiple", f"the neurons of {_names(several)} may send several spikes in a step; those of {spec.title} send one", several,
+            "multiple", f"the neurons of {names_of(several)} may send several spikes in a step; those of {spec.title} send one", several,
             spec.features["multiple_spikes"].note, "NM202", "multiple_spikes", (
                 f"`--approximate multiple` sends one {_MEASURED}",
                 "train with at most one spike per step (Sinabs: spike_fn=SingleSpike)",
@@ -90,18 +89,19 @@ def conventions(network: Network, spec: ChipSpec, options: Options, findings: Fi
     floored = meets_floor(network, options)
     if floored:
         _ask(
-            "floor", f"the membranes of {_names(floored)} have a lower bound; those of {spec.title} have none", floored,
+            "floor", f"the membranes of {names_of(floored)} have a lower bound; those of {spec.title} have none", floored,
             f"{spec.features['voltage_floor'].note} The network stops them at {network.conventions.floor:g} times the threshold.",
             "NM202", "voltage_floor", (
                 f"`--approximate floor` leaves the bound out {_MEASURED}", "train without a lower bound (Sinabs: min_v_mem=None)",
             ), options, findings,
         )
-    interval, cleared = network.conventions.reset_interval, [population for population, _ in _neurons(network)]
+    interval, cleared = network.conventions.reset_interval, [population for population, _ in neurons_of(network)]
     if interval and cleared:
         findings.error(
-            "NM202", f"the neurons of {_names(cleared)} are reset every {interval} steps; nothing but its spike resets one of {spec.title}",
+            "NM202",
+            f"the neurons of {names_of(cleared)} are reset every {interval} steps; nothing but its spike resets one of {spec.title}",
             where=places(cleared), why=spec.features["periodic_reset"].note,
-            help=("leave `--reset-interval` out, and give each sample a run of its own", _FLOAT), data={"feature": "periodic_reset"},
+            help=("leave `--reset-interval` out, and give each sample a run of its own", FLOAT), data={"feature": "periodic_reset"},
         )
 
 
@@ -109,17 +109,17 @@ def biases(network: Network, spec: ChipSpec, options: Options, findings: Finding
     """A bias is added to v, in every step from the chip's first one on."""
     through = [p for p in network.populations if filtered_bias(network, p).any()]
     endless = [
-        p for p, neuron in _neurons(network) if ((neuron.alpha >= 1) & (total_bias(network, p.name) != 0)).any()
+        p for p, neuron in neurons_of(network) if ((neuron.alpha >= 1) & (total_bias(network, p.name) != 0)).any()
     ]
     if endless:
         findings.error(
-            "NM203", f"a bias leads into a current that never decays, in {_names(endless)}", where=places(endless),
+            "NM203", f"a bias leads into a current that never decays, in {names_of(endless)}", where=places(endless),
             why="The current grows without bound, and an offset of v cannot follow it.",
-            help=("train these layers without a bias", _FLOAT),
+            help=("train these layers without a bias", FLOAT),
         )
     if through:
         _ask(
-            "bias", f"the bias of {_names(through)} goes through a synaptic current; {spec.title} adds it to v", through,
+            "bias", f"the bias of {names_of(through)} goes through a synaptic current; {spec.title} adds it to v", through,
             f"{spec.features['bias'].note} It is what s2_nir does, and what the recorded chip traces show.", "NM205", "bias", (
                 f"`--approximate bias` adds it to v, with the gain 1 / (1 - synaptic decay), from the chip's first step on {_MEASURED}",
                 "train without a bias in front of neurons with a synaptic current",
@@ -129,7 +129,7 @@ def biases(network: Network, spec: ChipSpec, options: Options, findings: Finding
     if late:
         begins = ", ".join(f"step {first}" for first in sorted({p.bias_from for p in late}))
         _ask(
-            "bias", f"the bias of {_names(late)} begins in {begins}; that of {spec.title} acts from its first step on", late,
+            "bias", f"the bias of {names_of(late)} begins in {begins}; that of {spec.title} acts from its first step on", late,
             spec.features["late_bias"].note, "NM203", "late_bias", (
                 f"`--approximate bias` lets it act from the first step on {_MEASURED}",
                 "train without a bias in the recurrent weights",
@@ -139,24 +139,24 @@ def biases(network: Network, spec: ChipSpec, options: Options, findings: Finding
 
 def truncation(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:
     """States are float32 numbers; those that a file truncates to integers after every decay are not."""
-    found = [p for p, neuron in _neurons(network) if neuron.quantum is not None and neuron.adaptation is None]
+    found = [p for p, neuron in neurons_of(network) if neuron.quantum is not None and neuron.adaptation is None]
     if found:
         _ask(
-            "truncation", f"the states of {_names(found)} are truncated after every decay; those of {spec.title} are float32", found,
+            "truncation", f"the states of {names_of(found)} are truncated after every decay; those of {spec.title} are float32", found,
             "The file's neurons compute with integers.", "NM205", None,
-            (f"`--approximate truncation` leaves that out {_MEASURED}", _FLOAT), options, findings,
+            (f"`--approximate truncation` leaves that out {_MEASURED}", FLOAT), options, findings,
         )
 
 
 def decays(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """Decay factors lie between 0 and 1: a time step longer than a time constant has no stable equation."""
     for label, factors in (("membrane", "beta"), ("synaptic current", "alpha")):
-        bad = [(p, values[(values < 0) | (values > 1)]) for p, neuron in _neurons(network) for values in (getattr(neuron, factors),)]
+        bad = [(p, values[(values < 0) | (values > 1)]) for p, neuron in neurons_of(network) for values in (getattr(neuron, factors),)]
         found = [p for p, values in bad if values.size]
         if found:
             values = np.concatenate([values for _, values in bad])
             findings.error(
-                "NM305", f"{values.size} decay factors of the {label} of {_names(found)} are outside 0 to 1", where=places(found),
+                "NM305", f"{values.size} decay factors of the {label} of {names_of(found)} are outside 0 to 1", where=places(found),
                 why=f"They lie between {values.min():.4g} and {values.max():.4g}.",
                 help=("give the time step the network was trained with: `--dt SECONDS`",),
             )
@@ -164,11 +164,11 @@ def decays(network: Network, spec: ChipSpec, options: Options, findings: Finding
 
 def gains(network: Network, spec: ChipSpec, options: Options, findings: Findings) -> None:  # noqa: ARG001
     """Input gains are positive, so that they can be moved into threshold and offset."""
-    counts = {p.name: int((gain(neuron) <= 0).sum()) for p, neuron in _neurons(network)}
+    counts = {p.name: int((gain(neuron) <= 0).sum()) for p, neuron in neurons_of(network)}
     found = [p for p in network.populations if counts.get(p.name)]
     if found:
         findings.error(
-            "NM305", f"{sum(counts.values())} neurons of {_names(found)} have an input gain of 0 or less", where=places(found),
+            "NM305", f"{sum(counts.values())} neurons of {names_of(found)} have an input gain of 0 or less", where=places(found),
             why="Threshold and offset are divided by the gain (r, tau, dt), which the chip does not have.",
             help=("use a positive `r`, and turn the sign of the weights instead",),
         )
@@ -178,7 +178,7 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
     """A neuron without input stays silent: thresholds are not below 0 or what v becomes on a spike, and above both where equality fires."""
     equal, to_value = network.conventions.compare == ">=", network.conventions.reset == "zero"
     low = []
-    for p, neuron in _neurons(network):
+    for p, neuron in neurons_of(network):
         height = neuron.threshold - (np.maximum(neuron.v_reset, 0) if to_value else 0)
         wrong = ((height <= 0) if equal else (height < 0)) & neuron.spiking
         if wrong.any():
@@ -187,10 +187,10 @@ def thresholds(network: Network, spec: ChipSpec, options: Options, findings: Fin
         found, values = [p for p, _ in low], np.concatenate([values for _, values in low])
         one = values.size == 1
         findings.error(
-            "NM305", f"{values.size} threshold{'' if one else 's'} of {_names(found)} {'is' if one else 'are'} too low for {spec.title}",
+            "NM305", f"{values.size} threshold{'' if one else 's'} of {names_of(found)} {'is' if one else 'are'} too low for {spec.title}",
             where=places(found), why=f"{spec.features['negative_threshold'].note} The lowest lies {-values.min():.4g} below 0 or the reset"
             f" value, compared with `{network.conventions.compare}`.",
-            help=("train with thresholds above 0 and the reset value: such a neuron fires without any input", _FLOAT),
+            help=("train with thresholds above 0 and the reset value: such a neuron fires without any input", FLOAT),
             data={"feature": "negative_threshold"},
         )
 
@@ -201,7 +201,7 @@ def numbers(network: Network, spec: ChipSpec, options: Options, findings: Findin
     widths = {options.bits or spec.limits["weight_bits"].max, spec.limits["delayed_weight_bits"].max}
     found: list[Population] = []
     wrong: list[str] = []
-    for p, neuron in _neurons(network):
+    for p, neuron in neurons_of(network):
         judged = (gain(neuron) > 0) & ~(filtered_bias(network, p) & (neuron.alpha >= 1))
         names = set()
         for width in widths:
@@ -220,9 +220,9 @@ def numbers(network: Network, spec: ChipSpec, options: Options, findings: Findin
             wrong.append(f"{', '.join(sorted(names))} of `{p.name}`")
     if found:
         findings.error(
-            "NM305", f"numbers of {_names(found)} do not fit float32, which {spec.title} computes in", where=places(found),
+            "NM305", f"numbers of {names_of(found)} do not fit float32, which {spec.title} computes in", where=places(found),
             why=f"In units of integer weights these are beyond {_MOST:.2g}, or a threshold below {_LEAST:.2g}: {'; '.join(wrong)}.",
-            help=("train with weights, thresholds, reset values and leaks of one order of magnitude", _FLOAT),
+            help=("train with weights, thresholds, reset values and leaks of one order of magnitude", FLOAT),
         )
 
 
@@ -231,20 +231,21 @@ def delays(network: Network, spec: ChipSpec, options: Options, findings: Finding
     imaginary = [p for p in network.projections if p.receptor == "imaginary"]
     if imaginary:
         findings.error(
-            "NM203", f"{_names(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; synapses of {spec.title} have "
+            "NM203",
+            f"{names_of(imaginary)} {'carries' if len(imaginary) == 1 else 'carry'} complex weights; synapses of {spec.title} have "
             "one input to lead to", where=places(imaginary), why=spec.features["complex_weights"].note,
-            help=(f"train with integrate-and-fire neurons ({_TAKEN}), whose weights are real", _FLOAT), data={"feature": "complex_weights"},
+            help=(f"train with integrate-and-fire neurons ({_TAKEN}), whose weights are real", FLOAT), data={"feature": "complex_weights"},
         )
     listed = [p for p in network.projections if p.delays is not None and isinstance(p.connectivity, Conv2d)]
     if listed:
         findings.error(
-            "NM204", f"the convolution{'' if len(listed) == 1 else 's'} {_names(listed)} {_have(listed)} a delay per synapse; nmap keeps"
-            " one for all of them", where=places(listed), help=("train with one delay per convolution", _FLOAT),
+            "NM204", f"the convolution{'' if len(listed) == 1 else 's'} {names_of(listed)} {have(listed)} a delay per synapse; nmap keeps"
+            " one for all of them", where=places(listed), help=("train with one delay per convolution", FLOAT),
         )
     found = Findings()
     timing(network, spec, options, found)
     longest = spec.limits["delay"].max
-    remedies = (f"train with delays of at most {longest} steps; a path that skips layers waits one step for each of them", _FLOAT)
+    remedies = (f"train with delays of at most {longest} steps; a path that skips layers waits one step for each of them", FLOAT)
     # Quantization realises the delays again and tells what was approximated.
     findings.extend([error if error.help else replace(error, help=remedies) for error in found.errors])
 
@@ -286,25 +287,8 @@ def _ask(
         findings.error(code, message, where=places(found), why=why, help=remedies, data=data)
 
 
-def _names(things: Sequence[Population] | Sequence[Projection]) -> str:
-    return named([p.name for p in things])
-
-
-def _models(populations: Sequence[Population]) -> str:
-    models = sorted({p.neuron.model for p in populations if p.neuron is not None})
-    return f"{_names(populations)} ({', '.join(models)})"
-
-
-def _have(things: Sequence[Population] | Sequence[Projection]) -> str:
-    return "has" if len(things) == 1 else "have"
-
-
-def _neurons(network: Network) -> Iterator[tuple[Population, Neuron]]:
-    return ((p, p.neuron) for p in network.populations if isinstance(p.neuron, Neuron))
-
-
 def _resetting(network: Network) -> list[Population]:
-    return [p for p, neuron in _neurons(network) if neuron.spiking and neuron.adaptation is None]
+    return [p for p, neuron in neurons_of(network) if neuron.spiking and neuron.adaptation is None]
 
 
 RULES: tuple[Rule, ...] = (
