@@ -6,7 +6,6 @@ Lava forks one process per population and projection and waits for ever when one
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Check
+from nmap.processes import ask, end_all
 from nmap.target.backend import VendorRun
 
 __all__ = ["INTERPRETER_VARIABLE", "LavaRun", "find_lava", "lava_tools", "run_lava", "run_program"]
@@ -29,8 +29,6 @@ INTERPRETER_VARIABLE = "NMAP_LAVA_PYTHON"
 _PACKAGE = "lava-nc"
 _ASK_TIMEOUT = 20.0
 """Seconds an interpreter has to say its version of Lava."""
-_GRACE = 3.0
-"""Seconds a stopped run has to remove its shared memory."""
 _LOOK = 0.5
 """Seconds between two looks at the run's children."""
 _OWN = "network.py: "
@@ -71,37 +69,16 @@ def find_lava() -> tuple[str, str] | str:
     question = f"from importlib.metadata import version; print(version({_PACKAGE!r}))"
     what = f"{INTERPRETER_VARIABLE} is `{chosen}`, which"
     try:
-        process = subprocess.Popen(
-            [chosen, "-c", question], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            errors="replace", start_new_session=True,
-        )
+        answer = ask([chosen, "-c", question], _ASK_TIMEOUT)
     except OSError as error:
         return f"{what} cannot be run: {error.strerror or error}"
-    try:
-        answer, errors = process.communicate(timeout=_ASK_TIMEOUT)
     except subprocess.TimeoutExpired:
         return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
-    finally:
-        # A script in the interpreter's place leaves what it started, which holds the pipes open.
-        _stop(process)
-    if process.returncode:
-        return f"{what} cannot say its version of {_PACKAGE}: {_last_words(errors)}"
-    if not answer.strip():
+    if answer.returncode:
+        return f"{what} cannot say its version of {_PACKAGE}: {_last_words(answer.stderr)}"
+    if not answer.stdout.strip():
         return f"{what} does not answer as a Python does"
-    return chosen, answer.strip()
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End a run and everything it forked."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.communicate(timeout=_GRACE)
-        except subprocess.TimeoutExpired:
-            continue
+    return chosen, answer.stdout.strip()
 
 
 def _killed_child(process: subprocess.Popen[str]) -> str | None:
@@ -170,7 +147,7 @@ def run_program(folder: Path, inputs: Array, steps: int, timeout: float, *, stat
             errors = _wait(process, timeout)
         finally:
             # Also after a normal end: a crashed run leaves children behind that wait for ever.
-            _stop(process)
+            end_all(process)
         if errors is None:
             return LavaRun(lava_version, missing=f"Lava did not finish within {timeout:g} s and was stopped")
         if process.returncode != 0 or not result.is_file():

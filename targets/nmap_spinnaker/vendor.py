@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Check
+from nmap.processes import ask, end_all
 from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import VendorRun
 from nmap_spinnaker.pynn import quantized, start_values
@@ -47,8 +47,6 @@ _NAME, _PACKAGE = "sPyNNaker", "spynnaker"
 _HELP = f'pip install "spynnaker==1!7.4.1", or set {INTERPRETER_VARIABLE} to a Python that has it'
 _ASK_TIMEOUT = 20.0
 """Seconds an interpreter has to say its version of sPyNNaker."""
-_GRACE = 3.0
-"""Seconds a stopped run has to end."""
 _TOLD = 20
 """Differences that are told."""
 _WORDS = 4096
@@ -109,22 +107,14 @@ def find_spynnaker() -> tuple[str, str] | str:
     question = f"from importlib.metadata import version; print(version({_PACKAGE!r}))"
     what = f"{INTERPRETER_VARIABLE} is `{chosen}`, which"
     try:
-        process = subprocess.Popen(
-            [chosen, "-c", question], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            errors="replace", start_new_session=True,
-        )
+        answer = ask([chosen, "-c", question], _ASK_TIMEOUT)
     except OSError as error:
         return f"{what} cannot be run: {error.strerror or error}"
-    with process:
-        try:
-            answer, errors = process.communicate(timeout=_ASK_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
-        finally:
-            _stop(process)
-    if process.returncode or not answer.strip():
-        return f"{what} cannot say its version of {_PACKAGE}: {_last(errors)}"
-    return chosen, answer.strip()
+    except subprocess.TimeoutExpired:
+        return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
+    if answer.returncode or not answer.stdout.strip():
+        return f"{what} cannot say its version of {_PACKAGE}: {_last(answer.stderr)}"
+    return chosen, answer.stdout.strip()
 
 
 def vendor_tools() -> tuple[Check, ...]:
@@ -135,19 +125,6 @@ def vendor_tools() -> tuple[Check, ...]:
     if os.environ.get(INTERPRETER_VARIABLE):
         return (Check(_NAME, "broken", found, _HELP),)
     return (Check(_NAME, "absent", "it is not installed", _HELP),)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End a run and everything it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _last(text: str) -> str:
@@ -210,7 +187,7 @@ def _map(command: list[str], environment: Mapping[str, str], scratch: Path, time
             except subprocess.TimeoutExpired:
                 return f"sPyNNaker did not finish within {timeout:g} s and was stopped"
             finally:
-                _stop(process)
+                end_all(process)
     if process.returncode:
         text = said.read_bytes()[-_WORDS:].decode(errors="replace")
         # sPyNNaker ends with a summary of its warnings, so the error stands further up.

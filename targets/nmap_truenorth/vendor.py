@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Check
+from nmap.processes import ask, end_all
 from nmap.target.backend import VendorRun
 
 __all__ = ["SIMULATOR_VARIABLE", "find_ranc", "ranc_tools", "run_vendor"]
@@ -30,8 +30,6 @@ _HELP = (
 )
 _ASK_TIMEOUT = 10.0
 """Seconds the simulator has to print its help."""
-_GRACE = 3.0
-"""Seconds a stopped run has to end."""
 _WORDS = 4096
 """Bytes of what a failed run printed that are looked at."""
 
@@ -44,20 +42,12 @@ def find_ranc() -> tuple[Path, str] | str:
     path, what = Path(chosen), f"{SIMULATOR_VARIABLE} is `{chosen}`, which"
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        process = subprocess.Popen(
-            [str(path.absolute()), "-h"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        answer = ask([str(path.absolute()), "-h"], _ASK_TIMEOUT)
     except OSError as error:
         return f"{what} cannot be run: {error.strerror or error}"
-    with process:
-        try:
-            answer = process.communicate(timeout=_ASK_TIMEOUT)[0]
-        except subprocess.TimeoutExpired:
-            return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
-        finally:
-            _stop(process)
-    if b"RANC" not in answer:
+    except subprocess.TimeoutExpired:
+        return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
+    if "RANC" not in answer.stdout:
         return f"{what} does not answer as RANC's simulator does"
     return path.absolute(), f"sha256 {digest[:12]}"
 
@@ -150,7 +140,7 @@ def _run(simulator: Path, source: Path, config: Path, steps: int, timeout: float
         except subprocess.TimeoutExpired:
             return "RANC's simulator did not finish within {timeout} and was stopped"
         finally:
-            _stop(process)
+            end_all(process)
     if process.returncode != 0 or not result.is_file():
         text = said.read_bytes()[-_WORDS:].decode(errors="replace").strip().splitlines()
         # Braces would be taken for the place of a number.
@@ -160,16 +150,3 @@ def _run(simulator: Path, source: Path, config: Path, steps: int, timeout: float
     if len(rows) != steps + 1 or any(len(row) != 2 * lines for row in rows):
         return f"RANC's simulator wrote {len(rows)} rows, not {steps + 1} of {lines} lines"
     return np.frombuffer(b"".join(rows[1:]), np.uint8).reshape(steps, 2 * lines)[:, ::2] == ord("1")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a run and everything it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            continue
