@@ -406,7 +406,8 @@ class _Workspace:
     def __init__(self, layout: Layout, descriptors: Sequence[Array], wanted: _Wanted, steps: int, block: int, chunk: int) -> None:
         self.layout, self.steps, self.block = layout, steps, block
         self._held: list[Array] = []
-        self.tallies: list[tuple[int, Array]] = []
+        self.tallies: dict[int, Array] = {}
+        """What neurons count, (threads, counters) int64 by unit."""
         self.members = np.array([unit for component in layout.components for unit in component], np.int64)
         ends = [0, *accumulate(len(component) for component in layout.components)]
         self.components = np.array(
@@ -476,10 +477,9 @@ class _Workspace:
                 units[k, U.DENDRITE] = self._room(unit.kernel.receptors * unit.size + _SLACK, np.int32)
                 rows = np.array([unit.kernel.state.index(name) for name in counters(unit.kernel)], np.int64)
                 if rows.size:
-                    tally = np.zeros(rows.size, np.int64)
                     self._held.append(rows)
-                    self.tallies.append((k, tally))
-                    units[k, [U.COUNTERS, U.COUNTED, U.TALLIES]] = _address(rows), rows.size, _address(tally)
+                    tally = self.tallies.setdefault(k, np.zeros((self.layout.team, rows.size), np.int64))
+                    units[k, [U.COUNTERS, U.COUNTED, U.TALLIES]] = _address(rows), rows.size, _address(tally[thread])
         parts = sum(len(one.parts) for some in into for one in some)
         return units, np.zeros((ends[-1], len(A)), np.int64), np.zeros((parts, len(P)), np.int64)
 
@@ -521,7 +521,7 @@ class _Workspace:
                 row[U.INPUT], row[U.INPUT_BYTES], row[U.INPUT_STEPS] = _address(values), values.itemsize, values.shape[1]
                 row[U.FIND] = (find_bytes if values.itemsize == 1 else find_words).address
             units[:, [U.KEPT, U.SPIKES]] = 0
-        for _, tally in self.tallies:
+        for tally in self.tallies.values():
             tally[:] = 0
         self.team[[S.ARRIVED, S.STOP]] = 0
         cursors = np.zeros((len(self.threads), 3), np.int64)
@@ -539,7 +539,7 @@ class _Workspace:
             {k: _joined(some) for k, some in found.items()},
             {key: values[:samples].copy() for key, values in self.states.items()},
             np.sum([units[:, U.SPIKES] for units, _, _ in self.threads], axis=0),
-            {unit: np.sum([tally for k, tally in self.tallies if k == unit], axis=0) for unit in {k: None for k, _ in self.tallies}},
+            {unit: tally.sum(axis=0) for unit, tally in self.tallies.items()},
         )
 
     def _together(self, cursors: Array, samples: int, pool: ThreadPoolExecutor | None) -> int:
