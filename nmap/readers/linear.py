@@ -1,7 +1,7 @@
 """Chains of linear nodes between two populations, composed into one connection exactly.
 
 A chain is a list of stages in the order of the signal. Neighbours are merged where a closed form exists (matrix products, scaled
-kernels, pools folded into what follows, convolutions without padding); a chain that is left with several stages is expanded
+kernels, pools folded into what follows, convolutions that pad nothing in between); a chain that is left with several stages is expanded
 synapse by synapse while that is small, and is several connections otherwise.
 
 Everything that is computed here can be done without, since a chain may stay several connections. So each computation asks for an
@@ -242,8 +242,11 @@ def _cost(first: Stage, second: Stage) -> tuple[int, int] | None:
     within = 1 if isinstance(second, Pool) else int(second.weights.shape[1])
     if isinstance(first, Pool):
         return prod(outer) * (_PASS + 2 * depth * within * prod(inner)), depth * within * size
-    own = int(first.weights.shape[1])
-    return prod(outer) * (_PASS + depth * own * prod(inner) * (2 + within // _FASTER)), depth * own * size
+    if not _convolvable(first, second):
+        return None
+    own = int(first.weights.shape[1]) if _depthwise(second) else first.in_shape[0]
+    # Only middle channels that both groups reach are summed over.
+    return prod(outer) * (_PASS + depth * own * prod(inner) * (2 + within // first.groups // _FASTER)), depth * own * size
 
 
 def _scaling_cost(diagonal: Diagonal, other: Stage) -> tuple[int, int]:
@@ -329,30 +332,66 @@ def _per_channel(scale: Array, channels: int) -> Array | None:
     return rows[:, 0] if np.all(rows == rows[:, :1]) else None
 
 
+def _depthwise(second: Pool | Conv2d) -> bool:
+    """Return whether a stage has one kernel for each channel, so that it leaves the groups of a convolution in front of it as they are."""
+    return isinstance(second, Pool) or second.groups == second.in_shape[0] == second.weights.shape[0]
+
+
+def _convolvable(first: Conv2d, second: Pool | Conv2d) -> bool:
+    """Return whether `second` after `first` is one convolution exactly.
+
+    What `second` pads is 0, and one convolution would compute `first` there instead, which is 0 only where that has a single tap. Of two
+    convolutions with groups, the second has to be depthwise.
+    """
+    if isinstance(second, Pool):
+        return True
+    if any(padding and taps > 1 for padding, taps in zip(second.padding, first.kernel_size, strict=True)):
+        return False
+    return _depthwise(second) or 1 in (first.groups, second.groups)
+
+
 def _convolved(first: Conv2d, second: Conv2d) -> Conv2d | None:
-    """Return `second` after `first` as one convolution; exact where `second` adds no padding of its own.
+    """Return `second` after `first` as one convolution, or None where there is none; see `_convolvable`.
 
     Tap (a, b) of the second reads the first at stride 1 * first.stride, so the kernels add up at a * d2 * s1 + k * d1.
     """
-    if any(second.padding):
+    if not _convolvable(first, second):
         return None
-    depthwise = second.groups == second.in_shape[0] == second.weights.shape[0]
-    if not depthwise and (first.groups != 1 or second.groups != 1):
-        return None
+    depthwise = _depthwise(second)
     step = tuple(d * s for d, s in zip(second.dilation, first.stride, strict=True))
     size = tuple(
         (k1 - 1) * d1 + (k2 - 1) * s + 1 for k1, d1, k2, s in zip(first.kernel_size, first.dilation, second.kernel_size, step, strict=True)
     )
-    kernel = np.zeros((second.weights.shape[0], first.weights.shape[1], *size))
+    kernel = np.zeros((second.weights.shape[0], first.weights.shape[1] if depthwise else first.in_shape[0], *size))
     (dh, dw), (kh, kw) = first.dilation, first.kernel_size
     for a in range(second.kernel_size[0]):
         for b in range(second.kernel_size[1]):
             tap = second.weights[:, :, a, b].astype(np.float64, copy=False)
-            part = first.weights * tap[:, :, None, None] if depthwise else np.tensordot(tap, first.weights, axes=1)
+            part = first.weights * tap[:, :, None, None] if depthwise else _summed(first, tap, second.groups)
             top, left = a * step[0], b * step[1]
             kernel[:, :, top : top + (kh - 1) * dh + 1 : dh, left : left + (kw - 1) * dw + 1 : dw] += part
     stride = (first.stride[0] * second.stride[0], first.stride[1] * second.stride[1])
-    return Conv2d(_sealed(kernel), first.in_shape, stride, first.padding, (1, 1), first.groups)
+    top, left = (p1 + p2 * s for p1, p2, s in zip(first.padding, second.padding, first.stride, strict=True))
+    return Conv2d(_sealed(kernel), first.in_shape, stride, (top, left), (1, 1), first.groups if depthwise else 1)
+
+
+def _summed(first: Conv2d, tap: Array, groups: int) -> Array:
+    """Return the first convolution's kernels summed over the middle channels with one tap's weights.
+
+    Args:
+        first: of any number of groups where the second has one, else of one.
+        tap: (out channels, middle channels / groups) float64.
+        groups: of the second convolution.
+
+    Returns:
+        (out channels, in channels, height, width).
+    """
+    middle, within, *size = first.weights.shape
+    parts = first.groups * groups
+    left = tap.reshape(groups, -1, tap.shape[1]) if groups > 1 else tap.reshape(tap.shape[0], parts, -1).swapaxes(0, 1)
+    sums = left @ first.weights.reshape(parts, middle // parts, -1)
+    together = sums.reshape(-1, sums.shape[2]) if groups > 1 else sums.swapaxes(0, 1)
+    return together.reshape(tap.shape[0], first.groups * within, *size)
 
 
 def _expand(chain: Sequence[Stage], allowance: Allowance) -> Connectivity | None:

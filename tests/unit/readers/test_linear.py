@@ -292,3 +292,77 @@ def test_stages_that_a_reshape_lies_between_are_not_merged_as_images(seed: int) 
     assert found is not None
     for x in rng.integers(0, 3, (4, first.in_size)):
         np.testing.assert_array_equal(found.apply(x), _naive([first, second], x))
+
+
+def _pair(rng: np.random.Generator, single: bool) -> tuple[Conv2d, Conv2d]:
+    """Two convolutions in a row, of any groups, strides and dilations; with `single` the first has one tap and the second pads."""
+    groups, parts = (int(n) for n in rng.choice([1, 2, 3], 2))
+    channels, middle = groups * int(rng.integers(1, 3)), groups * parts * int(rng.integers(1, 3))
+    outer = parts * int(rng.integers(1, 3))
+    if rng.random() < 0.3:
+        parts = outer = middle
+    taps = (1, 1) if single else tuple(rng.integers(1, 4, 2).tolist())
+    side = tuple(rng.integers(7, 10, 2).tolist())
+
+    def two(high: int, low: int = 1) -> tuple[int, int]:
+        height, width = rng.integers(low, high + 1, 2).tolist()
+        return height, width
+
+    first = Conv2d(
+        rng.integers(-3, 4, (middle, channels // groups, *taps)).astype(float), (channels, *side), two(2), two(1, 0), two(2), groups,
+    )
+    second = Conv2d(
+        rng.integers(-3, 4, (outer, middle // parts, *two(2))).astype(float), first.out_shape, two(2), two(2, 0) if single else (0, 0),
+        two(2), parts,
+    )
+    return first, second
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("seed", range(60))
+def test_two_convolutions_are_one_where_that_is_exact(seed: int, single: bool) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = _pair(rng, single)
+    chain, _ = reduced([first, second], _Purse())
+    depthwise = second.groups == second.weights.shape[0] == second.in_shape[0]
+    assert (len(chain) == 1) is (depthwise or 1 in (first.groups, second.groups))
+    if len(chain) == 1:
+        (merged,) = chain
+        assert isinstance(merged, Conv2d)
+        assert merged.groups == (first.groups if depthwise else 1)
+        for x in rng.integers(-2, 3, (3, first.in_size)):
+            np.testing.assert_array_equal(merged.apply(x), second.apply(first.apply(x)))
+
+
+def test_a_separable_convolution_is_one_kernel_of_the_products() -> None:
+    """By hand: output channel f sees input channel c by pointwise[f, c] times the channel's own kernel."""
+    depthwise = Conv2d(np.array([[[[1.0, 2.0, 3.0]]], [[[4.0, 5.0, 6.0]]]]), (2, 1, 5), padding=(0, 1), groups=2)
+    pointwise = Conv2d(np.array([[10.0, 1.0], [0.0, -1.0], [2.0, 0.0]]).reshape(3, 2, 1, 1), (2, 1, 5))
+    ((merged,), ends) = reduced([depthwise, pointwise], _Purse())
+    assert isinstance(merged, Conv2d)
+    assert (merged.groups, merged.padding, merged.out_shape, ends) == (1, (0, 1), (3, 1, 5), [2])
+    expected = [[[10, 20, 30], [4, 5, 6]], [[0, 0, 0], [-4, -5, -6]], [[2, 4, 6], [0, 0, 0]]]
+    np.testing.assert_array_equal(merged.weights[:, :, 0], expected)
+
+
+def test_what_a_second_convolution_pads_keeps_it_apart_unless_the_first_has_one_tap() -> None:
+    narrow, padded = Conv2d(np.ones((1, 1, 1, 3)), (1, 1, 40)), Conv2d(np.ones((1, 1, 1, 3)), (1, 1, 38), padding=(0, 1))
+    assert len(reduced([narrow, padded], _Purse())[0]) == 2
+    # Along the other axis, where neither pads, a kernel of several taps may be the first.
+    tall = Conv2d(np.ones((1, 1, 3, 1)), (1, 6, 9))
+    across = Conv2d(np.ones((1, 1, 1, 3)), (1, 4, 9), padding=(0, 1))
+    ((merged,), _) = reduced([tall, across], _Purse())
+    x = np.arange(54.0)
+    np.testing.assert_array_equal(merged.apply(x), across.apply(tall.apply(x)))
+
+
+def test_merging_a_separable_convolution_is_paid_for() -> None:
+    depthwise = Conv2d(np.ones((64, 1, 3, 3)), (64, 8, 8), padding=(1, 1), groups=64)
+    pointwise = Conv2d(np.ones((128, 64, 1, 1)), (64, 8, 8))
+    purse = _Purse(size=1e9)
+    ((merged,), _) = reduced([depthwise, pointwise], purse)
+    assert isinstance(merged, Conv2d)
+    assert merged.weights.nbytes == 1e9 - purse.size == 8 * 128 * 64 * 9
+    assert len(reduced([depthwise, pointwise], _Purse(size=8 * 128 * 64 * 9 - 1))[0]) == 2
+    # Each of the 128 * 64 * 9 new weights is one product.
+    assert len(reduced([depthwise, pointwise], _Purse(work=128 * 64 * 9 - 1))[0]) == 2

@@ -213,6 +213,28 @@ def test_the_bias_of_a_padded_chain_is_exact_at_the_border(tmp_path: Path) -> No
     np.testing.assert_allclose(projection.connectivity.apply(image.ravel()) + projection.bias, expected.ravel(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_separable_convolution_is_one_connection(tmp_path: Path, behind: bool) -> None:
+    """Depthwise then pointwise, or the other way round, however large; biases of both included."""
+    wide, bias = _weights(3, 1, 3, 3) if not behind else _weights(4, 1, 3, 3), _weights(4 if behind else 3)
+    point, last = _weights(4, 3, 1, 1), _weights(4)
+    depthwise = conv(wide, padding=1, groups=len(wide), bias=last if behind else bias)
+    pointwise = conv(point, bias=bias if behind else last)
+    nodes = {"in": port(3, 90, 90)} | ({"p": pointwise, "d": depthwise} if behind else {"d": depthwise, "p": pointwise})
+    nodes |= {"n": if_((4, 90, 90)), "out": sink(4, 90, 90)}
+    network = read(write_nir(tmp_path / "net.nir", nodes, chain(*nodes)))
+    projection = _only(network)
+    assert isinstance(projection.connectivity, Conv2d)
+    assert (projection.connectivity.weights.shape, projection.connectivity.padding) == ((4, 3, 3, 3), (1, 1))
+    image = _RNG.normal(size=(3, 90, 90))
+    stages = [(point, bias, 0, 1), (wide, last, 1, 4)] if behind else [(wide, bias, 1, 3), (point, last, 0, 1)]
+    expected = image
+    for weight, added, pad, groups in stages:
+        expected = _correlate(expected, weight, (1, 1), (pad, pad), (1, 1), groups) + added[:, None, None]
+    found = projection.connectivity.apply(image.ravel()) + projection.bias
+    np.testing.assert_allclose(found, expected.ravel(), rtol=1e-4, atol=1e-4)
+
+
 def test_pool_flatten_and_matrix_in_c_order(tmp_path: Path) -> None:
     weight = _weights(5, 12)
     nodes = {"in": port(2, 4, 6), "p": pool("Sum", [2, 2], [2, 2]), "f": flatten(), "w": linear(weight), "n": if_(5), "out": sink(5)}
@@ -598,7 +620,7 @@ def test_a_chain_that_cannot_be_one_connection_goes_through_a_relay(tmp_path: Pa
 
 
 def test_a_loop_through_a_relay_delays_the_spikes_and_not_the_bias(tmp_path: Path) -> None:
-    nodes = _wide_chain() | {"c": conv(_weights(1, 2, 1, 1))}
+    nodes = _wide_chain() | {"c": conv(_weights(1, 2, 3, 3), padding=1)}
     edges = [("in", "a"), ("a", "b"), ("b", "n"), ("n", "c"), ("c", "a"), ("n", "out")]
     network = read(write_nir(tmp_path / "net.nir", nodes, edges))
     assert {(p.source, p.target, p.delay) for p in network.projections} == {("in", "a", 0), ("n", "c", 1), ("c", "a", 0), ("a", "n", 0)}
