@@ -69,6 +69,7 @@ CATALOGUE: dict[str, str] = {
     "NM401": "no core can hold even one neuron of a population",
     "NM402": "the network needs more cores than the machine has",
     "NM403": "cores cannot be reached over the links that are left",
+    "NM404": "nmap's estimate and the vendor's own mapper differ",
     "NM501": "the solver stopped without an answer",
     "NM502": "the search was stopped by the user, and the best until then was taken",
     "NM601": "the output folder cannot be written",

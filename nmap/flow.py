@@ -35,17 +35,31 @@ from nmap.place.problem import PlacementProblem, PlacementSolution, placement_co
 from nmap.program import Program, read_program, write_program
 from nmap.quantized import LayerLoss, QuantizedNetwork
 from nmap.report.json import portable_command, portable_report
-from nmap.report.model import Estimate, Outcome, RunResult, Samples, Status, Traffic, Verification
+from nmap.report.model import Estimate, Outcome, RunResult, Samples, Status, Traffic, VendorCheck, Verification
 from nmap.report.versions import nmap_version, package_version
 from nmap.rules import refusal, run_rules
 from nmap.samples import Samples as InputSamples
-from nmap.target.backend import Auditing, Detailed, Estimating, Exporter, Replicating, Rereader, SampleEmitter, Target, VendorFile
+from nmap.target.backend import (
+    Arranging,
+    Auditing,
+    Detailed,
+    Estimating,
+    Exporter,
+    Replicating,
+    Rereader,
+    SampleEmitter,
+    Survey,
+    Surveying,
+    Target,
+    VendorFile,
+)
 from nmap.target.machine import Machine, build_machine
 from nmap.target.spec import ChipSpec, Variant
 from nmap.verify.comparison import Comparison, samples_at_once
 from nmap.verify.lockstep import Difference, compare, describe
 from nmap.verify.tallies import told_tallies
 from nmap.verify.vendor import check_vendor
+from nmap.windows import told_window, window_count, windowed
 
 __all__ = ["STAGES", "Exported", "check", "deploy", "export", "inspect", "run", "verify"]
 
@@ -62,11 +76,13 @@ _STAND_IN_STEPS = 32
 """Steps of the random spikes that stand in for samples."""
 _EMITTED_SAMPLES = 16
 """Samples that are written as files of the chip's tools."""
+_CHECKS = ("fixed", "float", "vendor")
+"""What a program is verified against."""
 _FOREIGN_SHOWN = 5
 """Parts of a program that are not the network's, told one by one."""
 
 _LATER: dict[type[ChipSpec] | type[Variant], tuple[str, ...]] = {
-    ChipSpec: ("horizon", "inputs", "calibrates", "paced"), Variant: ("routes", "lacking"),
+    ChipSpec: ("horizon", "inputs", "calibrates", "paced", "estimated", "vendor"), Variant: ("routes", "lacking", "passes"),
 }
 """What chip data of the first version could not state."""
 
@@ -205,7 +221,9 @@ def _stand_in(network: Network, options: Options) -> InputSamples:
     from nmap.samples import in_memory
 
     rng = np.random.default_rng(options.seed)
-    shapes = {name: (4, options.steps or _STAND_IN_STEPS, *network[name].shape) for name in network.inputs}
+    # They need not last longer than what is proved.
+    steps = options.steps or min(_STAND_IN_STEPS, options.horizon or _STAND_IN_STEPS)
+    shapes = {name: (4, steps, *network[name].shape) for name in network.inputs}
     return in_memory({name: (rng.random(shape) < 0.1).astype(np.int32) for name, shape in shapes.items()})
 
 
@@ -287,10 +305,15 @@ def _map(
 
     if rates is not None:
         # Populations that only the chip has (a source of constant spikes) are taken to spike in every step.
+        # In a step of the chip a neuron sends one packet at most, however many of the network's steps it stands for.
+        rates = {name: np.minimum(1.0, values * quantized.window) for name, values in rates.items()}
         rates = {**{p.name: np.ones(p.size) for p in quantized.populations}, **rates}
     partitioner = find_partitioner(options.partitioner)
-    with journal.searching("partition", partitioner.name, options, keep_best) as budget:
-        if earlier is None:
+    arranges = isinstance(target, Arranging)
+    if arranges:
+        journal.facts["partitioner"] = target.name
+    with journal.searching("partition", target.name if arranges else partitioner.name, options, keep_best) as budget:
+        if earlier is None or arranges:
             packed, start = pack_network(quantized, target, machine, partitioner, options, budget, rates=rates), None
         else:
             packed, start = pack_again(quantized, target, machine, partitioner, options, earlier, budget, rates)
@@ -309,11 +332,45 @@ def _map(
     return mapping
 
 
+def _surveyed(journal: _Journal, quantized: QuantizedNetwork, target: Target, machine: Machine) -> Survey | None:
+    """Ask the vendor's own mapper, where the chip's memory is estimated only.
+
+    Raises:
+        NmapError: NM402, it does not map the network.
+    """
+    if not isinstance(target, Surveying):
+        return None
+    with journal.stage("check", f"the mapper of `{target.name}`'s vendor"):
+        found = target.survey(quantized, machine)
+    journal.facts["survey"] = found
+    if found.fits is False:
+        raise NmapError(Diagnostic(
+            "NM402", "error", f"{found.name} {found.version} does not map the network onto `{target.name}:{machine.variant}`",
+            why=found.reason, help=("nmap targets " + target.name + " tells every limit", "try another variant"),
+        ), Exit.DOES_NOT_FIT)
+    return found
+
+
+def _mapped_by_vendor(journal: _Journal, survey: Survey | None, misfit: NmapError) -> None:
+    """Let the vendor's own mapper overrule an estimate by which a network does not fit.
+
+    Raises:
+        NmapError: the misfit, where that mapper was not asked.
+    """
+    if survey is None or not survey.fits or misfit.exit_status not in (Exit.DOES_NOT_FIT, Exit.UNKNOWN):
+        raise misfit
+    for told in misfit.diagnostics:
+        journal.findings.warning(
+            "NM404", f"by nmap's estimate the network does not fit, yet {survey.name} {survey.version} maps it", where=told.where,
+            why=f"The estimate says: {told.message}", help=told.help,
+        )
+
+
 def _activity(quantized: QuantizedNetwork, samples: InputSamples | None, rates: dict[str, Array] | None) -> Activity | None:
     """Return the float level's activity; None without samples."""
     if samples is None or rates is None or not samples.samples or not samples.steps:
         return None
-    return activity_of_rates(rates, min(samples.samples, _RATE_SAMPLES), samples.steps, quantized)
+    return activity_of_rates(rates, min(samples.samples, _RATE_SAMPLES), window_count(samples.steps, quantized.window), quantized)
 
 
 def _estimate(
@@ -464,7 +521,12 @@ def check(
             seen = _observe(journal, network, target, samples)
             rates, chosen = seen.rates, replace(chosen, calibration=seen.calibration)
             quantized = _quantize(journal, network, target, chosen)
-            mapping = _map(journal, quantized, target, machine, chosen, rates, None)
+            survey = _surveyed(journal, quantized, target, machine)
+            try:
+                mapping = _map(journal, quantized, target, machine, chosen, rates, None)
+            except NmapError as misfit:
+                _mapped_by_vendor(journal, survey, misfit)
+                return
             program = None
             routed = any(resource.routed for resource in target.spec.resources.values())
             if routed or isinstance(target, Auditing | Detailed):
@@ -525,6 +587,7 @@ def deploy(
         _stop(stop_after, "check")
         quantized = _quantize(journal, network, chip, chosen)
         _stop(stop_after, "quantize")
+        _surveyed(journal, quantized, chip, machine)
         mapping = _map(
             journal, quantized, chip, machine, chosen, rates, stop_after, None if earlier is None else earlier.program, keep_best
         )
@@ -555,7 +618,7 @@ def deploy(
                 (unpacked / name).write_bytes(data)
             _verify(
                 journal, network, chip, machine, quantized, program, samples, chosen, unpacked,
-                against=("fixed", "float", "vendor") if verify and stop_after != "emit" else (), jobs=jobs, memory_limit=memory_limit,
+                against=_CHECKS if verify and stop_after != "emit" else (), jobs=jobs, memory_limit=memory_limit,
             )
             if chosen.strict and any(d.severity == "warning" for d in journal.findings):
                 return
@@ -585,8 +648,9 @@ def _emit_samples(
             "NM604", f"the first {count} of {samples.samples} samples are written as spike files",
             why="A sample of many thousand spikes takes as many lines; `nmap run` takes all of them.",
         )
+    part = {name: windowed(values, quantized.window) for name, values in part.items()}
     singly = ({name: values[k] for name, values in part.items()} for k in range(count))
-    return chip.emit_samples(program, singly, samples.steps + quantized.latency)
+    return chip.emit_samples(program, singly, window_count(samples.steps, quantized.window) + quantized.latency)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -636,6 +700,8 @@ def _leave_out(data: dict[str, Any], known: type[ChipSpec] | type[Variant]) -> N
 
 def _portable_outcome(outcome: Outcome) -> Outcome:
     """Return the outcome as a bundle keeps it: why the vendor's simulator did not run depends on the machine, not on the bundle."""
+    # So does what the vendor's own mapper says.
+    outcome = replace(outcome, survey=None)
     checked = outcome.verification
     if checked is None or checked.vendor is None or checked.vendor.skipped_reason is None:
         return outcome
@@ -715,11 +781,16 @@ def _verify(
             result = replace(result, chip_vs_fixed=comparison.chip_vs_fixed, chip_vs_float=comparison.chip_vs_float)
         if "mapping" in journal.facts and not generated and comparison.activity is not None:
             _estimate(journal, quantized, target, comparison.activity, program)
-    if "vendor" in against:
+    alone = len(against) == 1
+    if "vendor" in against and target.spec.vendor == "asked" and not alone:
+        result = replace(result, vendor=VendorCheck(
+            target.artefact, skipped_reason="it is run where it is asked for only: nmap verify BUNDLE --against vendor",
+        ))
+    elif "vendor" in against:
         with journal.stage("verify", "vendor"):
             result = replace(result, vendor=check_vendor(
                 target, quantized, program, artefact, samples, journal.findings, lambda text: journal.say("verify", text),
-                alone=len(against) == 1, jobs=_threads(jobs, split), split=split,
+                alone=alone, jobs=_threads(jobs, split), split=split,
             ))
     journal.facts["verification"] = result
 
@@ -861,7 +932,7 @@ def verify(
             program = _stored_program(opened, quantized)
         _refuse_changed(opened, quantized, program)
         artefact = opened.bundle.path(opened.target.artefact)
-        kinds = (against,) if against else ("fixed", "float", "vendor")
+        kinds = (against,) if against else _CHECKS
         _verify(
             journal, opened.network, opened.target, opened.machine, quantized, program, samples, chosen, artefact, against=kinds,
             jobs=jobs, memory_limit=memory_limit, split=split, scheduler=scheduler,
@@ -1231,6 +1302,7 @@ def run(
             output=output, facts=facts, keep=keep,
         )
     if opened is not None and mapped is not None:
+        journal.findings.extend(told_window(samples.steps, mapped.window, samples.name))
         journal.findings.extend(told_tallies(mapped, opened.target.kernels, ran.tallies, samples.samples))
     first, accuracy = network.outputs[0], None
     if samples.labels is not None and samples.scored is not None and samples.samples:

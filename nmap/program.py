@@ -256,6 +256,11 @@ class Program:
         """Chip steps to run beyond the input's length."""
         return max(p.latency for p in self.populations if p.is_output)
 
+    @property
+    def window(self) -> int:
+        """Steps of the network that one step of the chip stands for; see `nmap.windows`."""
+        return self.settings.get("window", 1)
+
 
 def program_bytes(program: Program) -> bytes:
     """Return a program as the content of an HDF5 file, byte for byte the same for the same program.

@@ -168,3 +168,8 @@ class QuantizedNetwork:
     def latency(self) -> int:
         """Chip steps to run beyond the input's length: the largest latency of an output."""
         return max(self[name].latency for name in self.outputs)
+
+    @property
+    def window(self) -> int:
+        """Steps of the network that one step of the chip stands for; see `nmap.windows`."""
+        return self.settings.get("window", 1)

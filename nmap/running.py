@@ -31,6 +31,7 @@ from nmap.recorded import Recorded, Result, Sink
 from nmap.report.model import Memory
 from nmap.samples import Samples
 from nmap.trace import Probe, SpikeEvents, SpikeTrace, parse_probes
+from nmap.windows import window_count, windowed
 
 if TYPE_CHECKING:
     from nmap.simulate.fixed import Reference
@@ -44,6 +45,8 @@ _RESERVE = 2**25
 """What Python, numpy and its products allocate beside the arrays that are counted."""
 _CHUNK_BYTES = 2**29
 """What a chunk may take without `--memory-limit`: more at once is no faster."""
+_SUMS = 12
+"""Bytes of a sum of samples over a window, in 32 bits and before in 64."""
 _MAX_KEPT_BYTES = 2**33
 """Largest array of output spikes or of a probe that is kept in memory."""
 
@@ -53,10 +56,11 @@ class Ran:
     """What a run found out.
 
     Args:
-        outputs, probes: (samples, steps, *shape) by output and by `POP.VARIABLE`; of no samples where they were not to be kept.
+        outputs, probes: (samples, steps of the level, *shape) by output and by `POP.VARIABLE`; of no samples where they were not kept.
         scores: (samples, neurons) by output: spikes in all, int64, or the state in the last step where it never fires.
         sent: spikes of the outputs that fire.
         memory: what it took.
+        window: steps of the network that one of these steps stands for.
         tallies: what the chip's neurons counted, by `POPULATION.VARIABLE`.
     """
 
@@ -65,6 +69,7 @@ class Ran:
     scores: dict[str, Array]
     sent: int
     memory: Memory
+    window: int = 1
     tallies: dict[str, int] = field(default_factory=dict)
 
 
@@ -82,6 +87,10 @@ class Described(Protocol):
     @property
     def extra(self) -> int:
         """Steps to run beyond the samples' own."""
+
+    @property
+    def window(self) -> int:
+        """Steps of the samples that one step of the level stands for."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -160,7 +169,7 @@ def run_samples(
             samples' file.
     """
     wanted = _results(network, level, real=real)
-    length = samples.steps + (level.extra if raw_time else 0)
+    length = window_count(samples.steps, level.window) + (level.extra if raw_time else 0)
     scores, kept = _Scores(samples.samples), _Kept(samples.samples if keep else 0)
     each = _Scores.bytes_each(wanted) + (_Kept.bytes_each(wanted, length) if keep else 0)
     memory, room = _plan(samples, level, samples.samples * each, jobs * split, memory_limit)
@@ -174,7 +183,8 @@ def run_samples(
         if output is not None:
             from nmap.writers.recording import recording
 
-            file = stack.enter_context(recording(output, samples.samples, length, facts or {}))
+            told = {**(facts or {}), **({"window": level.window} if level.window > 1 else {})}
+            file = stack.enter_context(recording(output, samples.samples, length, told))
             sinks.append(file)
         tallies = _execute(samples, level, wanted, sinks, memory.at_once, room, say, length, raw_time=raw_time)
         if file is not None:
@@ -186,7 +196,7 @@ def run_samples(
     return Ran(
         {result.population: values for result, values in arrays.items() if result.output},
         {result.key: values for result, values in arrays.items() if not result.output}, scores.scores, scores.sent, memory,
-        tallies,
+        level.window, tallies,
     )
 
 
@@ -223,7 +233,7 @@ def _execute(
                 if key.startswith(_TALLY) and not isinstance(values, SpikeEvents):
                     tallies[key[len(_TALLY) :]] = tallies.get(key[len(_TALLY) :], 0) + int(values[0])
             for result in wanted:
-                values = _window(made[result.key], 0 if raw_time else level.latency[result.population], length)
+                values = _cut(made[result.key], 0 if raw_time else level.latency[result.population], length)
                 for sink in sinks:
                     sink.add(result, start, values)
             start += _samples(made)
@@ -245,7 +255,7 @@ def _ahead(parts: Iterator[dict[str, Array]]) -> Generator[dict[str, Array], Non
             yield part
 
 
-def _window(values: Recorded, first: int, length: int) -> Recorded:
+def _cut(values: Recorded, first: int, length: int) -> Recorded:
     """Return `length` steps of what was recorded, from step `first` on."""
     if not isinstance(values, SpikeEvents):
         return values[:, first : first + length]
@@ -437,6 +447,7 @@ class FloatLevel(Local):
     """
 
     extra: int = 0
+    window: int = 1
 
     def __init__(self, network: Network, probes: Sequence[str]) -> None:
         from nmap.simulate.floating import simulate
@@ -486,7 +497,16 @@ class Mapped:
         self.shapes = {p.name: (prod(p.shape),) for p in program.populations}
         # What is probed may run further behind than the last output.
         self.extra = max(program.latency, *(self.latency[probe.population] for probe in self.probes), 0)
+        self.window = program.window
+        self._ports = sum(prod(p.shape) for p in program.populations if p.is_input)
 
+    def _chip_steps(self, steps: int) -> int:
+        """Return the chip's steps for samples of that many."""
+        return window_count(steps, self.window) + self.extra
+
+    def _given(self, samples: int, steps: int) -> int:
+        """Return the bytes of the samples' sums over windows, and of making them."""
+        return 0 if self.window == 1 else _SUMS * samples * window_count(steps, self.window) * self._ports
 
     def _of(self, trace: SpikeTrace) -> dict[str, Recorded]:
         """Return what was recorded, as `Level.results` yields it; states that are real numbers as such."""
@@ -528,16 +548,17 @@ class ChipLevel(Mapped, Local):
     def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
         """See `Level`; the tables are in memory already."""
         all_of_it = self.emulator.footprint(
-            samples, steps + self.extra, probes=self.probes, jobs=self.jobs, dense=self.dense, least=least
+            samples, self._chip_steps(steps), probes=self.probes, jobs=self.jobs, dense=self.dense, least=least
         )
-        return all_of_it - self.emulator.layout.nbytes
+        return all_of_it - self.emulator.layout.nbytes + self._given(samples, steps)
 
     def run(self, part: dict[str, Array], tell: Callable[[int, int], None], room: int | None = None) -> dict[str, Recorded]:
         """See `Local`."""
-        steps = next(iter(part.values())).shape[1] + self.extra
-        limit = None if room is None else room + self.emulator.layout.nbytes
+        count, steps = next(iter(part.values())).shape[:2]
+        limit = None if room is None else room + self.emulator.layout.nbytes - self._given(count, steps)
+        given = {name: windowed(values, self.window) for name, values in part.items()}
         return self._of(self.emulator.run(
-            part, steps, probes=self.probes, progress=tell, jobs=self.jobs, dense=self.dense, memory_limit=limit,
+            given, self._chip_steps(steps), probes=self.probes, progress=tell, jobs=self.jobs, dense=self.dense, memory_limit=limit,
         ))
 
 
@@ -563,9 +584,10 @@ class FixedLevel(Mapped, Local):
         """Return the reference for samples of that many steps, which is made once."""
         from nmap.simulate.fixed import Reference
 
+        length = self._chip_steps(steps)
         with self._lock:
-            if self._made is None or self._made.steps != steps + self.extra:
-                self._made = Reference(self.quantized, self.kernels, steps + self.extra)
+            if self._made is None or self._made.steps != length:
+                self._made = Reference(self.quantized, self.kernels, length)
             return self._made
 
     def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
@@ -573,13 +595,15 @@ class FixedLevel(Mapped, Local):
         del least
         sent = {*self.quantized.outputs, *(p.population for p in self.probes if p.variable == "spikes")}
         states = sum(self.quantized[p.population].size for p in self.probes if p.variable != "spikes")
-        return self._reference(steps).footprint(samples, sorted(sent)) + 8 * samples * (steps + self.extra) * states
+        taken = self._reference(steps).footprint(samples, sorted(sent)) + 8 * samples * self._chip_steps(steps) * states
+        return taken + self._given(samples, steps)
 
     def run(self, part: dict[str, Array], tell: Callable[[int, int], None], room: int | None = None) -> dict[str, Recorded]:
         """See `Local`."""
         del room
         count, steps = next(iter(part.values())).shape[:2]
-        trace = self._reference(steps).run(part, probes=self.probes)
+        given = {name: windowed(values, self.window) for name, values in part.items()}
+        trace = self._reference(steps).run(given, probes=self.probes)
         tell(count, count)
         return self._of(trace)
 
@@ -604,6 +628,7 @@ class Remote:
         say: Callable[[str], None],
     ) -> None:
         self.latency, self.extra, self.shapes, self.probes = described.latency, described.extra, described.shapes, described.probes
+        self.window = described.window
         self.ahead = chunks_ahead(threads)
         self._make, self._outputs, self._scheduler, self._threads, self._say = make, outputs, scheduler, threads, say
 
@@ -613,7 +638,8 @@ class Remote:
 
     def _recorded(self, steps: int) -> int:
         """Return the bytes of one sample's results at most."""
-        return 8 * (steps + self.extra) * sum(prod(self.shapes[n]) for n in (*self._outputs, *(p.population for p in self.probes)))
+        length = window_count(steps, self.window) + self.extra
+        return 8 * length * sum(prod(self.shapes[n]) for n in (*self._outputs, *(p.population for p in self.probes)))
 
     def footprint(self, samples: int, steps: int, *, least: bool = False) -> int:
         """See `Level`: results arrive one after another, packed, and are unpacked."""

@@ -91,7 +91,7 @@ def describe(spec: ChipSpec) -> str:
             f"{spec.name}:{name}{default}", f"{variant.title}; chips {chips}, {count(variant.cores)} cores each, "
             f"{variant.mesh[0]}×{variant.mesh[1]} routers{_arrangement(variant)}", "", variant.source,
         )
-    lines += ["", "budgets of one core"]
+    lines += ["", "budgets of one core (estimates)" if spec.estimated else "budgets of one core"]
     for name, budget in spec.resources.items():
         lines += _entry(name, f"{budget.title}: at most {count(budget.max)} {budget.unit}", budget.note, budget.source)
     if spec.classes:
@@ -140,6 +140,8 @@ def _arrangement(variant: Variant) -> str:
     if variant.lacking:
         parts.append(f"{len({(x, y) for x, y, _ in variant.lacking})} chips of a unit with fewer cores")
     parts += [f"{len(cores)} cores `{name}`" for name, cores in variant.classes.items()]
+    if variant.passes > 1:
+        parts.append(f"up to {variant.passes} passes one after the other")
     if any(variant.port):
         parts.append(f"port at ({variant.port[0]}, {variant.port[1]})")
     return "".join(f", {part}" for part in parts)

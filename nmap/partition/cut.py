@@ -31,7 +31,7 @@ from nmap.partition.tiles import Layer, TilingProblem, check_tiling, sweep
 from nmap.place.problem import PlacementProblem, PlacementSolution, check_placement
 from nmap.program import Box
 from nmap.quantized import QuantizedNetwork, QuantizedPopulation
-from nmap.target.backend import Replicating, Target
+from nmap.target.backend import Arranging, Replicating, Target
 from nmap.target.machine import Machine
 
 __all__ = ["Lane", "cut_population", "map_network", "pack_network", "place_clusters", "place_network", "placement_problem"]
@@ -232,7 +232,7 @@ def pack_network(
     budget: Budget | None = None, only: frozenset[str] | None = None, taken: Array | None = None,
     rates: dict[str, Array] | None = None, kinds: Array | None = None,
 ) -> Packed:
-    """Cut a network into shards and pack them onto as few cores as possible.
+    """Cut a network into shards and pack them onto as few cores as possible; a target that is `Arranging` does so itself.
 
     Args:
         network: what to map.
@@ -254,6 +254,8 @@ def pack_network(
     def pack(network: QuantizedNetwork, only: frozenset[str] | None = only) -> Packed:
         return _pack(network, target, machine, partitioner, options, budget, only, taken, rates, kinds)
 
+    if isinstance(target, Arranging):
+        return target.arrange(network, machine, options, budget or Budget(options.effort, options.seed))
     if isinstance(target, Replicating) and only is None:
         return pack_replicated(network, target, machine, partitioner, options, budget or Budget(options.effort, options.seed), pack)
     return pack(network)
@@ -468,8 +470,10 @@ def placement_problem(
         nets = core_nets(network, packed.shards, rates, shared=shared, loaded=machine.spec.inputs == "loaded")
     kind = np.array(packed.packing.kind, np.int64) if packed.packing.kind else None
     multicast = machine.spec.variants[machine.variant].routing == "multicast"
+    fixed = isinstance(target, Arranging)
     return PlacementProblem(
-        packed.packing.clusters, machine.board(), *pairs_of_nets(nets), nets=nets, multicast=multicast, kind=kind, home=packed.slot
+        packed.packing.clusters, machine.board(), *pairs_of_nets(nets), nets=nets, multicast=multicast, kind=kind,
+        pinned=packed.slot if fixed else None, home=None if fixed else packed.slot,
     )
 
 

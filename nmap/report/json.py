@@ -6,11 +6,12 @@ The JSON Schema lies beside this module (`schema/nmap.report-1.json`). A number 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from json import loads
 from math import isfinite
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,10 @@ from nmap.program import Core
 from nmap.report.model import Estimate, ModelResult, Outcome, RunResult, Samples, Traffic, Verification
 from nmap.report.versions import nmap_version
 from nmap.target.machine import Machine
+from nmap.target.spec import ChipSpec
+
+if TYPE_CHECKING:
+    from nmap.target.backend import Survey
 
 __all__ = [
     "COMPARISON", "SCHEMA", "comparison_to_json", "core_label", "failure_to_json", "model_to_json", "name_target", "portable_command",
@@ -68,13 +73,16 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         report["target"] = {
             "name": outcome.target, "variant": variant, "title": spec.title if spec else None,
             "chips": outcome.machine.chips if outcome.machine else None,
-            "cores": len(outcome.machine.cores) if outcome.machine else None,
-            "dead_cores": len(outcome.machine.dead) if outcome.machine else None,
+            "cores": _usable(outcome.machine, 1) if outcome.machine else None,
+            "dead_cores": _dead(outcome.machine) if outcome.machine else None,
+            "passes": outcome.passes,
             "data_version": spec.data_version if spec else None,
         }
     report["fits"] = outcome.fits
     report["utilization"] = _utilization(outcome)
-    report["layers"] = None if network is None else _layers(network, mapping)
+    report["basis"] = _basis(outcome)
+    report["survey"] = None if outcome.survey is None else _survey(outcome.survey, mapping)
+    report["layers"] = None if network is None else _layers(network, mapping, outcome.survey)
     report["projections"] = None if network is None else [_projection(p) for p in network.projections]
     report["rules"] = outcome.rules
     if outcome.partition is not None:
@@ -101,7 +109,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         losses = outcome.quantized.losses
         report["quantization"] = {
             "clipped": sum(loss.clipped for loss in losses), "zeroed": sum(loss.zeroed for loss in losses),
-            "latency_steps": outcome.quantized.latency,
+            "latency_steps": outcome.quantized.latency, "window": outcome.quantized.window,
             "layers": [
                 {
                     "name": loss.name, "bits": loss.bits, "scale": _number(loss.scale), "exponent": loss.exponent,
@@ -149,7 +157,7 @@ def run_to_json(result: RunResult, command: Sequence[str], output: str | None) -
         # A network that is not mapped has no time of its own chip.
         "raw_time": result.raw_time and result.level != "float",
         "samples": int(result.spikes.shape[0]) if result.ran is None else result.ran, "steps": int(result.spikes.shape[1]),
-        "output_spikes": result.output_spikes, "accuracy": _number(result.accuracy),
+        "window": result.window, "output_spikes": result.output_spikes, "accuracy": _number(result.accuracy),
         "probes": {
             name: [values.shape[0] if result.ran is None else result.ran, *values.shape[1:]]
             for name, values in sorted(result.probes.items())
@@ -176,7 +184,7 @@ def model_to_json(result: ModelResult, command: Sequence[str], output: str | Non
     report["timings_s"] = {stage: _number(seconds) for stage, seconds in result.timings.items()}
     report["written"] = [] if output is None else [output]
     report["run"] = {
-        "level": "chip", "network": None, "target": result.target, "raw_time": True, "samples": 1, "steps": run.steps,
+        "level": "chip", "network": None, "target": result.target, "raw_time": True, "samples": 1, "steps": run.steps, "window": 1,
         # Among the spikes of all neurons, those of the outputs are not told apart.
         "output_spikes": None if run.every else len(run.events), "accuracy": None, "probes": {}, "memory": None,
         "model": {
@@ -194,7 +202,8 @@ def name_target(report: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the report with a target of which only the name is known, as `--target` takes it."""
     family, _, variant = name.partition(":")
     return {**report, "target": {
-        "name": family, "variant": variant or None, "title": None, "chips": None, "cores": None, "dead_cores": None, "data_version": None,
+        "name": family, "variant": variant or None, "title": None, "chips": None, "cores": None, "dead_cores": None, "passes": None,
+        "data_version": None,
     }}
 
 
@@ -238,7 +247,8 @@ def core_label(core: Core, chips: int) -> str:
 def _empty(command: Sequence[str], status: str, exit_status: int, diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
     return {
         "schema": SCHEMA, "nmap": nmap_version(), "command": list(command), "status": status, "exit_status": exit_status,
-        "network": None, "target": None, "fits": None, "utilization": None, "layers": None, "projections": None, "rules": None,
+        "network": None, "target": None, "fits": None, "utilization": None, "basis": None, "survey": None, "layers": None,
+        "projections": None, "rules": None,
         "partition": None, "placement": None, "incremental": None, "quantization": None, "verification": None, "samples": None,
         "details": None, "estimate": None, "run": None,
         "diagnostics": [diagnostic.to_json() for diagnostic in diagnostics], "stopped_after": None, "bundle": None, "written": [],
@@ -272,8 +282,8 @@ def _estimate(estimate: Estimate, machine: Machine | None) -> dict[str, Any]:
         "step_s": _number(estimate.step_s), "steps": estimate.steps, "energy_j": _numbers(estimate.energy_j),
         "per_step": _numbers(estimate.per_step),
         "busiest_core": None if busiest is None else {
-            "core": core_label(busiest.core, machine.chips if machine else 1), "synaptic_operations": _number(busiest.operations),
-            "neuron_updates": busiest.updates,
+            "core": core_label(busiest.core, 1) if machine is None else _label(busiest.core, machine),
+            "synaptic_operations": _number(busiest.operations), "neuron_updates": busiest.updates,
         },
         "activity": None if estimate.level is None else {"level": estimate.level, "samples": estimate.samples},
         "as_published": None if published is None else {
@@ -300,7 +310,7 @@ def _details(outcome: Outcome) -> dict[str, Any] | None:
         "titles": dict(details.titles), "totals": _facts(details.totals),
         "layers": [{"name": name, **_facts(facts)} for name, facts in details.layers.items()],
         "cores": [
-            {"core": core_label(core, mapping.machine.chips), **_facts(facts)}
+            {"core": _label(core, mapping.machine), **_facts(facts)}
             for core, facts in zip(mapping.cores, details.cores, strict=True)
         ],
     }
@@ -342,8 +352,8 @@ def _network(network: Network) -> dict[str, Any]:
     }
 
 
-def _layers(network: Network, mapping: Mapping | None) -> list[dict[str, Any]]:
-    layers = []
+def _layers(network: Network, mapping: Mapping | None, survey: Survey | None) -> list[dict[str, Any]]:
+    layers, surveyed = [], {} if survey is None else survey.layers
     for population in network.populations:
         if population.neuron is None:
             continue
@@ -355,6 +365,7 @@ def _layers(network: Network, mapping: Mapping | None) -> list[dict[str, Any]]:
             "family": _family(population.neuron), "sends": _sends(population.neuron), "parameters": _parameters(population.neuron),
             "neurons": population.size, "synapses": sum(p.connectivity.synapses for p in afferents),
             **({"cores": None, "limited_by": None} if mapping is None else _layer_cores(population.name, mapping)),
+            **({"cores": surveyed[population.name]} if population.name in surveyed else {}),
         })
     return layers
 
@@ -426,10 +437,39 @@ def _layer_cores(name: str, mapping: Mapping) -> dict[str, Any]:
     limit = None
     # A population in one piece is limited by nothing.
     if len(shards) > 1:
-        capacity, spec = mapping.machine.capacity, mapping.machine.spec
-        worst = max(capacity, key=lambda r: max(shard.demand.get(r, 0) / capacity[r] for shard in shards))
-        limit = spec.resources[worst].title
-    return {"cores": len({shard.cluster for shard in shards}), "limited_by": limit}
+        budgets, spec = _budgets(mapping), mapping.machine.spec
+        worst = {
+            resource: max(_ratio(shard.demand.get(resource, 0), budgets[shard.cluster][resource]) for shard in shards)
+            for resource in _sizing(spec)
+        }
+        most = max(worst, key=lambda resource: worst[resource])
+        # A population that takes nothing of its own, since what it computes comes with another one, is not limited either.
+        limit = spec.resources[most].title if worst[most] else None
+    return {"cores": _cores_of(name, mapping), "limited_by": limit}
+
+
+def _cores_of(name: str, mapping: Mapping) -> int:
+    return len({shard.cluster for shard in mapping.shards if shard.population == name})
+
+
+def _ratio(used: int, capacity: int) -> float:
+    return used / capacity if capacity else float("inf") if used else 0.0
+
+
+def _sizing(spec: ChipSpec) -> list[str]:
+    """Return the resources that set how much a core holds: what it has one of is taken or not, and says nothing of that."""
+    return [name for name, resource in spec.resources.items() if resource.max > 1] or list(spec.resources)
+
+
+def _budgets(mapping: Mapping) -> list[dict[str, int]]:
+    """Return what each used core has of each resource."""
+    classes = mapping.machine.classes
+    if len(classes) == 1:
+        return [classes[0].capacity] * len(mapping.cores)
+    kind = np.empty(len(mapping.machine.cores), np.int64)
+    for k, (_, _, cores) in enumerate(classes):
+        kind[cores] = k
+    return [classes[k].capacity for k in kind[mapping.placement.slot].tolist()]
 
 
 def _detail(connectivity: Connectivity) -> str:
@@ -439,33 +479,82 @@ def _detail(connectivity: Connectivity) -> str:
     return f"{connectivity.kind} {connectivity.in_size}→{connectivity.out_size}"
 
 
+def _chip_passes(machine: Machine) -> int:
+    """Return in how many parts, one after the other, a chip can compute a network: the machine has its cores once for each."""
+    variant = machine.spec.variants.get(machine.variant)
+    return 1 if variant is None else variant.passes
+
+
+def _usable(machine: Machine, passes: int) -> int:
+    """Return the usable cores of so many passes."""
+    return len(machine.cores) // _chip_passes(machine) * passes
+
+
+def _dead(machine: Machine) -> int:
+    """Return the dead cores, each of them once."""
+    if _chip_passes(machine) == 1:
+        return len(machine.dead)
+    return len({(chip, core % machine.spec.variants[machine.variant].cores) for chip, core in machine.dead})
+
+
+def _label(core: Core, machine: Machine) -> str:
+    """Return a core's short name, with the pass, from 1 on, where a chip has several."""
+    if _chip_passes(machine) == 1:
+        return core_label(core, machine.chips)
+    step, number = divmod(core.core, machine.spec.variants[machine.variant].cores)
+    return f"{core_label(replace(core, core=number), machine.chips)} (pass {step + 1})"
+
+
+def _basis(outcome: Outcome) -> str | None:
+    """Return what the numbers of cores rest on where they are not exact."""
+    survey, spec = outcome.survey, outcome.spec or (outcome.machine.spec if outcome.machine else None)
+    if survey is not None and survey.cores is not None:
+        return f"{survey.name} {survey.version}"
+    return "estimate" if spec is not None and spec.estimated else None
+
+
+def _survey(survey: Survey, mapping: Mapping | None) -> dict[str, Any]:
+    held = set() if mapping is None else {shard.population for shard in mapping.shards}
+    return {
+        "name": survey.name, "version": survey.version, "missing": survey.missing, "fits": survey.fits, "reason": survey.reason,
+        "cores": survey.cores, "estimated_cores": None if mapping is None else len(mapping.cores),
+        "layers": [
+            {"name": name, "cores": cores, "estimated_cores": _cores_of(name, mapping) if mapping is not None and name in held else None}
+            for name, cores in survey.layers.items()
+        ],
+        "facts": _facts(dict(survey.facts)),
+    }
+
+
 def _utilization(outcome: Outcome) -> dict[str, Any] | None:
-    machine, mapping = outcome.machine, outcome.mapping
+    machine, mapping, survey = outcome.machine, outcome.mapping, outcome.survey
     if machine is None:
         return None
-    cores = len(machine.cores)
+    passes = outcome.passes or 1
+    surveyed = None if survey is None else survey.cores
     table: dict[str, Any] = {
         "cores": {
-            "title": "cores", "unit": "cores", "used": None if mapping is None else len(mapping.cores), "available": cores,
-            "fullest": None, "limiting": False,
+            "title": "cores", "unit": "cores", "used": surveyed if mapping is None or surveyed is not None else len(mapping.cores),
+            "available": _usable(machine, passes), "fullest": None, "limiting": False,
         },
     }
-    used = [] if mapping is None else mapping.used()
+    used, budgets = ([], []) if mapping is None else (mapping.used(), _budgets(mapping))
     for name, resource in machine.spec.resources.items():
         # What routes take is not known before there are routes.
         cores_use = outcome.measured if resource.routed else used
         amounts = [core.get(name, 0) for core in cores_use or ()]
         fullest = None
         if mapping is not None and amounts:
-            top = max(range(len(amounts)), key=lambda k: amounts[k])
-            fullest = {"core": core_label(mapping.cores[top], machine.chips), "used": amounts[top], "capacity": resource.max}
+            top = max(range(len(amounts)), key=lambda k: _ratio(amounts[k], budgets[k][name]))
+            fullest = {"core": _label(mapping.cores[top], machine), "used": amounts[top], "capacity": budgets[top][name]}
         table[name] = {
             "title": resource.title, "unit": resource.unit, "used": None if mapping is None or cores_use is None else sum(amounts),
-            "available": resource.max * cores, "fullest": fullest, "limiting": False,
+            "available": sum(kind.capacity[name] * len(kind.cores) for kind in machine.classes) // _chip_passes(machine) * passes,
+            "fullest": fullest, "limiting": False,
         }
     filled = {
-        name: (row["fullest"]["used"] / row["fullest"]["capacity"], row["used"] / row["available"])
-        for name, row in table.items() if row["fullest"]
+        name: (_ratio(row["fullest"]["used"], row["fullest"]["capacity"]), _ratio(row["used"], row["available"]))
+        for name, row in table.items() if row["fullest"] and name in _sizing(machine.spec)
     }
     # What lies on one core is limited by nothing.
     if filled and mapping is not None and len(mapping.cores) > 1:
@@ -482,7 +571,8 @@ def _verification(verification: Verification) -> dict[str, Any]:
         },
         "chip_vs_float": None if real is None else {
             "spike_agreement": _number(real.spike_agreement), "accuracy_float": _number(real.accuracy_float),
-            "accuracy_chip": _number(real.accuracy_chip), "samples": real.samples,
+            "accuracy_chip": _number(real.accuracy_chip), "samples": real.samples, "count_agreement": _number(real.count_agreement),
+            "argmax_agreement": _number(real.argmax_agreement), "window": real.window,
         },
         "vendor": None if vendor is None else {
             "name": vendor.name, "version": vendor.version, "mismatches": vendor.mismatches, "samples": vendor.samples,

@@ -22,7 +22,7 @@ from nmap.target.spec import ChipSpec, Constant
 
 if TYPE_CHECKING:
     from nmap.partition.incremental import Remap
-    from nmap.target.backend import Details, ModelRun
+    from nmap.target.backend import Details, ModelRun, Survey
 
 __all__ = [
     "BusiestCore", "ChipVsFixed", "ChipVsFloat", "Estimate", "Memory", "ModelResult", "Outcome", "Published", "RunResult", "Samples",
@@ -54,15 +54,23 @@ class ChipVsFloat:
     """The emulated chip against the imported network in real numbers: reported, never required to be equal.
 
     Args:
-        spike_agreement: share (0 to 1) of (sample, step, output) places where both spike or both do not; None when unknown.
+        spike_agreement: share (0 to 1) of (sample, step, output) places where both spike or both do not; None when unknown. Where a step
+            of the chip stands for several steps of the network, of (sample, step of the chip, output) where both send equally many.
         accuracy_float, accuracy_chip: share of samples classified right; None without labels.
         samples: number of samples compared; None when unknown.
+        count_agreement: share of (sample, output neuron) with equally many spikes over the sample; None when unknown.
+        argmax_agreement: share of samples (of each output, where there are several) in which the same neuron spikes most, of equal ones
+            the first; None when unknown.
+        window: steps of the network that one step of the chip stands for.
     """
 
     spike_agreement: float | None
     accuracy_float: float | None = None
     accuracy_chip: float | None = None
     samples: int | None = None
+    count_agreement: float | None = None
+    argmax_agreement: float | None = None
+    window: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +274,7 @@ class Outcome:
         traffic: of the mapping.
         remap: what was kept of an earlier mapping; None without one.
         remapped_from: sha256 of the earlier mapping's program.
+        survey: what the vendor's own mapper said; None where it was not asked.
         interrupted: stages (`partition`, `place`) whose search the user stopped.
         details: what only this target has to say of the mapping.
     """
@@ -296,6 +305,7 @@ class Outcome:
     traffic: Traffic | None = None
     remap: Remap | None = None
     remapped_from: str | None = None
+    survey: Survey | None = None
     interrupted: tuple[str, ...] = ()
     measured: tuple[dict[str, int], ...] | None = None
     details: Details | None = None
@@ -307,10 +317,27 @@ class Outcome:
 
     @property
     def fits(self) -> bool | None:
-        """True when the cores suffice, False when it is proved that they do not, None when that is not known."""
+        """True when the cores suffice, False when it is proved that they do not, None when that is not known.
+
+        Where the vendor's own mapper was asked, it is what that says.
+        """
+        if self.survey is not None and self.survey.fits is not None:
+            return self.survey.fits
         if self.partition is not None:
             return True
         return False if self.status == "does_not_fit" else None
+
+    @property
+    def passes(self) -> int | None:
+        """Parts that the chip computes the network in, one after the other; None where that is not known."""
+        if self.machine is None:
+            return None
+        chip = self.machine.spec.variants.get(self.machine.variant)
+        if chip is None or chip.passes == 1:
+            return 1
+        if self.mapping is None:
+            return None
+        return 1 + max(core.core for core in self.mapping.cores) // chip.cores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -339,6 +366,7 @@ class RunResult:
         ran: number of samples; None for those of `spikes`.
         sent: number of spikes of the outputs that fire; None for those in `outputs`.
         memory: what the run took.
+        window: steps of the network that one step of `spikes` stands for.
     """
 
     level: Literal["chip", "fixed", "float"]
@@ -362,6 +390,7 @@ class RunResult:
     ran: int | None = None
     sent: int | None = None
     memory: Memory | None = None
+    window: int = 1
 
     @property
     def output_spikes(self) -> int | None:

@@ -29,6 +29,9 @@ _UNCUT = 1 << 20
 _MOST_NOTES = 12
 _MOST_NAMES = 6
 _STOPPED = "stopped by the user: the best until then"
+_ESTIMATE = "estimate"
+"""What `basis` says of numbers that are one."""
+_UNPUBLISHED = "how the chip's memory is used is not published"
 _SHORTEST_NAME = 8
 """Characters that a layer's name has at least in a table of many columns."""
 _LONGEST = 40
@@ -41,7 +44,7 @@ def to_text(report: Report) -> str:
 
     Parts that the report does not have are left out.
     """
-    parts = [_header(report), _assumptions(report), _stages(report), _utilization(report), _layers(report)]
+    parts = [_header(report), _assumptions(report), _stages(report), _utilization(report), _layers(report), _survey(report)]
     parts += [_details(report), _quantization(report), _estimate(report), _verdict_lines(report), _paths(report)]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -197,13 +200,16 @@ def comparison_text(reports: Sequence[Report]) -> str:
         cores = (report["utilization"] or {}).get("cores", {})
         limit = next((row for row in (report["utilization"] or {}).values() if row["limiting"]), None)
         partition, quantization = report["partition"], report["quantization"]
+        guessed = "~" if report.get("basis") == _ESTIMATE and cores.get("used") is not None else ""
         rows.append((
-            target_name(report), verdict(report), count(cores.get("used")), count(cores.get("available")),
+            target_name(report), verdict(report), guessed + count(cores.get("used")), count(cores.get("available")),
             "–" if partition is None else "optimal" if partition["optimal"] else f">= {count(partition['lower_bound'])}",
             "–" if quantization is None else _bits(quantization),
             "–" if limit is None else limit["title"],
         ))
     lines = table(("target", "verdict", "cores", "available", "proved", "bits", "limited by"), rows, right={2, 3})
+    if any(row[2].startswith("~") for row in rows):
+        lines.append(f"  ~ estimate: {_UNPUBLISHED}")
     reasons = []
     for report in reports:
         worst = [d for d in report["diagnostics"] if d["severity"] == "error"]
@@ -225,6 +231,8 @@ def run_text(report: Report, brief: bool = False) -> str:
     first = " on ".join(part for part in (report["bundle"] or run["network"], run["target"]) if part)
     lines = [*_flow(first, [f"level {LEVELS[run['level']]}"]), *(() if brief else _assumptions(report))]
     facts = [f"{_plural(run['samples'], 'sample')} × {_plural(run['steps'], 'step')}", _plural(run["output_spikes"], "output spike")]
+    if run.get("window", 1) > 1:
+        facts.insert(1, _stands_for(run["window"]))
     if run["accuracy"] is not None:
         facts.append(f"accuracy {percent(run['accuracy'])}{_scored(report)}")
     if run["raw_time"]:
@@ -417,6 +425,8 @@ def _header(report: Report, width: int = WIDTH) -> list[str]:
         if target["chips"] is not None:
             dead = f" ({count(target['dead_cores'])} dead)" if target["dead_cores"] else ""
             facts += [_plural(target["chips"], "chip"), f"{count(target['cores'])} usable cores{dead}"]
+            if (target.get("passes") or 1) > 1:
+                facts.append(f"{count(target['passes'])} passes, one after the other")
         if target["data_version"] is not None:
             facts.append(f"chip data {target['data_version']}")
         lines += _flow(target_name(report), facts)
@@ -497,7 +507,8 @@ def _partition(report: Report) -> list[str]:
     if partition is None:
         return []
     gap = 0 if partition["optimal"] else partition.get("gap")
-    parts = [f"cores {count(partition['cores'])}, {_proof(count(partition['lower_bound']), gap)}"]
+    estimated = "" if report.get("basis") is None else " (estimate)"
+    parts = [f"cores {count(partition['cores'])}{estimated}, {_proof(count(partition['lower_bound']), gap)}"]
     if partition.get("packets") is not None:
         bound = partition.get("packets_bound")
         parts.append(f"{_real(partition['packets'])} packets/step" + ("" if bound is None else f", proved >= {_real(bound)}"))
@@ -569,7 +580,12 @@ def _verify(report: Report) -> list[str]:
         )
     real = verification["chip_vs_float"]
     if real is not None:
-        if real["spike_agreement"] is not None:
+        window = real.get("window") or 1
+        if window > 1:
+            if real["count_agreement"] is not None:
+                parts.append(f"counts agree {percent(real['count_agreement'])}, largest count {percent(real['argmax_agreement'])}")
+            parts.append(_stands_for(window))
+        elif real["spike_agreement"] is not None:
             parts.append(f"{percent(real['spike_agreement'])} of outputs as in float")
         if real["accuracy_chip"] is not None:
             shares = f"{percent(real['accuracy_float'])} float, {percent(real['accuracy_chip'])} chip emulator"
@@ -590,6 +606,10 @@ def _verify(report: Report) -> list[str]:
     return parts
 
 
+def _stands_for(window: int) -> str:
+    return f"one chip step = {count(window)} steps of the network"
+
+
 def _utilization(report: Report) -> list[str]:
     use = report["utilization"]
     if use is None or use["cores"]["used"] is None:
@@ -602,9 +622,42 @@ def _utilization(report: Report) -> list[str]:
             "" if top is None else top["core"], "" if top is None else f"{_amount(top['used'])} / {_amount(top['capacity'])}",
             "" if top is None else _share(top["used"], top["capacity"]), "◀" if row["limiting"] else "",
         ))
-    lines = table(("", "used", "available", "%", "fullest core", "", "%", ""), rows, right={1, 2, 3, 5, 6})
+    lines = _basis(report) + table(("", "used", "available", "%", "fullest core", "", "%", ""), rows, right={1, 2, 3, 5, 6})
     limit = next((row["title"] for row in use.values() if row["limiting"]), None)
     return lines if limit is None else [*lines, f"  ◀ limits this design: {limit}"]
+
+
+def _basis(report: Report) -> list[str]:
+    """Say what a table of numbers rests on that are not exact."""
+    basis, survey = report.get("basis"), report.get("survey")
+    if basis is None:
+        return []
+    if basis == _ESTIMATE or survey is None:
+        return _hanging("  ", f"estimate: {_UNPUBLISHED}")
+    return _hanging("  ", f"cores as {basis} maps it (estimate: {count(survey['estimated_cores'])}); all other numbers are estimates")
+
+
+def _survey(report: Report) -> list[str]:
+    """Say where the vendor's own mapper and the estimate differ, and why it was not asked."""
+    survey = report.get("survey")
+    if survey is None:
+        return []
+    if survey["missing"] is not None:
+        return _flow(f"  {survey['name']}", [f"not asked, so that estimates stay: {survey['missing']}"])
+    name, estimated = f"{survey['name']} {survey['version']}", report["partition"] is not None
+    lines = []
+    if survey["fits"] is False:
+        says = f": {survey['reason']}" if survey["reason"] else ""
+        lines += _hanging("  ", f"{name} does not map it{', which by the estimate fits' if estimated else ''}{says}")
+    elif survey["fits"] and not estimated:
+        lines += _hanging("  ", f"{name} maps it, which by the estimate was not found to fit")
+    rows = [("cores", survey["cores"], survey["estimated_cores"])]
+    rows += [(f"cores of `{layer['name']}`", layer["cores"], layer["estimated_cores"]) for layer in survey["layers"]]
+    differing = [
+        f"{what}: {count(found)} as {name} maps it, {count(guess)} estimated"
+        for what, found, guess in rows if None not in (found, guess) and found != guess
+    ]
+    return lines + [line for text in _elided(differing, "difference") for line in _hanging("  ", text.strip())]
 
 
 def _amount(value: int | None) -> str:
@@ -634,7 +687,7 @@ def _layers(report: Report) -> list[str]:
         )
         for layer in layers
     ]
-    head = ("layer", "", "neurons", "synapses", "cores", "limited by")
+    head = ("layer", "", "neurons", "synapses", "est. cores" if report.get("basis") == _ESTIMATE else "cores", "limited by")
     known = 6 if any(layer["cores"] is not None for layer in layers) else 4
     return _elided(table(head[:known], [row[:known] for row in rows], right={2, 3, 4}), "layer", 1)
 

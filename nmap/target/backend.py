@@ -21,13 +21,14 @@ from nmap.target.spec import ChipSpec
 if TYPE_CHECKING:
     from nmap.estimate import Load
     from nmap.mapping import Mapping as Mapped
-    from nmap.mapping import Shard
+    from nmap.mapping import Packed, Shard
+    from nmap.partition.partitioner import Budget
     from nmap.report.model import Estimate
     from nmap.target.machine import Machine
 
 __all__ = [
-    "Auditing", "Demand", "Detailed", "Details", "Estimating", "Exporter", "ModelRun", "ModelRunner", "NeuronDemand", "Replicating",
-    "Rereader", "Rule", "SampleEmitter", "Target", "VendorFile", "VendorRun", "Vendored",
+    "Arranging", "Auditing", "Demand", "Detailed", "Details", "Estimating", "Exporter", "ModelRun", "ModelRunner", "NeuronDemand",
+    "Replicating", "Rereader", "Rule", "SampleEmitter", "Survey", "Surveying", "Target", "VendorFile", "VendorRun", "Vendored",
 ]
 
 Demand: TypeAlias = dict[str, int]
@@ -85,6 +86,7 @@ class VendorRun:
         compared: what there is to compare: the `spikes`, or the `mapping` that the vendor's tools made of the artefact without computing.
         differences: a sentence for everything in the vendor's mapping that is not as in the artefact.
         facts: what the vendor's tools say of their mapping, by name.
+        aligned: `spikes` are in the network's own time, (samples, windows, neurons): the vendor's software knows no pipeline that fills.
     """
 
     name: str
@@ -94,6 +96,7 @@ class VendorRun:
     compared: Literal["spikes", "mapping"] = "spikes"
     differences: tuple[str, ...] = ()
     facts: dict[str, int | float | str] = field(default_factory=dict)
+    aligned: bool = False
 
 
 @runtime_checkable
@@ -229,6 +232,53 @@ class Replicating(Protocol):
 
     def build(self, network: QuantizedNetwork, mapping: Mapped, seed: int) -> Program:
         """Return the core program of a mapped network, copies included, whatever `copies` the network says."""
+
+
+@runtime_checkable
+class Arranging(Protocol):
+    """A chip family whose layers have few ways onto it each, of which it chooses for the chip as a whole: no partitioner is asked."""
+
+    def arrange(self, network: QuantizedNetwork, machine: Machine, options: Options, budget: Budget) -> Packed:
+        """Share a network out over cores, with their places.
+
+        Returns:
+            The shards; `slot` says for every cluster which of the machine's cores it is.
+
+        Raises:
+            NmapError: NM401 or NM402 where it is proved not to fit (exit status 1), NM501 where no answer was found (5).
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What the vendor's own mapper says of a network that is to go onto a chip.
+
+    Args:
+        name, version: of the vendor's package; version is None when it could not be asked.
+        missing: why it could not be asked, else None.
+        fits: whether it maps the whole network onto the chip, nothing left to the host; None when it could not be asked.
+        reason: its own words where it does not.
+        cores: used, counted as `Target.measure` does; None where it does not say.
+        layers: cores by population, as far as it says.
+        facts: what else it says, by name.
+    """
+
+    name: str
+    version: str | None = None
+    missing: str | None = None
+    fits: bool | None = None
+    reason: str | None = None
+    cores: int | None = None
+    layers: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, int | float | str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Surveying(Protocol):
+    """A chip family whose memory layout is not published, so that what nmap says of it is an estimate, and the vendor's mapper knows."""
+
+    def survey(self, network: QuantizedNetwork, machine: Machine) -> Survey:
+        """Return what the vendor's mapper says; at once, with `missing`, where it is not installed."""
 
 
 @runtime_checkable

@@ -27,15 +27,17 @@ class Cores(Sequence[Core]):
 
     Args:
         chip: (n,) int64.
-        number: (n,) int64, the core's number on its chip.
+        number: (n,) int64, the core's number on its chip, of a later pass with the cores of all earlier ones counted before it.
         width: routers in a row of a chip.
         cores_per_router: cores that hang on one router.
+        cores: of a chip.
     """
 
     chip: Array
     number: Array
     width: int
     cores_per_router: int
+    cores: int
 
     def __post_init__(self) -> None:
         for name in ("chip", "number"):
@@ -59,7 +61,7 @@ class Cores(Sequence[Core]):
         return map(self._core, self.chip.tolist(), self.number.tolist())
 
     def _core(self, chip: int, number: int) -> Core:
-        router = number // self.cores_per_router
+        router = number % self.cores // self.cores_per_router
         return Core(chip, router % self.width, router // self.width, number)
 
 
@@ -80,7 +82,7 @@ class Machine:
         variant: variant name.
         chips: number of chips.
         cores: usable cores, ascending by chip and core number.
-        dead: (chip, core) pairs that must not be used, those of dead chips and those that dead links cut off included.
+        dead: (chip, core) pairs that must not be used in any pass, those of dead chips and those that dead links cut off included.
         lacking: (chip, core) pairs that chips of this machine do not have, by their places (`Variant.lacking`).
         fabric: the network of routers over all chips, without dead links and the routers of dead chips.
         port: (x, y) of the router by which spikes enter.
@@ -135,6 +137,8 @@ class Machine:
     def _kinds(self) -> Array:
         """Return (cores,) int64: 0 for ordinary cores, else 1 + the class's place in the chip data."""
         _, number = self._numbers()
+        if self.variant in self.spec.variants:
+            number = number % self.spec.variants[self.variant].cores
         kind = np.zeros(int(number.max(initial=0)) + 1, np.int64)
         listed = self._listed()
         for k, name in enumerate(self.spec.classes, 1):
@@ -184,7 +188,7 @@ def _chip_places(data: Variant, chips: int) -> Array:
 
 def _plane(data: Variant, places: Array, chip: Array, number: Array) -> Array:
     """Return (cores, 2) int64: the positions of cores' routers over all chips, which stand side by side."""
-    router = number // data.cores_per_router
+    router = number % data.cores // data.cores_per_router
     mesh = np.array(data.mesh, np.int64)
     return np.asarray(places[chip] * mesh + np.stack([router % mesh[0], router // mesh[0]], 1))
 
@@ -307,8 +311,9 @@ def build_machine(
 ) -> Machine:
     """Lay out a machine.
 
-    The routers of dead cores still pass packets on; those of dead chips do not. Cores that cannot be reached from the port over the links
-    that are left are masked, with a warning. Where the port's own chip is dead, spikes enter at the first usable core.
+    The routers of dead cores still pass packets on; those of dead chips do not. A dead core is so in every pass. Cores that cannot be
+    reached from the port over the links that are left are masked, with a warning. Where the port's own chip is dead, spikes enter at the
+    first usable core.
 
     Args:
         spec: chip data.
@@ -345,9 +350,9 @@ def build_machine(
     port = _port(data, places, fabric, usable)
     if fabric.faulty:
         _cut_off(data, places, fabric, port, usable, warnings)
-    chip, number = np.nonzero(usable)
+    chip, number = np.nonzero(np.tile(usable, (1, data.passes)))
     return Machine(
-        spec, name, count, Cores(chip, number, data.mesh[0], data.cores_per_router),
+        spec, name, count, Cores(chip, number, data.mesh[0], data.cores_per_router, data.cores),
         _pairs(~usable & ~lacking), fabric, port, tuple(warnings), _pairs(lacking),
     )
 

@@ -94,6 +94,8 @@ class Variant(_Strict):
     `port` is the (x, y) of the router by which spikes enter, over all chips; where a machine of few chips has none there, it is the first
     usable core's. `classes` lists the core numbers of a chip by their class. `lacking` lists cores that there are not, as (column, row,
     core) for the chip at that place of every smallest unit.
+
+    Where a chip computes a network in up to `passes` parts, one after the other, core c of its pass p has the number p cores + c.
     """
 
     title: str
@@ -113,6 +115,7 @@ class Variant(_Strict):
     port: _Pair = [0, 0]
     classes: dict[str, Annotated[list[_Count], Field(min_length=1)]] = {}
     lacking: list[_Triple] = []
+    passes: Annotated[int, Field(gt=0)] = 1
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Variant:
@@ -178,6 +181,9 @@ class ChipSpec(_Strict):
     `inputs` says how spikes of input ports get in: over the `port`, along links, or `loaded` into the cores' memory beforehand.
     `calibrates` asks for what the network does on samples before it is quantized (`Options.calibration`). A chip is `paced` whose steps
     last a time that its software is told, and can be told to be longer (`Options.slowdown`).
+
+    Budgets are `estimated` where the vendor has not published how memory is used. The `vendor`'s software is run where it is there, or
+    only where it is `asked` for.
     """
 
     name: str
@@ -195,6 +201,8 @@ class ChipSpec(_Strict):
     inputs: Literal["port", "loaded"] = "port"
     calibrates: bool = False
     paced: bool = False
+    estimated: bool = False
+    vendor: Literal["there", "asked"] = "there"
 
     @model_validator(mode="after")
     def _names_are_known(self) -> ChipSpec:

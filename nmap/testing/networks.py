@@ -19,7 +19,7 @@ from nmap.connectivity import Array, Connectivity, Conv2d, Dense, Sparse
 from nmap.network import Adaptation, Conventions, Model, Network, Neuron, Population, Projection, Provenance, Resonator, SigmaDelta
 
 __all__ = [
-    "FOREIGN_NETWORKS", "FOREIGN_OFFENDERS", "RANDOM_NETWORKS", "build", "conv", "dense", "integrators", "lif", "one_to_one",
+    "FOREIGN_NETWORKS", "FOREIGN_OFFENDERS", "RANDOM_NETWORKS", "build", "conv", "dense", "integrators", "lif", "memoryless", "one_to_one",
     "random_inputs", "random_ports", "recurrent", "skip", "sparse",
 ]
 
@@ -163,9 +163,31 @@ def integrators(seed: int, inputs: int = 7, hidden: int = 6, outputs: int = 4) -
     )
 
 
+def memoryless(seed: int, side: int = 5, channels: int = 2, outputs: int = 3) -> Network:
+    """Return a convolution that keeps the image's size and a dense layer, of neurons that forget at once: what chips without state take."""
+    rng = np.random.default_rng([9, seed])
+    layer = Conv2d(_weights(rng, (channels, 1, 3, 3)), (1, side, side), (1, 1), (1, 1))
+    size = layer.out_size
+
+    def alike(n: int, each: int = 1) -> Neuron:
+        return lif(n * each, beta=0.0, threshold=np.repeat(rng.uniform(0.3, 0.9, n), each))
+
+    return build(
+        f"memoryless-{seed}.nir",
+        {
+            "input": ((1, side, side), None), "features": (layer.out_shape, alike(channels, side * side)),
+            "output": ((outputs,), alike(outputs)),
+        },
+        [
+            ("input", "features", layer, np.repeat(rng.normal(0, 0.05, channels), side * side), 0),
+            ("features", "output", Dense(rng.normal(0, 0.2, (outputs, size))), rng.normal(0, 0.05, outputs), 0),
+        ],
+    )
+
+
 RANDOM_NETWORKS: Final[dict[str, Callable[[int], Network]]] = {
     "dense": dense, "recurrent": recurrent, "skip": skip, "conv": conv, "sparse": sparse, "one_to_one": one_to_one,
-    "integrators": integrators,
+    "integrators": integrators, "memoryless": memoryless,
 }
 """Makers of random networks by kind; the argument is the seed."""
 

@@ -120,7 +120,7 @@ class TargetConformance:
             cores = [machine.cores[k] for k in range(0, len(machine.cores), 1 + len(machine.cores) // 5000)]
             assert len({(c.chip, c.core) for c in cores}) == len(cores)
             if not variant.lacking:
-                assert len(machine.cores) == variant.chips * variant.cores
+                assert len(machine.cores) == variant.chips * variant.cores * variant.passes
             assert all(0 <= c.x < variant.mesh[0] and 0 <= c.y < variant.mesh[1] for c in cores)
             assert set(machine.capacity) == set(target.spec.resources)
 

@@ -27,6 +27,7 @@ from nmap.target.backend import Target
 from nmap.trace import Probe, SpikeEvents
 from nmap.verify.lockstep import Difference, compare, describe
 from nmap.verify.tallies import told_tallies
+from nmap.windows import told_window, window_count, windowed
 
 __all__ = ["Comparison", "samples_at_once"]
 
@@ -44,6 +45,8 @@ _SHARE = 4
 """Chunks for each thread at least, so that none waits long for the last one."""
 _FLOAT_CHUNK = 1 << 27
 """Memory of one array of the float level at most, unless a single sample takes more; see `nmap.simulate.floating`."""
+_SUMS = 12
+"""Bytes of a sum of samples over a window, in 32 bits and before in 64."""
 _FLOAT_ARRAYS = 4
 """Arrays of its widest population that the float level holds."""
 
@@ -87,7 +90,12 @@ class _Plan:
     @property
     def chip_steps(self) -> int:
         """Steps that the chip runs for a sample."""
-        return self.steps + self.quantized.latency
+        return self.windows + self.quantized.latency
+
+    @property
+    def windows(self) -> int:
+        """Steps of the chip that the steps of a sample are."""
+        return window_count(self.steps, self.quantized.window)
 
     @property
     def names(self) -> list[str]:
@@ -137,6 +145,8 @@ class _Found:
         largest: largest payload by population.
         tallies: what the chip's neurons count, by `POPULATION.VARIABLE`.
         places, alike: places of the outputs compared with the network in real numbers, and those that agree.
+        neurons, equal: (sample, output neuron) whose spikes are counted on both, and those with equal counts.
+        outputs, largest_alike: (sample, output) of those, and those whose largest count is the same neuron's.
         right: samples classified right by that network and by the chip.
     """
 
@@ -149,6 +159,10 @@ class _Found:
     tallies: dict[str, int] = field(default_factory=dict)
     places: int = 0
     alike: int = 0
+    neurons: int = 0
+    equal: int = 0
+    outputs: int = 0
+    largest_alike: int = 0
     right: tuple[int, int] = (0, 0)
 
 
@@ -184,6 +198,8 @@ class _SideBySide:
             widest = 8 * max(1, plan.steps) * max(p.size for p in plan.network.populations)
             taken += _FLOAT_ARRAYS * widest * max(1, min(samples, _FLOAT_CHUNK // widest))
             taken += 12 * samples * plan.steps * sum(plan.network[name].size for name in plan.quantized.outputs)
+        if plan.quantized.window > 1:
+            taken += _SUMS * samples * plan.windows * sum(plan.quantized[name].size for name in plan.quantized.inputs)
         return taken
 
     def __call__(self, chunk: _Chunk) -> _Found:
@@ -191,9 +207,10 @@ class _SideBySide:
         if chunk.states:
             return _Found(states=self._states(chunk.part))
         plan, found = self.plan, _Found(chunk.samples)
+        part = self._windowed(chunk.part)
         limit = None if plan.room is None else plan.room + self.emulator.layout.nbytes
         trace = self.emulator.run(
-            chunk.part, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False, memory_limit=limit,
+            part, plan.chip_steps, record=plan.recorded, jobs=plan.jobs, dense=False, memory_limit=limit,
         )
         chip, found.tallies = trace.events, trace.tallies
         if self.reference is not None:
@@ -201,15 +218,19 @@ class _SideBySide:
                 sent = chip[name]
                 found.counts[name] = np.bincount(sent.neuron, minlength=sent.neurons).astype(np.int64)
                 found.largest[name] = _largest(sent)
-            for name, given in chunk.part.items():
+            for name, given in part.items():
                 found.counts[name] = np.count_nonzero(given.reshape(-1, prod(given.shape[2:])), axis=0).astype(np.int64)
-            due = self.reference.run(chunk.part, record=plan.names)
+            due = self.reference.run(part, record=plan.names)
             found.spikes = sum(due.counts[name] for name in plan.names)
             copies = {name: due.spikes[origin][..., neurons] for name, (origin, neurons) in plan.copied.items()}
             found.difference = compare({**due.spikes, **copies}, chip).counted_from(chunk.first)
         if plan.real:
             self._real(chunk, {name: chip[name].dense() for name in plan.quantized.outputs}, found)
         return found
+
+    def _windowed(self, part: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the chip is given of some samples."""
+        return {name: windowed(values, self.plan.quantized.window) for name, values in part.items()}
 
     def _states(self, part: Mapping[str, Array]) -> Difference:
         """Compare the states of the first samples, in as many steps as memory allows."""
@@ -221,30 +242,41 @@ class _SideBySide:
         ]
         values = _PROBED_SAMPLES * sum(plan.quantized[probe.population].size for probe in probes)
         steps = min(plan.chip_steps, max(1, plan.probed // max(1, values)))
+        given = self._windowed(part)
         return compare(
-            Reference(plan.quantized, self.kernels, steps).run(part, record=(), probes=probes).state,
-            self.emulator.run(part, steps, record=(), probes=probes).state,
+            Reference(plan.quantized, self.kernels, steps).run(given, record=(), probes=probes).state,
+            self.emulator.run(given, steps, record=(), probes=probes).state,
         )
 
     def _real(self, chunk: _Chunk, chip: Mapping[str, Array], found: _Found) -> None:
         """Compare the outputs (samples, chip steps, neurons) with those of the network in real numbers."""
         from nmap.simulate.floating import simulate
 
-        plan = self.plan
+        plan, window = self.plan, self.plan.quantized.window
         real = simulate(plan.network, chunk.part)
         ours = {}
         for name, sent in chip.items():
             latency = plan.quantized[name].latency
-            ours[name] = sent[:, latency : latency + plan.steps]
+            ours[name] = sent[:, latency : latency + plan.windows]
             if name in real.spikes:
-                graded = isinstance(plan.network[name].neuron, SigmaDelta)
-                same = ours[name] == real.spikes[name] if graded else (ours[name] != 0) == (real.spikes[name] != 0)
+                due = windowed(real.spikes[name], window)
+                counted = window > 1 or isinstance(plan.network[name].neuron, SigmaDelta)
+                same = ours[name] == due if counted else (ours[name] != 0) == (due != 0)
                 found.places += same.size
                 found.alike += int(np.count_nonzero(same))
+                _count(ours[name].sum(1, dtype=np.int64), real.counts(name), found)
         if plan.scored is not None and chunk.labels is not None:
             scores = (real.counts(plan.scored), ours[plan.scored].sum(1, dtype=np.int64))
             theirs, own = (int(np.count_nonzero(score.argmax(1) == chunk.labels)) for score in scores)
             found.right = (theirs, own)
+
+
+def _count(ours: Array, theirs: Array, found: _Found) -> None:
+    """Compare the counts of an output's neurons over whole samples, (samples, neurons) each; of equal ones the first is the largest."""
+    found.neurons += ours.size
+    found.equal += int(np.count_nonzero(ours == theirs))
+    found.outputs += ours.shape[0]
+    found.largest_alike += int(np.count_nonzero(ours.argmax(1) == theirs.argmax(1)))
 
 
 def _largest(sent: SpikeEvents) -> int:
@@ -288,6 +320,7 @@ class Comparison:
         plan = _Plan(
             self.target.name, self.network, self.quantized, self.program, self.samples.steps, scored, fixed, real, split=self.split,
         )
+        self.findings.extend(told_window(self.samples.steps, self.quantized.window, self.samples.name or None))
         total = _Found()
         for found in self._results(plan):
             _add(total, found)
@@ -305,7 +338,10 @@ class Comparison:
         if real:
             labelled = self.samples.labels is not None and total.samples > 0
             theirs, ours = (right / total.samples if labelled else None for right in total.right)
-            self.chip_vs_float = ChipVsFloat(total.alike / total.places if total.places else None, theirs, ours, total.samples)
+            self.chip_vs_float = ChipVsFloat(
+                _share(total.alike, total.places), theirs, ours, total.samples, _share(total.equal, total.neurons),
+                _share(total.largest_alike, total.outputs), self.quantized.window,
+            )
             if total.alike < total.places:
                 self._tell_wraps(1 - total.alike / total.places)
 
@@ -400,12 +436,20 @@ class Comparison:
                 )
 
 
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
 def _add(total: _Found, found: _Found) -> None:
     """Add what was found about further samples."""
     total.samples += found.samples
     total.spikes += found.spikes
     total.places += found.places
     total.alike += found.alike
+    total.neurons += found.neurons
+    total.equal += found.equal
+    total.outputs += found.outputs
+    total.largest_alike += found.largest_alike
     total.right = (total.right[0] + found.right[0], total.right[1] + found.right[1])
     total.difference = total.difference.joined(found.difference)
     total.states = total.states.joined(found.states)

@@ -103,17 +103,19 @@ def _check_cores(program: Program, variant: Variant, machine: Machine | None, pr
     for k, core in enumerate(program.cores):
         place = (core.chip, core.core)
         name = f"core {core.core} of chip {core.chip}"
-        if not (0 <= core.chip < chips and 0 <= core.core < variant.cores):
-            problems.add("core", f"{name} does not exist: there are {chips} chips of {variant.cores} cores")
+        if not (0 <= core.chip < chips and 0 <= core.core < variant.cores * variant.passes):
+            passes = f" in {variant.passes} passes" if variant.passes > 1 else ""
+            problems.add("core", f"{name} does not exist: there are {chips} chips of {variant.cores} cores{passes}")
             continue
-        if place in lacking:
+        in_any_pass = (core.chip, core.core % variant.cores)
+        if in_any_pass in lacking:
             problems.add("core", f"{name} does not exist: that chip has fewer cores than others")
         if place in seen:
             problems.add("core", f"{name} is used twice, as cores {seen[place]} and {k} of the program")
         seen[place] = k
-        if place in dead:
+        if in_any_pass in dead:
             problems.add("dead core", f"{name} is marked dead")
-        row, column = divmod(core.core // variant.cores_per_router, variant.mesh[0])
+        row, column = divmod(core.core % variant.cores // variant.cores_per_router, variant.mesh[0])
         if (core.x, core.y) != (column, row):
             problems.add("position", f"{name} is said to stand at ({core.x}, {core.y}); it stands at ({column}, {row})")
 
@@ -416,6 +418,7 @@ def _check_budgets(program: Program, target: Target, problems: _Problems) -> Non
     used = target.measure(program)
     variant = target.spec.variants.get(program.variant)
     smaller = {core: target.spec.classes[kind].budget for kind, cores in (variant.classes if variant else {}).items() for core in cores}
+    cores = variant.cores if variant else 1
     if len(used) != len(program.cores):
         problems.add("budget", f"{len(used)} cores were measured of {len(program.cores)}")
         return
@@ -425,6 +428,6 @@ def _check_budgets(program: Program, target: Target, problems: _Problems) -> Non
             problems.add("budget", f"`{key}` is {'measured on' if key in demand else 'not measured on'} {name}, and the chip data "
                                    f"{'has no such budget' if key in demand else 'has a budget'}")
         for key, resource in budgets.items():
-            most = smaller.get(core.core, {}).get(key, resource.max)
+            most = smaller.get(core.core % cores, {}).get(key, resource.max)
             if demand.get(key, 0) > most:
                 problems.add("budget", f"{name} takes {demand[key]} {resource.unit} of {resource.title}, it has {most}")

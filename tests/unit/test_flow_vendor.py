@@ -96,3 +96,32 @@ def test_a_vendor_that_maps_only_is_told_as_such(bundle: Path, monkeypatch: pyte
     assert told.why is not None
     assert told.why.startswith("slice 0 lies elsewhere; ")
     assert told.why.endswith("and 2 more")
+
+
+def test_spikes_in_the_networks_own_time(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All 6 inputs of weight 0.5 meet a threshold of 2 in the first step: every neuron of n1 fires, and likewise of n2 one step later.
+    every = {"n1": np.ones((5, 12, 5), np.int32), "n2": np.ones((5, 12, 3), np.int32)}
+
+    def run(_self: Any, _folder: Path, _inputs: np.ndarray, _steps: int, _timeout: float) -> VendorRun:
+        return VendorRun("stand-in", "1", every, aligned=True)
+
+    monkeypatch.setattr(type(TARGET), "run_vendor", run)
+    for wrong in (0, 1):
+        outcome = flow.verify(bundle, input=Path("few.npz"), against="vendor")
+        assert outcome.verification is not None
+        assert outcome.verification.vendor is not None
+        assert outcome.verification.vendor.mismatches == wrong
+        every["n2"][2, 11, 1] = 0
+
+
+def test_software_that_runs_where_it_is_asked_for_only(
+    bundle: Path, runs: list[tuple[int, int, float]], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TARGET, "spec", TARGET.spec.model_copy(update={"vendor": "asked"}))
+    outcome = flow.verify(bundle, input=Path("few.npz"))
+    assert outcome.verification is not None
+    assert outcome.verification.vendor is not None
+    assert "--against vendor" in str(outcome.verification.vendor.skipped_reason)
+    assert runs == []
+    flow.verify(bundle, input=Path("few.npz"), against="vendor")
+    assert len(runs) == 1

@@ -314,3 +314,16 @@ def test_chips_lack_cores_by_their_place_on_the_board() -> None:
 def test_cores_that_no_chip_has_are_not_lacking(place: list[int]) -> None:
     with pytest.raises(ValueError, match="lacking"):
         spec(lacking=[place])
+
+
+def test_every_pass_has_the_chips_cores_again() -> None:
+    machine = build_machine(
+        spec(CLASSES, classes={"dry": [3], "small": [0, 2]}, cores=4, mesh=[2, 2], passes=3), chips=2, dead=[(1, 2), (0, 0)],
+    )
+    assert [core.core for core in machine.cores if core.chip == 0] == [1, 2, 3, 5, 6, 7, 9, 10, 11]
+    # A core stands where it stands in the first pass.
+    assert [(core.x, core.y) for core in machine.cores if core.chip == 0] == [(1, 0), (0, 1), (1, 1)] * 3
+    assert slots(machine)[:3] == slots(machine)[3:6] == [[1, 0], [0, 1], [1, 1]]
+    assert [(kind.name, len(kind.cores)) for kind in machine.classes] == [("ordinary", 6), ("small", 6), ("dry", 6)]
+    assert machine.dead == ((0, 0), (1, 2))
+    assert cores_of(machine.spec.variants["v"], 2) == 8

@@ -511,7 +511,7 @@ def test_what_is_too_large_to_keep_names_the_recording(made: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("graded", [False, True])
-def test_a_window_of_events_is_a_window_of_the_array(graded: bool) -> None:
+def test_a_cut_of_events_is_a_cut_of_the_array(graded: bool) -> None:
     rng = np.random.default_rng(4)
     dense = (rng.random((5, 9, 4)) < 0.3).astype(np.int32)
     dense[2] = 0
@@ -520,11 +520,11 @@ def test_a_window_of_events_is_a_window_of_the_array(graded: bool) -> None:
     offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(dense.reshape(45, 4), axis=1))])
     events = SpikeEvents(5, 9, 4, offsets, neuron.astype(np.int32), dense.reshape(45, 4)[rows, neuron] if graded else None)
     for first, length in ((0, 9), (0, 4), (3, 6), (2, 5), (8, 1)):
-        found = running._window(events, first, length)
+        found = running._cut(events, first, length)
         assert isinstance(found, SpikeEvents)
         np.testing.assert_array_equal(found.dense(), dense[:, first : first + length])
         np.testing.assert_array_equal(running._summed(found), dense[:, first : first + length].sum(1))
-    np.testing.assert_array_equal(running._window(dense, 3, 4), dense[:, 3:7])
+    np.testing.assert_array_equal(running._cut(dense, 3, 4), dense[:, 3:7])
 
 
 def test_an_archive_is_as_numpy_reads_it_and_always_the_same(tmp_path: Path) -> None:
