@@ -1313,7 +1313,7 @@ def run(
         network=network.file, target=None if opened is None else f"{opened.target.name}:{opened.machine.variant}",
         bundle=source if is_bundle else None, outputs=ran.outputs, scores=ran.scores,
         silent=tuple(name for name in network.outputs if network[name].silent), scored=samples.scored, imported=network,
-        ran=samples.samples, sent=ran.sent, memory=ran.memory,
+        ran=samples.samples, sent=ran.sent, memory=ran.memory, window=ran.window,
     )
 
 

@@ -37,12 +37,16 @@ def windowed(values: Array, window: int) -> Array:
     """
     if window == 1:
         return values
-    starts = np.arange(0, values.shape[1], window)
-    if values.dtype.kind == "f":
-        return np.add.reduceat(values, starts, axis=1, dtype=np.float64)
     # Bytes cannot add up to more than 32 bits within any window that a chip has.
     wide = values.dtype.itemsize > 1
-    sums = np.add.reduceat(values, starts, axis=1, dtype=np.int64 if wide else np.int32)
+    dtype = np.float64 if values.dtype.kind == "f" else np.int64 if wide else np.int32
+    sums = np.zeros((values.shape[0], window_count(values.shape[1], window), *values.shape[2:]), dtype)
+    # The first step of every window, then the second one: several times faster than window by window.
+    for step in range(min(window, values.shape[1])):
+        part = values[:, step::window]
+        sums[:, : part.shape[1]] += part
+    if dtype is np.float64:
+        return sums
     if wide and sums.size and max(int(sums.max()), -int(sums.min())) > _LIMIT:
         raise NmapError(Diagnostic(
             "NM802", "error", f"the sum of what is sent in {window} steps is beyond 32 bits",

@@ -139,7 +139,7 @@ def _arrangement(variant: Variant) -> str:
     ]
     if variant.lacking:
         parts.append(f"{len({(x, y) for x, y, _ in variant.lacking})} chips of a unit with fewer cores")
-    parts += [f"{len(cores)} cores `{name}`" for name, cores in variant.classes.items()]
+    parts += [f"{len(cores)} core{'s' if len(cores) > 1 else ''} `{name}`" for name, cores in variant.classes.items()]
     if variant.passes > 1:
         parts.append(f"up to {variant.passes} passes one after the other")
     if any(variant.port):

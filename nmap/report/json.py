@@ -498,11 +498,11 @@ def _dead(machine: Machine) -> int:
 
 
 def _label(core: Core, machine: Machine) -> str:
-    """Return a core's short name, with the pass, from 1 on, where a chip has several."""
+    """Return a core's short name, with the pass, from 0 on, where a chip has several."""
     if _chip_passes(machine) == 1:
         return core_label(core, machine.chips)
     step, number = divmod(core.core, machine.spec.variants[machine.variant].cores)
-    return f"{core_label(replace(core, core=number), machine.chips)} (pass {step + 1})"
+    return f"{core_label(replace(core, core=number), machine.chips)} (pass {step})"
 
 
 def _basis(outcome: Outcome) -> str | None:
@@ -546,15 +546,19 @@ def _utilization(outcome: Outcome) -> dict[str, Any] | None:
         fullest = None
         if mapping is not None and amounts:
             top = max(range(len(amounts)), key=lambda k: _ratio(amounts[k], budgets[k][name]))
-            fullest = {"core": _label(mapping.cores[top], machine), "used": amounts[top], "capacity": budgets[top][name]}
+            if budgets[top][name]:
+                fullest = {"core": _label(mapping.cores[top], machine), "used": amounts[top], "capacity": budgets[top][name]}
         table[name] = {
             "title": resource.title, "unit": resource.unit, "used": None if mapping is None or cores_use is None else sum(amounts),
             "available": sum(kind.capacity[name] * len(kind.cores) for kind in machine.classes) // _chip_passes(machine) * passes,
             "fullest": fullest, "limiting": False,
         }
+    # Where no population is cut, none was too large for a core.
+    held = set() if mapping is None else {(shard.population, shard.cluster) for shard in mapping.shards}
+    sizing = _sizing(machine.spec) if len(held) > len({population for population, _ in held}) else list(table)
     filled = {
         name: (_ratio(row["fullest"]["used"], row["fullest"]["capacity"]), _ratio(row["used"], row["available"]))
-        for name, row in table.items() if row["fullest"] and name in _sizing(machine.spec)
+        for name, row in table.items() if row["fullest"] and name in sizing
     }
     # What lies on one core is limited by nothing.
     if filled and mapping is not None and len(mapping.cores) > 1:

@@ -210,6 +210,9 @@ def comparison_text(reports: Sequence[Report]) -> str:
     lines = table(("target", "verdict", "cores", "available", "proved", "bits", "limited by"), rows, right={2, 3})
     if any(row[2].startswith("~") for row in rows):
         lines.append(f"  ~ estimate: {_UNPUBLISHED}")
+    for report in reports:
+        if report.get("basis") not in (None, _ESTIMATE):
+            lines += _hanging("  ", f"{target_name(report)}: {_mapper(report)}")
     reasons = []
     for report in reports:
         worst = [d for d in report["diagnostics"] if d["severity"] == "error"]
@@ -629,12 +632,17 @@ def _utilization(report: Report) -> list[str]:
 
 def _basis(report: Report) -> list[str]:
     """Say what a table of numbers rests on that are not exact."""
-    basis, survey = report.get("basis"), report.get("survey")
+    basis = report.get("basis")
     if basis is None:
         return []
-    if basis == _ESTIMATE or survey is None:
+    if basis == _ESTIMATE:
         return _hanging("  ", f"estimate: {_UNPUBLISHED}")
-    return _hanging("  ", f"cores as {basis} maps it (estimate: {count(survey['estimated_cores'])}); all other numbers are estimates")
+    return _hanging("  ", f"{_mapper(report)}; all other numbers are estimates")
+
+
+def _mapper(report: Report) -> str:
+    """Say whose mapper counted the cores."""
+    return f"cores as {report['basis']} maps it (estimate: {count(report['survey']['estimated_cores'])})"
 
 
 def _survey(report: Report) -> list[str]:

@@ -16,7 +16,7 @@ from nmap.samples import Samples
 from nmap.target.backend import Target, VendorRun
 from nmap.verify.comparison import samples_at_once
 from nmap.verify.lockstep import compare, describe
-from nmap.windows import window_count, windowed
+from nmap.windows import told_window, window_count, windowed
 
 __all__ = ["check_vendor"]
 
@@ -54,6 +54,9 @@ def check_vendor(
     from nmap.emulate.engine import Emulator
 
     windows = window_count(samples.steps, quantized.window)
+    if alone:
+        # Else the comparison with the reference has told it.
+        findings.extend(told_window(samples.steps, quantized.window, samples.name or None))
     steps = windows + quantized.latency
     most = samples.samples if alone else min(samples.samples, max(1, _STEPS // max(1, steps)))
     longest = _LIMIT_ALONE if alone else _LIMIT

@@ -1,7 +1,7 @@
 """Results of a run in HDF5, written as they come, so that memory does not grow with the samples.
 
 Root attributes: `schema` = `nmap.recording/1`, `nmap` (version), `samples`, `steps`, and what the run says of itself (`level`,
-`raw_time`). Names are those of `nmap run -o OUT.npz`:
+`raw_time`; `window`, where a step of the chip stands for several of the network). Names are those of `nmap run -o OUT.npz`:
 
 - what was sent (`spikes`, `spikes.NAME`, `POP.spikes`) is a group of events, in the order of samples, steps and neurons, as event lists of
   samples have it (`nmap.samples.reader`): `offsets` (samples + 1,) says where each sample's events begin and where the last one's end;

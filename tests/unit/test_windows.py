@@ -61,7 +61,7 @@ def test_bytes_do_not_wrap_and_sums_beyond_32_bits_are_refused() -> None:
     assert windowed(np.full((1, 15, 1), 255, np.uint8), 15).tolist() == [[[3825]]]
     assert windowed(np.full((1, 2, 1), -(2**30), np.int32) + 1, 2).tolist() == [[[-(2**31) + 2]]]
     for value in (2**30, -(2**30)):
-        with pytest.raises(NmapError, match="NM802.*beyond 32 bits"):
+        with pytest.raises(NmapError, match=r"NM802.*beyond 32 bits"):
             windowed(np.full((1, 2, 1), value, np.int32), 2)
 
 

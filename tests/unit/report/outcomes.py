@@ -20,6 +20,7 @@ from nmap.place.problem import PlacementSolution
 from nmap.program import Core
 from nmap.quantized import LayerLoss, QuantizedNetwork, QuantizedPopulation
 from nmap.report.model import ChipVsFixed, ChipVsFloat, Outcome, Samples, Traffic, VendorCheck, Verification
+from nmap.target.backend import Survey
 from nmap.target.machine import Machine, build_machine
 from nmap.target.spec import ChipSpec
 
@@ -132,3 +133,29 @@ def misfit() -> Outcome:
         status="does_not_fit", exit_status=Exit.DOES_NOT_FIT, mapping=None, verification=None, spike_hops_per_step=None, traffic=None,
         diagnostics=(error,), timings={"read": 0.1, "partition": 0.2}, bundle=None, written=(),
     )
+
+
+def folded(passes: int = 2) -> ChipSpec:
+    """The tiny chip, its last core a smaller one, that computes a network in several passes; its budgets are estimates."""
+    data = spec().model_dump()
+    data["estimated"] = True
+    # A core has one of it, or none.
+    data["resources"]["layers"] = {"max": 1, "unit": "layers", "source": "made up", "title": "layers"}
+    data["classes"] = {
+        name: {"title": name, "budget": budget, "source": "made up"}
+        for name, budget in {"large": {"words": 20}, "small": {"words": 5, "layers": 0}}.items()
+    }
+    data["variants"]["two"] |= {"passes": passes, "classes": {"large": [0, 1, 2], "small": [3]}}
+    return ChipSpec.model_validate(data)
+
+
+def guessed(survey: Survey | None = None, passes: int = 2, **changes: Any) -> Outcome:
+    """The deployment on that chip, core 0 of which is dead, in its first and its second pass."""
+    machine = build_machine(folded(passes), dead=[(0, 0)])
+    made = mapping(machine)
+    shards = tuple(replace(shard, demand={**shard.demand, "layers": 1}) for shard in made.shards)
+    placed = replace(
+        made, shards=shards[:2], cores=(machine.cores[0], machine.cores[3 * passes - 2]),
+        placement=replace(made.placement, slot=np.array([0, 3 * passes - 2])),
+    )
+    return outcome(**{"spec": machine.spec, "machine": machine, "mapping": placed, "survey": survey, **changes})

@@ -23,13 +23,15 @@ from nmap.report.json import (
     to_json,
 )
 from nmap.report.model import BusiestCore, Estimate, Outcome, Published, RunResult, Samples, VendorCheck, Verification
-from nmap.report.text import inspection_text, run_text
+from nmap.report.text import inspection_text, run_text, to_text
+from nmap.target.backend import Survey
 from nmap.target.machine import build_machine
 from nmap.target.spec import Constant, Resource
 from nmap.testing.networks import FOREIGN_NETWORKS
-from tests.unit.report.outcomes import conv_network, mapping, misfit, network, neuron, outcome, spec
+from tests.unit.report.outcomes import conv_network, guessed, mapping, misfit, network, neuron, outcome, spec
 from tests.unit.report.schema_check import problems
 
+SURVEY = Survey("mapper", "2.1", fits=True, cores=5, layers={"hidden": 4, "output.pool": 1}, facts={"bytes": 12})
 BARE = Outcome("error", Exit.USAGE)
 RUN = RunResult("chip", np.ones((2, 3, 4), np.int32), np.ones((2, 4), np.int64), {"lif.v": np.zeros((2, 3, 5))}, None, 0.5)
 
@@ -39,8 +41,11 @@ RUN = RunResult("chip", np.ones((2, 3, 4), np.int32), np.ones((2, 4), np.int64),
     to_json(outcome(network=conv_network(), mapping=None)),
     to_json(outcome(estimate=Estimate(1e-6, None, ("a paper",)))), to_json(outcome(verification=Verification())),
     to_json(outcome(verification=Verification("broken", None, None, VendorCheck("sim", skipped_reason="absent")))),
+    to_json(guessed()), to_json(guessed(SURVEY)), to_json(guessed(Survey("mapper", missing="absent"))),
+    to_json(guessed(SURVEY, mapping=None)),
     failure_to_json(NmapError(Diagnostic("NM101", "error", "no such file")), ["nmap"]), run_to_json(RUN, ["nmap", "run"], "out.npz"),
-], ids=["good", "misfit", "bare", "portable", "conv", "estimate", "unverified", "skipped", "failure", "run"])
+], ids=["good", "misfit", "bare", "portable", "conv", "estimate", "unverified", "skipped", "estimated", "surveyed",
+        "missing", "unmapped", "failure", "run"])
 def test_reports_follow_the_schema_and_leave_nothing_undocumented(report: dict[str, object]) -> None:
     assert problems(report, schema(), closed=True) == []
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -139,7 +144,9 @@ def test_numbers_are_those_of_the_hand_made_deployment() -> None:
     assert report["incremental"] is None
     assert report["placement"]["gap"] == pytest.approx(1 / 6)
     assert report["quantization"]["clipped"] == 3
-    assert report["quantization"]["latency_steps"] == 2
+    assert (report["quantization"]["latency_steps"], report["quantization"]["window"]) == (2, 1)
+    real = report["verification"]["chip_vs_float"]
+    assert (real["count_agreement"], real["argmax_agreement"], real["window"]) == (None, None, 1)
     assert report["timings_s"]["verify"] == 61.26
 
 
@@ -183,6 +190,92 @@ def test_what_routes_take_is_counted_in_the_program_and_unknown_before() -> None
         "title": 0, "unit": 0, "used": 7, "available": 24, "fullest": {"core": "c2", "used": 5, "capacity": 6}, "limiting": True,
     }
     assert (use["neurons"]["used"], use["words"]["used"], use["words"]["limiting"]) == (5, 28, False)
+
+
+def test_cores_of_the_passes_that_are_used_are_available() -> None:
+    """Of 4 cores one is dead and one is small: 20 + 20 + 5 words in each of 3 passes, the network lies in the first and the third."""
+    report = to_json(guessed(passes=3))
+    assert (report["target"]["cores"], report["target"]["dead_cores"], report["target"]["passes"]) == (3, 1, 3)
+    use = report["utilization"]
+    assert (use["cores"]["used"], use["cores"]["available"]) == (2, 9)
+    assert (use["words"]["available"], use["neurons"]["available"], use["layers"]["available"]) == (135, 90, 6)
+    # The second piece of `hidden` has 7 words, on the chip's core 2 in the third pass.
+    assert use["words"]["fullest"] == {"core": "c1 (pass 0)", "used": 15, "capacity": 20}
+    before = to_json(guessed(passes=3, mapping=None))
+    assert (before["target"]["passes"], before["utilization"]["words"]["available"]) == (None, 45)
+    assert to_json(outcome())["target"]["passes"] == 1
+
+
+def test_a_core_is_as_full_as_its_class_has_room() -> None:
+    machine = guessed().machine
+    assert machine is not None
+    made = guessed().mapping
+    assert made is not None
+    # 4 of the small core's 5 words are more than 15 of 20, and it is in the second pass.
+    shards = (made.shards[0], replace(made.shards[1], demand={"neurons": 1, "words": 4}))
+    report = to_json(guessed(mapping=replace(
+        made, shards=shards, cores=(machine.cores[0], machine.cores[5]), placement=replace(made.placement, slot=np.array([0, 5])),
+    )))
+    assert report["utilization"]["words"]["fullest"] == {"core": "c3 (pass 1)", "used": 4, "capacity": 5}
+    # Cores have one layer each, or none, which limits no sizes.
+    assert [name for name, row in report["utilization"].items() if row["limiting"]] == ["words"]
+    assert report["layers"][0]["limited_by"] == "synapse memory"
+
+
+def test_cores_that_hold_one_layer_each_limit_what_is_not_cut() -> None:
+    made = guessed().mapping
+    assert made is not None
+    first, second = made.shards
+    whole = replace(made, shards=(first, replace(second, population="output")))
+    report = to_json(guessed(mapping=whole))
+    assert [name for name, row in report["utilization"].items() if row["limiting"]] == ["layers"]
+    assert [layer["limited_by"] for layer in report["layers"]] == [None, None]
+
+
+def test_no_core_is_the_fullest_where_none_has_any() -> None:
+    made, machine = guessed().mapping, guessed().machine
+    assert made is not None
+    assert machine is not None
+    small = replace(made, shards=made.shards[:1], cores=(machine.cores[2],), placement=replace(made.placement, slot=np.array([2])))
+    small = replace(small, shards=(replace(made.shards[0], demand={"neurons": 2, "words": 4}),))
+    use = to_json(guessed(mapping=small))["utilization"]
+    assert (use["layers"]["fullest"], use["layers"]["used"], use["words"]["fullest"]["capacity"]) == (None, 0, 5)
+
+
+def test_pieces_that_take_nothing_of_their_own_are_not_limited() -> None:
+    made = guessed().mapping
+    assert made is not None
+    bare = tuple(replace(shard, demand={}) for shard in made.shards)
+    assert to_json(guessed(mapping=replace(made, shards=bare)))["layers"][0]["limited_by"] is None
+
+
+def test_the_mappers_numbers_take_the_place_of_estimates() -> None:
+    report = to_json(guessed(SURVEY))
+    assert report["basis"] == "mapper 2.1"
+    assert report["utilization"]["cores"]["used"] == 5
+    assert [layer["cores"] for layer in report["layers"]] == [4, 0]
+    assert report["survey"] == {
+        "name": "mapper", "version": "2.1", "missing": None, "fits": True, "reason": None, "cores": 5, "estimated_cores": 2,
+        "layers": [
+            {"name": "hidden", "cores": 4, "estimated_cores": 2}, {"name": "output.pool", "cores": 1, "estimated_cores": None},
+        ],
+        "facts": {"bytes": 12},
+    }
+    # What is nmap's own remains.
+    assert report["partition"]["cores"] == 2
+
+
+def test_what_the_mapper_says_is_whether_it_fits() -> None:
+    alone = to_json(guessed(SURVEY, mapping=None))
+    assert (alone["fits"], alone["utilization"]["cores"]["used"], alone["survey"]["estimated_cores"]) == (True, 5, None)
+    assert to_json(guessed(replace(SURVEY, fits=False, reason="no")))["fits"] is False
+    assert to_json(guessed(Survey("mapper", missing="absent")))["fits"] is True
+
+
+def test_estimates_are_called_so_and_other_numbers_are_not() -> None:
+    assert to_json(guessed())["basis"] == "estimate"
+    assert to_json(guessed(Survey("mapper", missing="absent")))["basis"] == "estimate"
+    assert (to_json(outcome())["basis"], to_json(outcome())["survey"], to_json(BARE)["basis"]) == (None, None, None)
 
 
 def test_unknown_numbers_are_null() -> None:
@@ -285,12 +378,15 @@ def test_reports_of_before_these_keys_still_follow_the_schema() -> None:
     old = to_json(outcome())
     for key in ("multiple", "floor", "early_reset", "lag", "late_bias", "gain", "in_steps"):
         del old["network"]["conventions"][key]
-    del old["projections"]
+    del old["projections"], old["basis"], old["survey"], old["target"]["passes"], old["quantization"]["window"]
+    for key in ("count_agreement", "argmax_agreement", "window"):
+        del old["verification"]["chip_vs_float"][key]
     for layer in old["layers"]:
         for key in ("family", "sends", "parameters"):
             del layer[key]
     assert problems(old, schema()) == []
     assert inspection_text(old).startswith("net.h5")
+    assert to_text(old) == to_text(to_json(outcome()))
 
 
 @pytest.mark.parametrize("kind", sorted(FOREIGN_NETWORKS))

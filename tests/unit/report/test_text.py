@@ -17,6 +17,7 @@ from nmap.report.json import portable_report, run_to_json, to_json
 from nmap.report.model import (
     BusiestCore,
     ChipVsFixed,
+    ChipVsFloat,
     Estimate,
     Outcome,
     Published,
@@ -27,11 +28,13 @@ from nmap.report.model import (
     Verification,
 )
 from nmap.report.text import _amount, comparison_text, count, inspection_text, next_step, percent, run_text, table, to_text, verdict
+from nmap.target.backend import Survey
 from nmap.target.machine import build_machine
 from nmap.target.spec import Constant
 from nmap.testing.networks import FOREIGN_NETWORKS, build, lif
-from tests.unit.report.outcomes import conv_network, mapping, misfit, network, outcome, spec
+from tests.unit.report.outcomes import conv_network, guessed, mapping, misfit, network, outcome, spec
 
+SURVEY = Survey("mapper", "2.1", fits=True, cores=5, layers={"hidden": 4, "output": 0})
 LONG = "/a/very/long/folder/name/that/does/not/fit/beside/anything/else/network.nir"
 
 
@@ -52,6 +55,9 @@ def line(start: str, **changes: object) -> str:
     outcome(), misfit(), outcome(network=conv_network(), mapping=None, quantized=None), outcome(network=network(LONG)),
     outcome(status="differs", exit_status=Exit.DIFFERS, verification=Verification("broken", ChipVsFixed(10**9, 10**6, 10**15, 10**12))),
     Outcome("error", Exit.USAGE), outcome(timings={}), outcome(estimate=Estimate(3.8e-5, 0.0123, ("a",))),
+    guessed(), guessed(SURVEY), guessed(replace(SURVEY, fits=False, reason="far too large " * 20)),
+    guessed(Survey("mapper", missing="it is not installed " * 8)),
+    guessed(replace(SURVEY, layers={"x" * 60: 1, "hidden": 3}), mapping=None),
 ])
 def test_reports_are_plain_and_at_most_80_columns_wide(result: Outcome) -> None:
     for text in (to_text(to_json(result)), inspection_text(to_json(result)), comparison_text([to_json(result)] * 2)):
@@ -164,6 +170,66 @@ def test_fullest_core_and_limiting_resource_are_marked() -> None:
     assert squeezed(words) == "synapse memory 28 60 47 c1 15 / 20 75 ◀"
     assert "◀" not in line("  neurons")
     assert "  ◀ limits this design: synapse memory" in lines()
+
+
+def shown(survey: Survey | None = None, **changes: object) -> str:
+    return to_text(to_json(guessed(survey, **changes)))
+
+
+def test_estimates_are_called_so() -> None:
+    text = shown()
+    assert "\n  estimate: how the chip's memory is used is not published\n" in text
+    assert "est. cores" in text
+    assert "cores 2 (estimate), optimal" in text
+    assert "2 passes, one after the other" in text
+    assert "3 usable cores (1 dead)" in text
+    assert not any("estimate" in row or "pass" in row for row in lines())
+    table_of_targets = comparison_text([to_json(guessed()), to_json(outcome())])
+    rows = [squeezed(row) for row in table_of_targets.splitlines() if row.startswith("  tiny:two")]
+    assert rows[0].startswith("tiny:two fits ~2 6 ")
+    assert rows[1].startswith("tiny:two fits 2 3 ")
+    assert "~ estimate: " in table_of_targets
+    assert "~" not in comparison_text([to_json(outcome())])
+    asked = comparison_text([to_json(guessed(SURVEY))])
+    assert "tiny:two fits 5 6" in squeezed(asked)
+    assert "\n  tiny:two: cores as mapper 2.1 maps it (estimate: 2)\n" in asked
+    assert "~" not in asked
+
+
+def test_what_the_vendors_mapper_says_is_told_beside_the_estimate() -> None:
+    text = shown(SURVEY)
+    assert "\n  cores as mapper 2.1 maps it (estimate: 2); all other numbers are estimates\n" in text
+    assert squeezed(next(row for row in text.splitlines() if row.startswith("  cores  "))).startswith("cores 5 6 83")
+    assert "\n  cores: 5 as mapper 2.1 maps it, 2 estimated\n  cores of `hidden`: 4 as mapper 2.1 maps it, 2 estimated\n" in text
+    assert "cores of `output`" not in text, "both say 0"
+    assert "est. cores" not in text
+    agreed = shown(replace(SURVEY, cores=2, layers={"hidden": 2}))
+    assert "(estimate: 2)" in agreed
+    assert "2 estimated" not in agreed
+
+
+def test_a_mapper_that_says_otherwise_or_nothing_is_told() -> None:
+    assert "  mapper 2.1 does not map it, which by the estimate fits: too wide\n" in shown(replace(SURVEY, fits=False, reason="too wide"))
+    alone = shown(replace(SURVEY, fits=False, reason="too wide"), mapping=None)
+    assert "  mapper 2.1 does not map it: too wide\n" in alone
+    assert "  mapper 2.1 maps it, which by the estimate was not found to fit\n" in shown(SURVEY, mapping=None)
+    assert "  mapper  not asked, so that estimates stay: it is absent\n" in shown(Survey("mapper", missing="it is absent"))
+    assert "mapper" not in shown()
+
+
+def test_counts_are_compared_where_a_step_stands_for_several() -> None:
+    real = ChipVsFloat(0.9, 0.5, 0.25, 8, 0.931, 0.989, 15)
+    text = squeezed(to_text(to_json(outcome(verification=Verification("ok", None, real)))))
+    assert "counts agree 93.1 %, largest count 98.9 %" in text
+    assert "one chip step = 15 steps of the network" in text
+    assert "accuracy 50 % float" in text
+    assert "of outputs as in float" not in text
+    unknown = squeezed(to_text(to_json(outcome(verification=Verification("ok", None, ChipVsFloat(None, window=15))))))
+    assert "one chip step = 15 steps of the network" in unknown
+    assert "counts agree" not in unknown
+    plain = squeezed(to_text(to_json(outcome(verification=Verification("ok", None, replace(real, window=1))))))
+    assert "90 % of outputs as in float" in plain
+    assert "counts agree" not in plain
 
 
 def test_layers_say_what_limits_them() -> None:
