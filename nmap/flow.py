@@ -784,7 +784,7 @@ def _verify(
     alone = len(against) == 1
     if "vendor" in against and target.spec.vendor == "asked" and not alone:
         result = replace(result, vendor=VendorCheck(
-            target.artefact, skipped_reason="it is run where it is asked for only: nmap verify BUNDLE --against vendor",
+            target.artefact, skipped_reason="its package runs on request only (nmap verify BUNDLE --against vendor)",
         ))
     elif "vendor" in against:
         with journal.stage("verify", "vendor"):

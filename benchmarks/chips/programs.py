@@ -13,10 +13,10 @@ from math import exp, prod
 
 import numpy as np
 
-from chips.akida import BINARY, GRADED
 from chips.truenorth import NEURON
 from nmap.connectivity import Array, Conv2d, Dense, Sparse
 from nmap.program import ConvTile, Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
+from nmap_akida.kernels import BINARY, GRADED
 from nmap_loihi2.kernels import KERNELS as LOIHI2
 from nmap_spinnaker.kernels import IF_CURR_EXP
 from nmap_spinnaker.second.kernels import LIF

@@ -86,7 +86,8 @@ class VendorRun:
         compared: what there is to compare: the `spikes`, or the `mapping` that the vendor's tools made of the artefact without computing.
         differences: a sentence for everything in the vendor's mapping that is not as in the artefact.
         facts: what the vendor's tools say of their mapping, by name.
-        aligned: `spikes` are in the network's own time, (samples, windows, neurons): the vendor's software knows no pipeline that fills.
+        first: chip step of the first entry of `spikes` by population, where the vendor's software knows no pipeline that fills; with it
+            there is an entry for each step of the input.
     """
 
     name: str
@@ -96,7 +97,7 @@ class VendorRun:
     compared: Literal["spikes", "mapping"] = "spikes"
     differences: tuple[str, ...] = ()
     facts: dict[str, int | float | str] = field(default_factory=dict)
-    aligned: bool = False
+    first: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable

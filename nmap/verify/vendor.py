@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmap.connectivity import Array
 from nmap.diagnostics import Findings
 from nmap.program import Program
 from nmap.quantized import QuantizedNetwork
@@ -14,11 +15,12 @@ from nmap.recorded import Recorded
 from nmap.report.model import VendorCheck
 from nmap.samples import Samples
 from nmap.target.backend import Target, VendorRun
+from nmap.trace import SpikeEvents
 from nmap.verify.comparison import samples_at_once
 from nmap.verify.lockstep import compare, describe
 from nmap.windows import told_window, window_count, windowed
 
-__all__ = ["check_vendor"]
+__all__ = ["check_vendor", "side_by_side"]
 
 _STEPS = 1000
 """Chip steps run with the vendor's simulator unless the user asked for that check alone; it takes milliseconds per step."""
@@ -79,11 +81,7 @@ def check_vendor(
         # Lowered once, and not at all where the vendor's software is not installed.
         emulator = emulator or Emulator(program, target.kernels, split)
         chip = emulator.run(part, steps, record=list(answer.spikes), jobs=jobs, dense=False)
-        ours: Mapping[str, Recorded] = chip.events
-        if answer.aligned:
-            first = {name: quantized[name].latency for name in answer.spikes}
-            ours = {name: chip.events[name].dense()[:, step : step + windows] for name, step in first.items()}
-        difference = compare(answer.spikes, ours)
+        difference = compare(*side_by_side(answer, chip.events))
         if difference.first is not None and not mismatches:
             findings.extend([describe(difference.counted_from(done), "NM703", f"{answer.name} {answer.version}", "the emulated chip")])
         mismatches += difference.mismatches
@@ -93,6 +91,19 @@ def check_vendor(
     if answer is None:
         return VendorCheck(target.artefact, skipped_reason="there are no samples")
     return VendorCheck(answer.name, answer.version, mismatches, done)
+
+
+def side_by_side(answer: VendorRun, events: Mapping[str, SpikeEvents]) -> tuple[Mapping[str, Array], Mapping[str, Recorded]]:
+    """Return the steps that the vendor's software and the emulated chip have both computed, (samples, steps, neurons) by population.
+
+    Args:
+        answer: what the vendor's software computed.
+        events: spikes of the same populations on the chip.
+    """
+    if not answer.first:
+        return answer.spikes, events
+    ours = {name: events[name].dense()[:, answer.first[name] :][:, : theirs.shape[1]] for name, theirs in answer.spikes.items()}
+    return {name: theirs[:, : ours[name].shape[1]] for name, theirs in answer.spikes.items()}, ours
 
 
 def _mapped(answer: VendorRun, findings: Findings) -> VendorCheck:

@@ -27,4 +27,4 @@ class TestApproximatedLeaks(TargetConformance):
 
 
 def test_the_built_in_targets_are_installed() -> None:
-    assert {"loihi1", "loihi2", "spinnaker1", "spinnaker2", "toy", "truenorth"} <= set(target_names())
+    assert {"akida", "loihi1", "loihi2", "spinnaker1", "spinnaker2", "toy", "truenorth"} <= set(target_names())

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import other_chips
-from chips.akida import BINARY, GRADED
 from chips.programs import ALL_KERNELS, Workload, akida, spinnaker, truenorth
 from chips.reference import reference
 from chips.truenorth import NEURON
@@ -26,6 +25,7 @@ from nmap.emulate.engine import Emulator
 from nmap.emulate.kernel import SHARED, Kernel
 from nmap.pointers import call_native
 from nmap.program import ConvTile, Core, NeuronGroup, Program, ProgramPopulation, Routes, SynapseBlock
+from nmap_akida.kernels import BINARY, GRADED
 
 CHIPS = (NEURON, GRADED, BINARY)
 
@@ -74,7 +74,7 @@ def drawn(kernel: Kernel, n: int, seed: int) -> tuple[dict[str, Array], dict[str
         return params, {"v": whole(-(2**18), 2**18)}, whole(-(2**17), 2**17)
     params = {"threshold": whole(-(2**19), 2**19 - 1)}
     if kernel is GRADED:
-        params |= {"act_step": whole(1, 2**20), "act_bits": random.choice([1, 2, 4], n)}
+        params |= {"act_step": whole(1, 65535 * 16), "act_bits": random.choice([1, 2, 4], n)}
     return params, {}, whole(-(2**31), 2**31 - 1)
 
 

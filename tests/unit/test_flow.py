@@ -245,11 +245,11 @@ def test_python_interface(few, tmp_path):
     assert nmap.verify(tmp_path / "out", input=few).status == "ok"
     assert [d.status for d in nmap.check(NET, ["loihi2"], input=few)] == ["ok"]
     assert nmap.read(NET).neurons == 106
-    assert {"loihi1", "loihi2", "spinnaker1", "spinnaker2", "toy", "truenorth"} <= set(nmap.targets())
+    assert {"akida", "loihi1", "loihi2", "spinnaker1", "spinnaker2", "toy", "truenorth"} <= set(nmap.targets())
     everywhere = {d.report["target"]["name"]: d.status for d in nmap.check(NET, target="all", input=few)}
     taking = {"loihi1", "loihi2", "spinnaker1", "spinnaker2"}
     assert {name for name, status in everywhere.items() if status == "ok"} == taking
-    assert everywhere["toy"] == everywhere["truenorth"] == "does_not_fit"
+    assert everywhere["akida"] == everywhere["toy"] == everywhere["truenorth"] == "does_not_fit"
     assert nmap.__version__
     with pytest.raises(NmapError):
         nmap.deploy(tmp_path / "missing.h5", "loihi2")

@@ -98,12 +98,12 @@ def test_a_vendor_that_maps_only_is_told_as_such(bundle: Path, monkeypatch: pyte
     assert told.why.endswith("and 2 more")
 
 
-def test_spikes_in_the_networks_own_time(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spikes_of_software_without_a_pipeline(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # All 6 inputs of weight 0.5 meet a threshold of 2 in the first step: every neuron of n1 fires, and likewise of n2 one step later.
     every = {"n1": np.ones((5, 12, 5), np.int32), "n2": np.ones((5, 12, 3), np.int32)}
 
     def run(_self: Any, _folder: Path, _inputs: np.ndarray, _steps: int, _timeout: float) -> VendorRun:
-        return VendorRun("stand-in", "1", every, aligned=True)
+        return VendorRun("stand-in", "1", every, first={"n1": 1, "n2": 2})
 
     monkeypatch.setattr(type(TARGET), "run_vendor", run)
     for wrong in (0, 1):

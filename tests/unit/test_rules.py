@@ -65,7 +65,8 @@ def test_other_installed_targets_that_have_the_feature_are_named() -> None:
     (found,) = judge(asks("NM201", "one", "two", "three", feature="cubalif"))
     assert found.help == ("one", "two", "installed targets that take it: `loihi1`, `loihi2`, `spinnaker1`, `spinnaker2`")
     (found,) = judge(asks("NM202", feature="reset_subtract"))
-    some = "`loihi1` (approximately), `loihi2` (approximately), `spinnaker1` (approximately), `spinnaker2`, `truenorth`"
+    roughly = "`akida` (approximately), `loihi1` (approximately), `loihi2` (approximately), `spinnaker1` (approximately)"
+    some = f"{roughly}, `spinnaker2`, `truenorth`"
     assert found.help == (f"installed targets that take it: {some}",)
     (found,) = judge(asks("NM201", "one", feature="resonator"))
     assert found.help == ("one", "installed targets that take it: `loihi2`")
@@ -79,14 +80,15 @@ def test_targets_that_do_no_better_are_not_recommended() -> None:
     subtract, zero, cubalif, li = judge(*(asks("NM202", "one", feature=feature) for feature in levels), levels=levels)
     assert [found.help for found in (cubalif, li)] == [("one",)] * 2
     assert subtract.help == ("one", "installed targets that take it: `spinnaker2`, `truenorth`")
-    assert zero.help == ("one", "installed targets that take it: `loihi1`, `loihi2`, `spinnaker1`, `spinnaker2`, `toy`, `truenorth`")
+    assert zero.help == (
+        "one", "installed targets that take it: `akida`, `loihi1`, `loihi2`, `spinnaker1`, `spinnaker2`, `toy`, `truenorth`",
+    )
 
 
 def test_a_target_does_not_recommend_itself() -> None:
     (found,) = judge(asks("NM202", feature="reset_subtract"), name="loihi2")
-    assert found.help == (
-        "installed targets that take it: `loihi1` (approximately), `spinnaker1` (approximately), `spinnaker2`, `truenorth`",
-    )
+    some = "`akida` (approximately), `loihi1` (approximately), `spinnaker1` (approximately), `spinnaker2`, `truenorth`"
+    assert found.help == (f"installed targets that take it: {some}",)
 
 
 def floored(weights: list[list[float]], *, source: Model | None = None, **changes: Any) -> Network:

@@ -236,6 +236,17 @@ def _counted(kind: type, made: list[str]) -> Any:
     return make
 
 
+def test_counts_and_largest_counts_are_compared_with_the_network_in_real_numbers(place: Path) -> None:
+    """Against what both levels send, counted in plain loops."""
+    levels: tuple[Any, ...] = ("chip", "float")
+    chip, real = (flow.run(place / "out", input=place / "S.npz", level=level).spikes for level in levels)
+    equal = [chip[s, :, n].sum() == real[s, :, n].sum() for s in range(SAMPLES) for n in range(3)]
+    largest = [list(chip[s].sum(0)).index(max(chip[s].sum(0))) == list(real[s].sum(0)).index(max(real[s].sum(0))) for s in range(SAMPLES)]
+    found = verified(place).verification.chip_vs_float
+    assert (found.count_agreement, found.argmax_agreement, found.window) == (sum(equal) / len(equal), sum(largest) / SAMPLES, 1)
+    assert found.count_agreement > 0
+
+
 def test_what_the_reference_says_it_takes_is_what_it_takes() -> None:
     """Within the sizes of temporary arrays that its products and the neurons' equations need: never more, and not a tenth of it."""
     import tracemalloc
