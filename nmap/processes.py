@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["ask", "end_all"]
+__all__ = ["ask", "end_all", "last_line", "version_elsewhere"]
 
 _GRACE = 3.0
 """Seconds that a process has to clean up, to remove shared memory for example, before it is killed."""
@@ -34,6 +34,37 @@ def ask(command: Sequence[str], limit: float) -> subprocess.CompletedProcess[str
         finally:
             end_all(process)
     return subprocess.CompletedProcess(command, process.returncode, answer, errors)
+
+
+def version_elsewhere(variable: str, package: str, limit: float) -> tuple[str, str] | str | None:
+    """Return what another Python says of a package: (interpreter, version), or why it says nothing; None where no Python is named.
+
+    Args:
+        variable: of the environment, which names the interpreter.
+        package: name of its distribution.
+        limit: seconds that the interpreter has.
+    """
+    chosen = os.environ.get(variable)
+    if not chosen:
+        return None
+    what = f"{variable} is `{chosen}`, which"
+    try:
+        answer = ask([chosen, "-c", f"from importlib.metadata import version; print(version({package!r}))"], limit)
+    except OSError as error:
+        return f"{what} cannot be run: {error.strerror or error}"
+    except subprocess.TimeoutExpired:
+        return f"{what} did not answer within {limit:g} s"
+    if answer.returncode:
+        return f"{what} cannot say its version of {package}: {last_line(answer.stderr)}"
+    if not answer.stdout.strip():
+        return f"{what} does not answer as a Python does"
+    return chosen, answer.stdout.strip()
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a message that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
 
 
 def end_all(process: subprocess.Popen[Any]) -> None:

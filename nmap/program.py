@@ -30,6 +30,7 @@ __all__ = [
     "Routes",
     "Slice",
     "SynapseBlock",
+    "axon_sources",
     "box_indices",
     "box_size",
     "program_bytes",
@@ -260,6 +261,30 @@ class Program:
     def window(self) -> int:
         """Steps of the network that one step of the chip stands for; see `nmap.windows`."""
         return self.settings.get("window", 1)
+
+
+def axon_sources(program: Program) -> list[tuple[Array, Array]]:
+    """Return what drives each core's axons: the population, by its place in the program, and the neuron; -1 for nothing.
+
+    Returns:
+        (axons,) int64 twice for every core.
+    """
+    size = [0] * len(program.cores)
+    for block in program.blocks:
+        size[block.core] = max(size[block.core], block.axon + block.axons)
+    for routes in (*program.inputs.values(), *program.routes):
+        for core in np.unique(routes.core).tolist():
+            size[core] = max(size[core], 1 + int(routes.axon[routes.core == core].max()))
+    found = [(np.full(n, -1, np.int64), np.full(n, -1, np.int64)) for n in size]
+    senders = [(index, np.arange(prod(program.populations[index].shape)), routes) for index, routes in program.inputs.items()]
+    for group, routes in zip(program.groups, program.routes, strict=True):
+        senders.append((group.population, slice_indices(group.slice, program.populations[group.population].shape), routes))
+    for population, neurons, routes in senders:
+        each = np.repeat(neurons, np.diff(routes.indptr))
+        for core in np.unique(routes.core).tolist():
+            here = routes.core == core
+            found[core][0][routes.axon[here]], found[core][1][routes.axon[here]] = population, each[here]
+    return found
 
 
 def program_bytes(program: Program) -> bytes:

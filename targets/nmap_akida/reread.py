@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nmap.connectivity import Array, Dense
-from nmap.program import ConvTile, NeuronGroup, Program, SynapseBlock, box_indices, slice_indices
+from nmap.program import ConvTile, NeuronGroup, Program, SynapseBlock, axon_sources, box_indices, slice_indices
 from nmap.quantized import QuantizedNetwork
 from nmap_akida.emit import CORE_MAP, MODEL, files_of
 from nmap_akida.form import Form
@@ -202,9 +202,9 @@ def reread(folder: Path, network: QuantizedNetwork, program: Program) -> list[st
     """Return a sentence for everything in the written files that is not the program; empty where they hold the same.
 
     The model is read layer by layer and compared with the network's layers; then every neuron's threshold and step, and every synapse, with
-    what the program's cores hold, by what the layer computes with its own geometry. Beyond that model and map have to be, byte for byte, what
-    `nmap_akida.emit` writes. Files that the vendor's package made are not looked at, nor texts, whose words another version may change: the
-    bundle's hashes guard them.
+    what the program's cores hold, by what the layer computes with its own geometry. Beyond that model and map have to be, byte for byte,
+    what `nmap_akida.emit` writes. Files that the vendor's package made are not looked at, nor texts, whose words another version may
+    change: the bundle's hashes guard them.
 
     Args:
         folder: where the files of `nmap_akida.emit` lie.
@@ -286,7 +286,7 @@ def _against_program(model: StoredModel, layers: tuple[Layer, ...], network: Qua
     blocks: dict[int, list[SynapseBlock]] = {}
     for block in program.blocks:
         blocks.setdefault(block.group, []).append(block)
-    axons = _axons(program)
+    axons = axon_sources(program)
     before = network.inputs[0]
     covered = {numbers.get(before, -1)}
     for stored, layer in zip(model.layers, layers, strict=True):
@@ -317,26 +317,6 @@ def _against_program(model: StoredModel, layers: tuple[Layer, ...], network: Qua
 
 _Synapses: TypeAlias = "list[tuple[SynapseBlock, Array | None]]"
 """Blocks of synapses with the neurons of the population before that drive their axons, one each; None where it is not so."""
-
-
-def _axons(program: Program) -> list[tuple[Array, Array]]:
-    """Return of every core's axons the population, by its place in the program, and the neuron that drive each; -1 for none."""
-    size = [0] * len(program.cores)
-    for block in program.blocks:
-        size[block.core] = max(size[block.core], block.axon + block.axons)
-    for routes in (*program.inputs.values(), *program.routes):
-        for core in np.unique(routes.core).tolist():
-            size[core] = max(size[core], 1 + int(routes.axon[routes.core == core].max()))
-    found = [(np.full(n, -1, np.int64), np.full(n, -1, np.int64)) for n in size]
-    senders = [(index, np.arange(prod(program.populations[index].shape)), routes) for index, routes in program.inputs.items()]
-    for group, routes in zip(program.groups, program.routes, strict=True):
-        senders.append((group.population, slice_indices(group.slice, program.populations[group.population].shape), routes))
-    for population, neurons, routes in senders:
-        each = np.repeat(neurons, np.diff(routes.indptr))
-        for core in np.unique(routes.core).tolist():
-            here = routes.core == core
-            found[core][0][routes.axon[here]], found[core][1][routes.axon[here]] = population, each[here]
-    return found
 
 
 def _sources(axons: list[tuple[Array, Array]], block: SynapseBlock, before: int) -> Array | None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Check
-from nmap.processes import ask
+from nmap.processes import ask, last_line, version_elsewhere
 from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import Survey, VendorRun
 from nmap.target.machine import Machine
@@ -50,25 +50,11 @@ _MAP = "core_map.json"
 
 def find_akida() -> tuple[str, str] | str:
     """Return (interpreter, version of the package), or the reason why there is none; the package is not imported."""
-    chosen = os.environ.get(INTERPRETER_VARIABLE)
     here = _own_version()
     if here is not None:
         return sys.executable, here
-    if not chosen:
-        return f"the package {_PACKAGE} is not installed for this Python ({_this()}): {_HELP}"
-    question = f"from importlib.metadata import version; print(version({_PACKAGE!r}))"
-    what = f"{INTERPRETER_VARIABLE} is `{chosen}`, which"
-    try:
-        answer = ask([chosen, "-c", question], _ASK_TIMEOUT)
-    except OSError as error:
-        return f"{what} cannot be run: {error.strerror or error}"
-    except subprocess.TimeoutExpired:
-        return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
-    if answer.returncode:
-        return f"{what} cannot say its version of {_PACKAGE}: {_last(answer.stderr)}"
-    if not answer.stdout.strip():
-        return f"{what} does not answer as a Python does"
-    return chosen, answer.stdout.strip()
+    there = version_elsewhere(INTERPRETER_VARIABLE, _PACKAGE, _ASK_TIMEOUT)
+    return f"the package {_PACKAGE} is not installed for this Python ({_this()}): {_HELP}" if there is None else there
 
 
 def vendor_tools() -> tuple[Check, ...]:
@@ -192,7 +178,7 @@ def _carried_out(interpreter: str, folder: Path, order: Mapping[str, Any], limit
     try:
         answer: dict[str, Any] = json.loads((folder / "answer.json").read_bytes())
     except (OSError, ValueError):
-        return f"the package's process ended with status {ended.returncode}: {_last(ended.stderr)}"
+        return f"the package's process ended with status {ended.returncode}: {last_line(ended.stderr)}"
     return f"the package refuses the model: {answer['error']}" if "error" in answer else answer
 
 
@@ -207,9 +193,3 @@ def _own_version() -> str | None:
 def _this() -> str:
     """Return this Python's version and system, which may be why the package cannot be installed."""
     return f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
-
-
-def _last(text: str) -> str:
-    """Return the last line of a message that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"

@@ -18,7 +18,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Check
-from nmap.processes import ask, end_all
+from nmap.processes import end_all, version_elsewhere
 from nmap.target.backend import VendorRun
 
 __all__ = ["INTERPRETER_VARIABLE", "LavaRun", "find_lava", "lava_tools", "run_lava", "run_program"]
@@ -60,25 +60,13 @@ def find_lava() -> tuple[str, str] | str:
             return sys.executable, version(_PACKAGE)
         except PackageNotFoundError:
             pass
-    chosen = os.environ.get(INTERPRETER_VARIABLE)
-    if not chosen:
-        return (
-            'Lava is not installed for this Python: pip install "nmap-snn[lava]" on Python 3.10, '
-            f"or set {INTERPRETER_VARIABLE} to a Python 3.10 that has it"
-        )
-    question = f"from importlib.metadata import version; print(version({_PACKAGE!r}))"
-    what = f"{INTERPRETER_VARIABLE} is `{chosen}`, which"
-    try:
-        answer = ask([chosen, "-c", question], _ASK_TIMEOUT)
-    except OSError as error:
-        return f"{what} cannot be run: {error.strerror or error}"
-    except subprocess.TimeoutExpired:
-        return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
-    if answer.returncode:
-        return f"{what} cannot say its version of {_PACKAGE}: {_last_words(answer.stderr)}"
-    if not answer.stdout.strip():
-        return f"{what} does not answer as a Python does"
-    return chosen, answer.stdout.strip()
+    there = version_elsewhere(INTERPRETER_VARIABLE, _PACKAGE, _ASK_TIMEOUT)
+    if there is not None:
+        return there
+    return (
+        'Lava is not installed for this Python: pip install "nmap-snn[lava]" on Python 3.10, '
+        f"or set {INTERPRETER_VARIABLE} to a Python 3.10 that has it"
+    )
 
 
 def _killed_child(process: subprocess.Popen[str]) -> str | None:

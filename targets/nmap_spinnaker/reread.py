@@ -15,7 +15,7 @@ import numpy as np
 
 from nmap.connectivity import Array, Conv2d, Dense, Sparse
 from nmap.diagnostics import NmapError
-from nmap.program import ConvTile, Program, SynapseBlock, box_indices, box_size, slice_indices
+from nmap.program import ConvTile, Program, SynapseBlock, axon_sources, box_indices, box_size, slice_indices
 from nmap.quantized import QuantizedNetwork
 from nmap_spinnaker.arithmetic import ONE, weight_scale
 from nmap_spinnaker.artefact import ARRAYS, CELLS, CORE_MAP, RECEPTORS, SCHEMA, SOURCE, cores, expand
@@ -301,23 +301,6 @@ def _placement(stored: Stored, program: Program) -> Iterator[str]:
                 yield f"the slices of `{part.label}` are not of {part.per_core} neurons each"
 
 
-def _axons(program: Program) -> list[tuple[Array, Array]]:
-    """Return of every core's axons the population (by its place in the program) and the neuron that drive each; -1 for none."""
-    size = [0] * len(program.cores)
-    for block in program.blocks:
-        size[block.core] = max(size[block.core], block.axon + block.axons)
-    found = [(np.full(n, -1, np.int64), np.full(n, -1, np.int64)) for n in size]
-    senders = [(index, np.arange(prod(program.populations[index].shape)), routes) for index, routes in program.inputs.items()]
-    for group, routes in zip(program.groups, program.routes, strict=True):
-        senders.append((group.population, slice_indices(group.slice, program.populations[group.population].shape), routes))
-    for population, neurons, routes in senders:
-        each = np.repeat(neurons, np.diff(routes.indptr))
-        for core in np.unique(routes.core).tolist():
-            here = routes.core == core
-            found[core][0][routes.axon[here]], found[core][1][routes.axon[here]] = population, each[here]
-    return found
-
-
 def _block_rows(block: SynapseBlock) -> tuple[Array, Array, Array, Array]:
     """Return the axons, slots, weights and delays in ticks of a block's synapses, those of weight 0 left out."""
     listed, first = block.synapses, 1 + block.delay
@@ -350,7 +333,7 @@ def _program_synapses(program: Program, number: int, found: QuantizedNetwork) ->
     """Return the synapses into a population of the program as `stored_synapses` does, source populations by their places in `found`."""
     place = {population.name: k for k, population in enumerate(found.populations)}
     order = np.array([place.get(population.name, -1) for population in program.populations], np.int64)
-    axons, rows = _axons(program), [np.zeros((0, 6), np.int64)]
+    axons, rows = axon_sources(program), [np.zeros((0, 6), np.int64)]
     for block in program.blocks:
         group = program.groups[block.group]
         if group.population != number:

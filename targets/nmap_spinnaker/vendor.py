@@ -30,7 +30,7 @@ import numpy as np
 
 from nmap.connectivity import Array
 from nmap.diagnostics import Check
-from nmap.processes import ask, end_all
+from nmap.processes import end_all, last_line, version_elsewhere
 from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import VendorRun
 from nmap_spinnaker.pynn import quantized, start_values
@@ -98,23 +98,13 @@ class _Sender:
 
 def find_spynnaker() -> tuple[str, str] | str:
     """Return (interpreter, version of sPyNNaker), or the reason why there is none."""
-    chosen = os.environ.get(INTERPRETER_VARIABLE)
-    if not chosen:
-        try:
-            return sys.executable, version(_PACKAGE)
-        except PackageNotFoundError:
-            return f"sPyNNaker is not installed for this Python: {_HELP}"
-    question = f"from importlib.metadata import version; print(version({_PACKAGE!r}))"
-    what = f"{INTERPRETER_VARIABLE} is `{chosen}`, which"
+    there = version_elsewhere(INTERPRETER_VARIABLE, _PACKAGE, _ASK_TIMEOUT)
+    if there is not None:
+        return there
     try:
-        answer = ask([chosen, "-c", question], _ASK_TIMEOUT)
-    except OSError as error:
-        return f"{what} cannot be run: {error.strerror or error}"
-    except subprocess.TimeoutExpired:
-        return f"{what} did not answer within {_ASK_TIMEOUT:g} s"
-    if answer.returncode or not answer.stdout.strip():
-        return f"{what} cannot say its version of {_PACKAGE}: {_last(answer.stderr)}"
-    return chosen, answer.stdout.strip()
+        return sys.executable, version(_PACKAGE)
+    except PackageNotFoundError:
+        return f"sPyNNaker is not installed for this Python: {_HELP}"
 
 
 def vendor_tools() -> tuple[Check, ...]:
@@ -125,12 +115,6 @@ def vendor_tools() -> tuple[Check, ...]:
     if os.environ.get(INTERPRETER_VARIABLE):
         return (Check(_NAME, "broken", found, _HELP),)
     return (Check(_NAME, "absent", "it is not installed", _HELP),)
-
-
-def _last(text: str) -> str:
-    """Return the last line of a message that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
 
 
 def run_vendor(folder: Path, inputs: Array, steps: int, timeout: float) -> VendorRun:
@@ -192,7 +176,7 @@ def _map(command: list[str], environment: Mapping[str, str], scratch: Path, time
         text = said.read_bytes()[-_WORDS:].decode(errors="replace")
         # sPyNNaker ends with a summary of its warnings, so the error stands further up.
         errors = [line for line in text.splitlines() if "Error" in line or "Exception" in line or line.startswith("run.py: ")]
-        return f"sPyNNaker stopped with status {process.returncode}: {_last(errors[-1] if errors else text)}"
+        return f"sPyNNaker stopped with status {process.returncode}: {last_line(errors[-1] if errors else text)}"
     return None
 
 
