@@ -78,7 +78,7 @@ def details(network: QuantizedNetwork, program: Program) -> Details:
         "passes": 1 + max(pass_of(program, core) for core in range(len(program.cores))),
         "weight_bytes": sum(int(row["weight_bytes"] or 0) for row in own),
         "external_bytes": sum(int(row["weight_bytes"] or 0) for row in own if row["unit"] == "FNP2"),
-        "memory_bytes": sum(core["weight_memory"] for core in used), "input_bytes": sum(core["input_memory"] for core in used),
+        "input_bytes": sum(core["input_memory"] for core in used),
     }
     held: list[list[str]] = [[] for _ in program.cores]
     for group in program.groups:

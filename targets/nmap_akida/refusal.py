@@ -186,7 +186,8 @@ def _remedies(task: Task) -> tuple[str, ...]:
         if plan is not None:
             told.append(f"`--target {spec.name}:{other}`: by the estimate the network takes {_taken(plan)}")
     if task.machine.dead and _planned(task.sizes, Room.of(build_machine(spec, variant)), task.pooled) is not None:
-        told.append(f"without the {len(task.machine.dead)} dead cores it would fit")
+        dead = len(task.machine.dead)
+        told.append(f"without the {dead} dead cores it would fit" if dead > 1 else "without the dead core it would fit")
     return tuple(told)
 
 

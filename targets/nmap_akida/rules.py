@@ -146,8 +146,9 @@ def resets(network: Network, spec: ChipSpec, options: Options, findings: Finding
         findings.error(
             "NM202", f"{names_of(found)} {_verb(found, 'takes', 'take')} the threshold off {what}; Akida 1.0 keeps nothing from step to"
             " step", where=places(found), why=spec.features[kind].note, help=(
-                "`--reset subtract` or `--reset zero`, if the network was trained that way: without memory they are the same" if late
-                else "`--reset subtract`, if the network was trained that way", "train with reset_delay=False (snnTorch)", FLOAT,
+                *(("`--reset subtract` or `--reset zero`, if the network was trained that way: without memory they are the same",)
+                  if late else ()),
+                "train with a reset to zero in the step of the spike (snnTorch: reset_mechanism='zero', reset_delay=False)", FLOAT,
             ), data={"feature": kind},
         )
 

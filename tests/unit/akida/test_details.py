@@ -16,7 +16,6 @@ def test_totals_and_layers_by_hand() -> None:
     totals = {
         "mode": "threshold", "window": 1, "layers": 5, "connected": 2, "nps": 7, "nps_convolution": 5, "nps_fnp3": 1, "nps_fnp2": 1,
         "hrc": 1, "passes": 1, "weight_bytes": 216 + 216 + 108 + 84000 + 1000, "external_bytes": 84000,
-        "memory_bytes": 216 + 3 * 216 + 2 * 108 + 84000 + 1000,
     }
     assert {name: found.totals[name] for name in totals} == totals
     assert found.layers["image"] == {
@@ -47,7 +46,7 @@ def test_every_name_has_a_title_and_sizes_are_called_estimates() -> None:
     names = {*found.totals, *(name for row in (*found.layers.values(), *found.cores) for name in row)}
     assert names <= set(found.titles)
     estimates = {name for name in found.totals if name.startswith("nps") or name.endswith("bytes")} | {"passes"}
-    assert len(estimates) == 9
+    assert len(estimates) == 8
     assert all("estimate" in found.titles[name] for name in estimates)
     assert found.totals["passes"] == 2
     assert {core["pass"] for core in found.cores} == {0, 1}
