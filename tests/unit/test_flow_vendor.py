@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,9 @@ def test_software_that_runs_where_it_is_asked_for_only(
     assert runs == []
     flow.verify(bundle, input=Path("few.npz"), against="vendor")
     assert len(runs) == 1
+
+
+def test_a_bundle_says_why_software_on_request_was_not_run(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TARGET, "spec", TARGET.spec.model_copy(update={"vendor": "asked"}))
+    flow.deploy(Path("net.nir"), target="toy", output=Path("asked"), options=Options(partitioner="greedy"))
+    assert "--against vendor" in json.loads(Path("asked/report.json").read_text())["verification"]["vendor"]["skipped_reason"]
