@@ -333,30 +333,42 @@ def _map(
 
 
 def _surveyed(journal: _Journal, quantized: QuantizedNetwork, target: Target, machine: Machine) -> Survey | None:
-    """Ask the vendor's own mapper, where the chip's memory is estimated only.
-
-    Raises:
-        NmapError: NM402, it does not map the network.
-    """
+    """Ask the vendor's own mapper, where the chip's memory is estimated only."""
     if not isinstance(target, Surveying):
         return None
     with journal.stage("check", f"the mapper of `{target.name}`'s vendor"):
         found = target.survey(quantized, machine)
     journal.facts["survey"] = found
-    if found.fits is False:
-        raise NmapError(Diagnostic(
-            "NM402", "error", f"{found.name} {found.version} does not map the network onto `{target.name}:{machine.variant}`",
-            why=found.reason, help=("nmap targets " + target.name + " tells every limit", "try another variant"),
-        ), Exit.DOES_NOT_FIT)
     return found
+
+
+def _refused_by_vendor(journal: _Journal, target: Target, machine: Machine, survey: Survey | None) -> None:
+    """Let the vendor's own mapper overrule an estimate by which a network fits.
+
+    Raises:
+        NmapError: NM402, it does not map the network.
+    """
+    if survey is None or survey.fits is not False:
+        return
+    used = len(journal.facts["mapping"].cores)
+    others = ",".join(f"{target.name}:{name}" for name in target.spec.variants if name != machine.variant)
+    raise NmapError(Diagnostic(
+        "NM402", "error", f"{survey.name} {survey.version} does not map the network onto `{target.name}:{machine.variant}`",
+        why=f"It says: {survey.reason} By nmap's estimate the network fits, on {used} core{'s' if used > 1 else ''}.",
+        help=(*((f"ask it about the other variants: nmap check NET --target {others}",) if others else ()),
+              f"nmap targets {target.name} lists the limits that are known"),
+        data={"estimated_cores": used},
+    ), Exit.DOES_NOT_FIT)
 
 
 def _mapped_by_vendor(journal: _Journal, survey: Survey | None, misfit: NmapError) -> None:
     """Let the vendor's own mapper overrule an estimate by which a network does not fit.
 
     Raises:
-        NmapError: the misfit, where that mapper was not asked.
+        NmapError: the misfit, where that mapper does not say otherwise.
     """
+    if survey is not None and survey.fits is False:
+        journal.findings.note("NM404", f"{survey.name} {survey.version} does not map the network either", why=f"It says: {survey.reason}")
     if survey is None or not survey.fits or misfit.exit_status not in (Exit.DOES_NOT_FIT, Exit.UNKNOWN):
         raise misfit
     for told in misfit.diagnostics:
@@ -527,6 +539,7 @@ def check(
             except NmapError as misfit:
                 _mapped_by_vendor(journal, survey, misfit)
                 return
+            _refused_by_vendor(journal, target, machine, survey)
             program = None
             routed = any(resource.routed for resource in target.spec.resources.values())
             if routed or isinstance(target, Auditing | Detailed):
@@ -587,10 +600,11 @@ def deploy(
         _stop(stop_after, "check")
         quantized = _quantize(journal, network, chip, chosen)
         _stop(stop_after, "quantize")
-        _surveyed(journal, quantized, chip, machine)
+        survey = _surveyed(journal, quantized, chip, machine)
         mapping = _map(
             journal, quantized, chip, machine, chosen, rates, stop_after, None if earlier is None else earlier.program, keep_best
         )
+        _refused_by_vendor(journal, chip, machine, survey)
         if journal.facts.get("interrupted"):
             manifest["interrupted"] = True
             journal.findings.note(
@@ -927,7 +941,9 @@ def verify(
         samples, _ = _load_samples(journal, input, opened.network, chosen, None if memory_limit is None else memory_limit // 4)
         _check_payload(samples, opened.options)
         quantized = _requantize(journal, opened)
-        _check_proved(journal.proved, chosen.steps if samples is None else samples.steps, None if samples is None else samples.name)
+        _check_proved(
+            journal.proved, chosen.steps if samples is None else samples.steps, None if samples is None else samples.name, quantized.window,
+        )
         if samples is None and chosen.steps is None and journal.proved is not None:
             # Random spikes stand in, and need not last longer than the proof.
             chosen = replace(chosen, steps=max(1, min(_STAND_IN_STEPS, journal.proved)))
@@ -1174,13 +1190,14 @@ def _check_payload(samples: InputSamples | None, options: Options) -> None:
         ))
 
 
-def _check_proved(proved: int | None, steps: int | None, samples: str | None) -> None:
+def _check_proved(proved: int | None, steps: int | None, samples: str | None, window: int) -> None:
     """Refuse a run that is longer than the network's states are proved to stay in their ranges.
 
     Args:
         proved: steps; None for ever.
         steps: of the run; None where nobody said.
         samples: name of their file, None where random spikes stand in.
+        window: steps of the network that one step of the chip stands for.
 
     Raises:
         NmapError: NM802.
@@ -1191,6 +1208,11 @@ def _check_proved(proved: int | None, steps: int | None, samples: str | None) ->
         given, cut, again = "the run has", "take fewer steps with", f"deploy again with `--steps {steps}`"
     else:
         given, cut, again = "these samples have", "cut the run with", f"deploy again with --input and these samples, or --steps {steps}"
+    if window == proved > 1:
+        raise NmapError(Diagnostic(
+            "NM802", "error", f"one step of the chip stands for {window} steps of the network, {given} {steps}", where=samples,
+            why="Nothing is kept from one such step of the chip to the next.", help=(f"{cut} `--steps {window}`",),
+        ))
     raise NmapError(Diagnostic(
         "NM802", "error", f"the bundle is proved for {proved} step{'' if proved == 1 else 's'}, {given} {steps}", where=samples,
         why="A state of a neuron may leave its range in a longer run, and what the chip then does is not known.",
@@ -1295,7 +1317,7 @@ def run(
             _check_payload(samples, options)
         runner, mapped = preparing.result()
         if chosen != "float":
-            _check_proved(journal.proved, samples.steps, samples.name)
+            _check_proved(journal.proved, samples.steps, samples.name, 1 if mapped is None else mapped.window)
     real = chosen == "float"
     facts = {"level": chosen, "raw_time": raw_time and not real}
     with journal.stage(chosen):

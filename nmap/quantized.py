@@ -5,13 +5,13 @@ This is the `fixed` level. A target makes it from a `Network`; the plain referen
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
 
 import numpy as np
 
-from nmap.connectivity import Array, Connectivity, frozen_array
+from nmap.connectivity import Array, Connectivity, Conv2d, frozen_array
 from nmap.network import Provenance
 
 __all__ = ["LayerLoss", "QuantizedNetwork", "QuantizedPopulation", "QuantizedProjection", "SynapseFormat"]
@@ -148,6 +148,9 @@ class QuantizedNetwork:
         inputs, outputs: population names.
         losses: one per population with weights.
         settings: what the chip's software is told of the network as a whole, by name.
+
+    A population behind a convolution takes the convolution's shape where its own, of as many neurons, is another: files state signals of
+    one dimension without rows, and cores are given boxes of rows.
     """
 
     populations: tuple[QuantizedPopulation, ...]
@@ -156,6 +159,14 @@ class QuantizedNetwork:
     outputs: tuple[str, ...]
     losses: tuple[LayerLoss, ...] = ()
     settings: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        made = {p.target: p.connectivity.out_shape for p in self.projections if isinstance(p.connectivity, Conv2d)}
+        populations = tuple(
+            replace(p, shape=made[p.name]) if p.name in made and p.shape != made[p.name] and p.size == prod(made[p.name]) else p
+            for p in self.populations
+        )
+        object.__setattr__(self, "populations", populations)
 
     def __getitem__(self, name: str) -> QuantizedPopulation:
         return next(p for p in self.populations if p.name == name)
