@@ -170,7 +170,7 @@ def run_samples(
     """
     wanted = _results(network, level, real=real)
     length = window_count(samples.steps, level.window) + (level.extra if raw_time else 0)
-    scores, kept = _Scores(samples.samples), _Kept(samples.samples if keep else 0)
+    scores, kept = _Scores(samples.samples, level.window > 1), _Kept(samples.samples if keep else 0)
     each = _Scores.bytes_each(wanted) + (_Kept.bytes_each(wanted, length) if keep else 0)
     memory, room = _plan(samples, level, samples.samples * each, jobs * split, memory_limit)
     memory = replace(memory, jobs=jobs, split=split)
@@ -327,12 +327,13 @@ class _Scores:
 
     Args:
         samples: how many.
+        counts: what a neuron sends is a number of spikes.
     """
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: int, counts: bool = False) -> None:
         self.scores: dict[str, Array] = {}
         self.sent = 0
-        self._samples = samples
+        self._samples, self._counts = samples, counts
 
     @staticmethod
     def bytes_each(wanted: Sequence[Result]) -> int:
@@ -345,10 +346,10 @@ class _Scores:
             return
         if isinstance(values, SpikeEvents):
             made = _summed(values)
-            self.sent += values.neuron.size
+            self.sent += int(made.sum()) if self._counts else values.neuron.size
         elif result.spikes:
             made = values.sum(1, dtype=np.int64)
-            self.sent += int(np.count_nonzero(values))
+            self.sent += int(made.sum()) if self._counts else int(np.count_nonzero(values))
         else:
             made = values[:, -1]
         if result.population not in self.scores:

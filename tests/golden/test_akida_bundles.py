@@ -82,8 +82,11 @@ def test_integrating_neurons_send_their_counts_in_one_inference(
     with np.load(samples) as stored:
         inputs, stepwise = stored["inputs"], stored["reference_spikes"].sum(1)
     wanted = counted(EXAMPLE / "rate.nir", inputs)
-    found = np.asarray(nmap.run(bundle, samples, level="chip").spikes)
+    ran = nmap.run(bundle, samples, level="chip")
+    found = np.asarray(ran.spikes)
     assert found.shape == (60, 1, 10)
+    # Counts are spikes, however few messages they are sent in.
+    assert ran.sent == wanted.sum()
     np.testing.assert_array_equal(found[:, 0], wanted)
     measured = deployment.report["verification"]["chip_vs_float"]
     assert measured["window"] == 15
