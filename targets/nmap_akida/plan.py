@@ -38,7 +38,8 @@ def arrange(network: QuantizedNetwork, machine: Machine, options: Options, budge
         budget: told of the progress.
 
     Returns:
-        The shards; the packing's lower bound holds for plans with as few passes, under the estimate of `nmap_akida.demand`.
+        The shards; the packing's lower bound holds for plans with as few passes whose layers are cut as evenly as possible, under the
+        estimate of `nmap_akida.demand`.
 
     Raises:
         NmapError: NM401 or NM402 where it is proved not to fit by the estimate (exit status 1), NM501 where no answer was found (5).

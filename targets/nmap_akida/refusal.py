@@ -82,7 +82,7 @@ def _misfit(task: Task, number: int, remedies: tuple[str, ...]) -> Diagnostic:
     if not ways:
         code, message = "NM401", f"no NP of {task.chip} can compute even the smallest part of `{size.name}`"
     else:
-        code, message = "NM402", f"`{size.name}` alone needs {fewest:,} NPs, and {task.chip} has {room.nps} usable ones"
+        code, message = "NM402", f"`{size.name}` alone needs {fewest:,} NP{'s' if fewest > 1 else ''}, and {task.chip} has {room.nps} usable"
         if ways[0].unit == "HRC":
             message = f"`{size.name}` needs the input convolution unit (HRC), which is marked dead on this {task.chip}"
         elif fewest <= room.nps:
@@ -103,6 +103,9 @@ def _smaller(size: LayerSize, room: Room) -> tuple[str, ...]:
         return ()
     if size.conv is None:
         most = 8 * room.weight_bytes // size.filter_bits
+        if most >= size.filters:
+            # There is no NP for it, however small it is.
+            return ()
         if most:
             return (f"train `{size.name}` with at most {most:,} outputs, or with fewer inputs: its weights then fit one NP",)
         return (f"pool or convolve before `{size.name}`, so that it has fewer inputs",)
@@ -126,11 +129,11 @@ def explain(task: Task) -> Diagnostic:
     needed = fewest_fnp2(task.ways, room)
     if needed is not None and needed > room.units["fnp2"]:
         data["lower_bound"] = needed
-        message = f"the network needs at least {needed} NPs with FNP2, and {task.chip} has {room.units['fnp2']} usable ones"
+        message = f"the network needs at least {needed} NPs with FNP2, and {task.chip} has {room.units['fnp2']} usable"
         return Diagnostic("NM402", "error", message, why=_competing(task), help=(*_remedies(task), _ELSEWHERE), data=data)
     plan = choose(task.ways, replace(room, units={**room.units, "cnp": _ENOUGH}))
     data["lower_bound"] = plan.lower_bound
-    message = f"the network needs at least {plan.lower_bound:,} NPs, and {task.chip} has {room.nps} usable ones"
+    message = f"the network needs at least {plan.lower_bound:,} NPs, and {task.chip} has {room.nps} usable"
     return Diagnostic("NM402", "error", message, why=_shares(task, plan), help=(*_remedies(task), _ELSEWHERE), data=data)
 
 
