@@ -25,6 +25,8 @@ KINDS = (
     "max_pool", "majority", "global_pool", "dense", "sparse",
 )
 """Hidden layers; `max_pool` comes with the convolution behind it."""
+LINES = ("line", "line_strided")
+"""Convolutions of signals, as files state them: populations of shape (channels, length) behind kernels of one row."""
 IMAGES = ("image_same", "image_valid", "image_strided")
 _IMAGE_SUM = 500_000
 """Sum that the first layer's filters stay below."""
@@ -47,12 +49,14 @@ class Case:
 
 
 class _Maker:
-    def __init__(self, seed: int, mode: str, bits: int, whole: bool, image: tuple[int, int, int], top: int, window: int) -> None:
+    def __init__(self, seed: int, mode: str, bits: int, whole: bool, image: tuple[int, int, int], top: int, window: int,
+                 lines: bool = False) -> None:
         self.rng = np.random.default_rng([9, seed])
         self.mode, self.bits, self.whole, self.window, self.top = mode, bits, whole, window, top
         self.shape: tuple[int, ...] = image
         self.kinds: list[str] = []
-        self.populations: dict = {"input": (image, None)}
+        self.lines = lines
+        self.populations: dict = {"input": (self.stated(image), None)}
         self.projections: list = []
         inferences = 4 if mode != "rate" else 2
         density = self.rng.uniform(0.2, 0.6)
@@ -61,6 +65,10 @@ class _Maker:
         self.sent = self.inputs.reshape(SAMPLES, inferences, window, -1).sum(2, dtype=np.int64)
         self.largest = top * window
         self.wanted = {}
+
+    def stated(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a population as the network has it."""
+        return (shape[0], shape[2]) if self.lines and len(shape) == 3 else shape
 
     def number(self, low: int, high: int) -> int:
         return int(self.rng.integers(low, high + 1))
@@ -101,7 +109,7 @@ class _Maker:
             "IF" if self.mode == "rate" else "LIF", zeros, np.ones(n), each(gain), zeros + (self.mode == "rate"), zeros, each(theta), zeros,
         )
         name, source = f"layer{len(self.populations)}", list(self.populations)[-1]
-        self.populations[name] = (shape, neuron)
+        self.populations[name] = (self.stated(shape), neuron)
         self.projections.append((source, name, connectivity, each(bias) if bias.any() else None, 0))
         self.fire(name, potential * each(gain), bound, each(theta))
         self.shape = shape
@@ -161,6 +169,8 @@ class _Maker:
             "stride": height % 2 == 1 and width % 2 == 1 and min(height, width) >= 3,
             "rectangle": min(height, width) >= 3,
             "signal": height == 1 and width >= 5,
+            "line": height == 1 and width >= 3,
+            "line_strided": height == 1 and width >= 3 and width % 2 == 1,
             "separable": self.bits > 1 and channels >= 2 and min(height, width) >= 3,
             "sum_pool": even,
             "sum_pool_conv": even and small,
@@ -191,6 +201,9 @@ class _Maker:
             self.convolution(kind, self.weights((filters, channels, 3, 3)), (2, 2))
         elif kind == "rectangle":
             self.convolution(kind, self.weights((filters, channels, 3, 1)))
+        elif kind in LINES:
+            stride = 2 if kind == "line_strided" else 1
+            self.convolution(kind, self.weights((filters, channels, 1, 3)), (1, stride))
         elif kind == "signal":
             self.convolution(kind, self.weights((filters, channels, 1, 5)))
         elif kind == "depthwise":
@@ -246,7 +259,9 @@ class _Maker:
         return Case(network, self.inputs, options, self.window, self.whole, tuple(self.kinds), self.wanted if self.whole else {})
 
 
-def _start(seed: int, mode: str | None, bits: int | None, whole: bool, image: bool, side: tuple[int, int] | None) -> _Maker:
+def _start(
+    seed: int, mode: str | None, bits: int | None, whole: bool, image: bool, side: tuple[int, int] | None, lines: bool = False
+) -> _Maker:
     rng = np.random.default_rng([8, seed])
     mode = str(rng.choice(MODES)) if mode is None else mode
     bits = int(rng.choice([1, 2, 4])) if bits is None else bits
@@ -261,25 +276,27 @@ def _start(seed: int, mode: str | None, bits: int | None, whole: bool, image: bo
     else:
         top = int(rng.choice([1, 1, 3, 15])) if mode != "rate" else 1
         channels = int(rng.choice([2, 4]))
-    return _Maker(seed, mode, bits, whole, (channels, height, width), top, window)
+    return _Maker(seed, mode, bits, whole, (channels, height, width), top, window, lines)
 
 
 def with_layer(kind: str, seed: int, mode: str | None = None, bits: int | None = None, whole: bool = True) -> Case:
-    """A network with a layer of a kind, of `KINDS` or `IMAGES`, with others before and behind it."""
+    """A network with a layer of a kind, of `KINDS`, `LINES` or `IMAGES`, with others before and behind it."""
     image = kind in IMAGES
     if kind == "max_pool":
         mode = "threshold"
     if kind == "separable" and bits in (None, 1):
         bits = 2 + 2 * (seed % 2)
-    side = {"stride": (7, 9), "signal": (1, 9), "image_strided": (9, 7)}.get(kind)
+    side = {"stride": (7, 9), "signal": (1, 9), "image_strided": (9, 7), "line": (1, 9), "line_strided": (1, 9)}.get(kind)
     if kind in ("sum_pool", "sum_pool_conv", "blocks", "max_pool", "majority"):
         side = (6, 8)
-    maker = _start(seed, mode, bits, whole, image, side)
+    maker = _start(seed, mode, bits, whole, image, side, kind in LINES)
     if image:
         maker.begin(kind)
         maker.follow("conv3" if len(maker.shape) == 3 and min(maker.shape[1:]) >= 3 else "dense")
     else:
-        if kind == "signal":
+        if kind in LINES:
+            maker.follow("line")
+        elif kind == "signal":
             maker.follow("signal")
         elif kind != "separable" and (kind not in ("dense", "sum_pool_conv") or maker.largest > 3):
             maker.follow("conv3")

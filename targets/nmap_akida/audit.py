@@ -1,6 +1,6 @@
 """The rules of a plan, checked from the program alone: nothing of what made the plan is asked again.
 
-    form, chain    every population has a form; each hears the one before it, one step later; pooled ones come behind convolutions
+    form, chain    every population has a form; each hears the one before it; pooled ones come behind convolutions
     unit           an image on the input unit as a whole, all else on NPs; a pooled population beside its layer, with the half of its box
     part           bits of weights, and rows, columns and filters of every part within the limits; weights inside an NP, but for a fully
                    connected layer on an FNP2, which is whole
@@ -20,7 +20,7 @@ from nmap.diagnostics import Diagnostic
 from nmap.program import ConvTile, NeuronGroup, Program, SynapseBlock
 from nmap.target.machine import Machine
 from nmap_akida.form import Form, Mode
-from nmap_akida.measure import measure
+from nmap_akida.measure import kernel_sides, measure
 
 __all__ = ["audit"]
 
@@ -110,18 +110,23 @@ class _View:
 
 
 def _chain(view: _View) -> Iterator[str]:
-    """Each population hears the one before it, and is a step behind it."""
+    """Each population hears the one before it, and is at most a step behind it."""
     program = view.program
     ports = [index for index in range(len(program.populations)) if index not in view.forms]
     if ports != [0]:
         yield f"a chain begins with one input port; the program has {len(ports)}"
         return
     listeners = _listeners(program)
-    last = len(program.populations) - 1
+    last, late = len(program.populations) - 1, 0
     for index, population in enumerate(program.populations):
         heard_by = sorted(listeners.get(index, set()))
-        if population.latency != index:
-            yield f"{view.name(index)} is {population.latency} steps behind the input, and stands at place {index} of the chain"
+        # The network's own time may run late: by a step for every connection on the way that has a delay in the network.
+        if not late <= index - population.latency <= index:
+            yield (
+                f"{view.name(index)} is {population.latency} steps behind the input at place {index} of the chain, where it is at most "
+                f"{index - late}"
+            )
+        late = max(late, index - population.latency)
         if population.is_output != (index == last):
             yield f"{view.name(index)} is {'an' if population.is_output else 'no'} output; the last of the chain is the only one"
         if heard_by != ([] if index == last else [index + 1]):
@@ -199,9 +204,12 @@ def _over_image(view: _View, index: int) -> bool:
 
 def _parts(view: _View) -> Iterator[str]:
     """Rows, columns, filters and weights of the parts on NPs."""
-    used = measure(view.program)
+    used, sides = measure(view.program), kernel_sides(view.program)
     for index, form in view.forms.items():
         groups = view.groups[index]
+        if index in sides and sides[index] is None:
+            over = ", summed over its image" if _over_image(view, index) else ""
+            yield f"the connection of {view.name(index)} is no {form.name.lower()} layer of the chip{over}"
         if form is not Form.POOLED:
             yield from _weights(view, index, form)
         if form in (Form.POOLED, Form.IMAGE):

@@ -6,7 +6,7 @@ None of this needs the package. Where it is installed, its own files are added: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -121,9 +121,15 @@ def _context(network: QuantizedNetwork, layers: tuple[Layer, ...], spec: ChipSpe
     port, output = network[network.inputs[0]], network[network.outputs[0]]
     return {
         "title": f"{spec.title}, {program.variant}", "window": program.window, "input": repr(port.name), "input_shape": repr(port.shape),
-        "image": repr(layers[0].in_shape), "highest": (1 << layers[0].input_bits) - 1, "output": repr(output.name),
+        "image": repr(layers[0].in_shape), "highest": highest(network, layers), "output": repr(output.name),
         "output_shape": repr(output.shape), "series": _series(), "late": _late(network),
     }
+
+
+def highest(network: QuantizedNetwork, layers: Sequence[Layer]) -> int:
+    """Return the largest input value of an inference for which the sums are proved to stay in range; the width's largest at most."""
+    widest = (1 << layers[0].input_bits) - 1
+    return min(widest, network.settings.get(f"{network.inputs[0]}.highest", widest))
 
 
 def _late(network: QuantizedNetwork) -> int:
@@ -141,7 +147,7 @@ def _core_map(network: QuantizedNetwork, program: Program, layers: tuple[Layer, 
     return {
         "schema": SCHEMA, "target": program.target, "variant": program.variant, "mode": mode_of(program.settings).name.lower(),
         "window": program.window, "latency": program.latency, "late": _late(network),
-        "inputs": {"population": port.name, "shape": list(port.shape), "bits": layers[0].input_bits},
+        "inputs": {"population": port.name, "shape": list(port.shape), "bits": layers[0].input_bits, "highest": highest(network, layers)},
         "outputs": {"population": output.name, "shape": list(output.shape), "bits": layers[-1].output_bits},
         "nps_are": "an estimate by nmap from published sizes of memories; the vendor's package makes its own choice",
         "layers": [
@@ -181,7 +187,7 @@ def _runs(numbers: Array) -> list[list[int]]:
 
 def _readme(network: QuantizedNetwork, layers: tuple[Layer, ...], program: Program, spec: ChipSpec) -> str:
     port, output, window = network[network.inputs[0]], network[network.outputs[0]], program.window
-    top = (1 << layers[0].input_bits) - 1
+    top = highest(network, layers)
     rate = mode_of(program.settings) is Mode.RATE
     return _README.format(
         title=spec.title, variant=program.variant, input_shape=", ".join(map(str, port.shape)), output=output.name,

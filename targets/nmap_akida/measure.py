@@ -11,7 +11,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.program import Box, ConvTile, Program, SynapseBlock
 from nmap.target.backend import Demand
-from nmap_akida.form import Form, form_of, sums_over_image
+from nmap_akida.form import Form, sums_over_image
 
 __all__ = ["blocks_of", "kernel_sides", "measure"]
 
@@ -26,20 +26,19 @@ _WAYS = {
 def measure(program: Program) -> tuple[Demand, ...]:
     """Return the demand of every unit, in the order of `Program.cores`.
 
-    Raises:
-        ValueError: a convolution of the program is none of the chip's.
+    A convolution that is none of the chip's, which `nmap_akida.audit` tells, counts with the kernel that it has.
     """
     totals: list[Demand] = [{"layers": 0, "image_layers": 0, "weight_memory": 0, "input_memory": 0} for _ in program.cores]
     sides = kernel_sides(program)
     for number, blocks in enumerate(blocks_of(program)):
         group = program.groups[number]
-        form = form_of(program.settings, program.populations[group.population].name)
+        form = _form(program, group.population)
         if form is Form.POOLED:
             continue
         total = totals[group.core]
         total["image_layers" if form is Form.IMAGE else "layers"] += 1
         for block in blocks:
-            total["weight_memory"] += _whole_bytes(_weights(block, form, sides.get(group.population, 1)) * block.bits)
+            total["weight_memory"] += _whole_bytes(_weights(block, form, sides.get(group.population)) * block.bits)
             if form is not Form.IMAGE:
                 total["input_memory"] += _whole_bytes(_values(block) * _input_bits(block))
     return tuple(totals)
@@ -71,34 +70,37 @@ def _values(block: SynapseBlock) -> int:
     return tile.in_shape[0] * (bottom - top) * (right - left)
 
 
-def _weights(block: SynapseBlock, form: Form, side: int) -> int:
+def _form(program: Program, population: int) -> Form | None:
+    """Return how a population is computed, or None where the program does not say it."""
+    stated = program.settings.get(f"{program.populations[population].name}.form")
+    return Form(stated) if stated in tuple(Form) else None
+
+
+def _weights(block: SynapseBlock, form: Form | None, side: int | None) -> int:
     if not isinstance(block.synapses, ConvTile):
         return block.synapses.out_size * block.synapses.in_size
-    channels, filters = block.synapses.in_shape[0], block.synapses.weights.shape[0]
+    filters, _, high, wide = block.synapses.weights.shape
+    channels, taps = block.synapses.in_shape[0], high * wide if side is None else side**2
     if form is Form.SEPARABLE:
-        return channels * side**2 + filters * channels
-    return filters * channels * side**2
+        return channels * taps + filters * channels
+    return filters * channels * taps
 
 
-def kernel_sides(program: Program) -> dict[int, int]:
+def kernel_sides(program: Program) -> dict[int, int | None]:
     """Return the side of the chip's kernel by population, for those that are convolutions with a layer of their own.
 
-    Raises:
-        ValueError: a convolution is none of the chip's.
+    None where a convolution is none of the chip's.
     """
     tiles: dict[int, list[ConvTile]] = {}
     for block in program.blocks:
         if isinstance(block.synapses, ConvTile):
             tiles.setdefault(program.groups[block.group].population, []).append(block.synapses)
-    sides = {}
+    sides: dict[int, int | None] = {}
     for population, parts in tiles.items():
         name = program.populations[population].name
-        form = form_of(program.settings, name)
-        if form in _WAYS:
-            side = _side(parts, form, sums_over_image(program.settings, name))
-            if side is None:
-                raise ValueError(f"the convolution of `{name}` is none of the chip's")
-            sides[population] = side
+        form = _form(program, population)
+        if form is not None and form in _WAYS:
+            sides[population] = _side(parts, form, sums_over_image(program.settings, name))
     return sides
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap_akida.kernels.neuron import POTENTIAL
 
-__all__ = ["LIMIT", "ends", "separable_ends"]
+__all__ = ["LIMIT", "divisors", "ends", "separable_divisors", "separable_ends"]
 
 LIMIT: Final = POTENTIAL
 """A sum of this size is not proved to be held."""
@@ -38,3 +38,13 @@ def separable_ends(depthwise: Array, pointwise: Array) -> tuple[Array, Array]:
     up, down = ends(depthwise)
     use, turn = np.maximum(pointwise, 0), np.maximum(-pointwise, 0)
     return use @ up + turn @ down, use @ down + turn @ up
+
+
+def divisors(values: Array) -> Array:
+    """Return the largest number of which all sums of a filter are multiples, at least 1: (f, n) int64 -> (f,) int64."""
+    return np.maximum(1, np.gcd.reduce(values, axis=1))
+
+
+def separable_divisors(depthwise: Array, pointwise: Array) -> Array:
+    """Return the same of a separable layer's products; arguments as in `separable_ends`."""
+    return divisors(pointwise * np.gcd.reduce(depthwise, axis=1))

@@ -4,12 +4,14 @@ A neuron without memory fires where g (w x + b) + drive > theta (or >=). With a 
 of q x, that is P > t for one whole number t, which is found exactly: biases and gains go into it (`threshold` mode).
 
 Where a neuron counts more than one spike, because several a step are allowed or because all steps of a sample are one inference (`rate`
-mode), s is chosen so that Theta = s theta / g is whole, and with B the biases of all these steps times s
+mode), Theta = s theta / g is what a spike takes, and with B the biases of all these steps times s it sends
 
-    y = floor((P + B) / Theta) = ceil((P - t) / Theta),  t = Theta - 1 - floor(B)       for >=
-    y = ceil((P + B) / Theta) - 1,                       t = Theta - ceil(B)            for >
+    y = floor((P + B) / Theta)        for >=
+    y = ceil((P + B) / Theta) - 1     for >
 
 held between 0 and what the layer's bits hold: the number of spikes of an integrate-and-fire neuron that integrates everything, then fires.
+The chip's threshold and its step, in sixteenths, are chosen together for that (`nmap_akida.scales.settle`). Weights are never rounded for
+the threshold's sake.
 """
 
 from __future__ import annotations
@@ -32,18 +34,26 @@ from nmap_akida.form import Form, Mode
 from nmap_akida.geometry import expanded, global_pool, separable, summed_over_image
 from nmap_akida.kernels.neuron import BINARY, GRADED
 from nmap_akida.layers import IMAGE_BITS
-from nmap_akida.proof import LIMIT, ends, separable_ends
-from nmap_akida.scales import TOLERANCE, Chosen, choose, is_whole, lowest, range_of
-from nmap_akida.structure import Step, chain, chosen_mode, default_bits, window_of
+from nmap_akida.proof import LIMIT, divisors, ends, separable_divisors, separable_ends
+from nmap_akida.scales import (
+    SIXTEENTHS,
+    TOLERANCE,
+    Chosen,
+    Counting,
+    choose,
+    is_whole,
+    lowest,
+    nearest_step,
+    range_of,
+    settle,
+    spikes_from,
+)
+from nmap_akida.structure import Step, chain, chosen_mode, default_bits, most_spikes, window_of
 
 __all__ = ["quantize"]
 
 _MANY_ZEROED: Final = 0.25
 """Share of weights rounded to zero above which a warning says so; the table of losses counts them always."""
-_ONE: Final = 16
-"""A step of 1, in sixteenths."""
-_ROUNDING: Final = 1e-9
-"""Distance from a whole number, relative above 1, within which biases count as one: that of 64 bits' rounding."""
 _HUGE: Final = 2.0**40
 """Beyond any threshold."""
 _IMAGE_LEVELS: Final = 7
@@ -63,6 +73,9 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
         findings: receives every loss, and as errors what a layer's fields do not hold (NM305), sums that are not proved to stay in the
             potential's range (NM304), and samples of more steps than one inference counts (NM205).
 
+    The setting `<port>.highest` is the largest value of one inference's input for which that is proved: the largest of the port's bits,
+    or, where the proof fails for that one, the largest of the samples.
+
     Raises:
         TypeError: the network breaks a rule.
     """
@@ -80,14 +93,19 @@ def quantize(network: Network, spec: ChipSpec, options: Options, findings: Findi
     source, bits, late = populations[0], 0, 0
     for step in steps:
         job = _Job(network, step, spec, options, findings, mode, window)
+        first = not bits
         bits = bits or (IMAGE_BITS if step.form is Form.IMAGE else _bits_of(step.received if not step.pool_before else step.received // 4))
+        # The port's width first; later layers' inputs are as wide as they say.
+        largest = max(step.received, ((1 << bits) - 1) * (4 if step.pool_before else 1)) if first else step.received
         if step.pool_before:
             source, link = _pool(job, source, bits, taken)
             populations.append(replace(source, latency=len(populations) - late))
             projections.append(link)
             settings[f"{source.name}.form"] = int(Form.CONV)
             bits = 4
-        made = _pooled(job) if step.form is Form.POOLED else _layer(job)
+        made, given = (_pooled(job), 1) if step.form is Form.POOLED else _layer(job, largest)
+        if first:
+            settings[f"{network.inputs[0]}.highest"] = given // (4 if step.pool_before else 1)
         # Where the network's own time runs behind, as from layer to layer of a netx file, inferences do not wait for it.
         p, late = job.projection, step.late
         projections.append(QuantizedProjection(
@@ -209,7 +227,7 @@ def _pool(job: _Job, source: QuantizedPopulation, bits: int, taken: set[str]) ->
     channels, height, width = source.shape
     where = job.population.where
     conv = Conv2d(np.ones((channels, 1, 2, 2), np.int32), (channels, height, width), (2, 2), groups=channels)
-    params = {"threshold": np.array(0), "act_step": np.array(_ONE), "act_bits": np.array(4)}
+    params = {"threshold": np.array(0), "act_step": np.array(SIXTEENTHS), "act_bits": np.array(4)}
     pool = QuantizedPopulation(_free(f"{job.name}.pool", taken), conv.out_shape, GRADED.name, params, where, scale=np.ones(1))
     link = QuantizedProjection(
         _free(f"{job.projection.name}.pool", taken), source.name, pool.name, conv,
@@ -265,12 +283,11 @@ class _Compare:
         return np.asarray(v > self.theta[at] if self.strict else v >= self.theta[at])
 
     def thresholds(self, at: Array, scale: Array) -> Array:
-        """Return the thresholds of filters `at` with their scales, (k,) int64; held at 2^40 where they are beyond."""
+        """Return the thresholds of filters `at` with their scales, (k,) int64, those of the first spike; held at 2^40 where they are
+        beyond.
+        """
         if self.counts:
-            theta, rest = np.rint(self.unit[at] * scale), self.window * self.rest[at] * scale
-            near = np.where(np.abs(rest - np.rint(rest)) <= _ROUNDING * np.maximum(1, np.abs(rest)), np.rint(rest), rest)
-            made = theta - np.ceil(near) if self.strict else theta - 1 - np.floor(near)
-            return np.clip(made, -_HUGE, _HUGE).astype(np.int64)
+            return np.asarray(self.levels(at, scale, 1)[:, 0] - 1)
         real = (self.unit[at] - self.rest[at]) * scale
         least = np.ceil(np.clip(real, -_HUGE, _HUGE)) + 3
         # The lowest potential that fires lies within rounding of the real threshold; whether it does is asked of the network's own formula.
@@ -280,9 +297,35 @@ class _Compare:
         least = np.where(self.sign[at] == 0, np.where(self.fires(at, scale, np.zeros(at.size)), 0, 1), least)
         return (least - 1).astype(np.int64)
 
-    def steps(self, at: Array, scale: Array) -> Array:
-        """Return what one more spike takes, Theta, (k,) int64."""
-        return np.clip(np.rint(self.unit[at] * scale), 0, _HUGE).astype(np.int64)
+    def levels(self, at: Array, scale: Array, count: int) -> Array:
+        """Return the potentials from which on there are 1, 2, ... `count` spikes, (k, count) int64."""
+        return spikes_from(self.unit[at] * scale, self.window * self.rest[at] * scale, self.strict, count)
+
+    def steps(self, at: Array, scale: Array, grain: int) -> Array:
+        """Return the nearest to what one more spike takes, Theta, (k,) int64 sixteenths."""
+        return nearest_step(self.unit[at] * scale, grain)
+
+    def count(self, bounds: _Bounds, at: Array, scale: Array, sums: _Sums) -> Counting:
+        """Return how filters `at` count with their scales."""
+        return settle(
+            self.levels(at, scale, bounds.levels), self.unit[at] * scale, sums.apart,
+            (sums.up * bounds.reach, sums.down * bounds.reach), bounds.grain,
+            (int(bounds.threshold.min), int(bounds.threshold.max)), bounds.step,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """What filters' sums can be, of inputs of 0 and 1.
+
+    Args:
+        up, down: (f,) int64, the largest, and the smallest as a number from 0 on.
+        apart: (f,) int64, the number of which all are multiples.
+    """
+
+    up: Array
+    down: Array
+    apart: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -291,19 +334,31 @@ class _Bounds:
 
     Args:
         threshold: the limit of thresholds.
-        step: largest Theta.
-        reach: what a filter's sum of weights is multiplied with: the largest input, times the pixels that are summed.
+        step: largest, in sixteenths.
+        grain: sixteenths of which steps are multiples: the chip widens those of activations of few bits.
+        levels: largest number of spikes.
+        largest: input.
+        pixels: that are summed.
     """
 
     threshold: Limit
     step: int
-    reach: int
+    grain: int
+    levels: int
+    largest: int
+    pixels: int
+
+    @property
+    def reach(self) -> int:
+        """What a filter's sum of weights is multiplied with: the largest input, times the pixels."""
+        return self.largest * self.pixels
 
 
 # ---- a layer ----------------------------------------------------------------------------------------------------------------------------
 
 
-def _layer(job: _Job) -> _Made:
+def _layer(job: _Job, largest: int) -> tuple[_Made, int]:
+    """Return a layer in integers, and the largest input for which it is proved: `largest`, or what arrives in the samples."""
     compare, step = _Compare(job), job.step
     given = step.connectivity
     small = given
@@ -313,22 +368,35 @@ def _layer(job: _Job) -> _Made:
         if inner is None:
             raise TypeError(f"{job.projection.name} is no convolution summed over the image")
         small, pixels = inner, prod(inner.out_shape[1:])
+    grain = 1 << (4 - _bits_of(step.sent))
     bounds = _Bounds(
-        job.limit("threshold_image" if step.form is Form.IMAGE else "threshold"),
-        int(job.limit("act_step").max) // (_ONE if _bits_of(step.sent) == 4 else _ONE // 4), step.received * pixels,
+        job.limit("threshold_image" if step.form is Form.IMAGE else "threshold"), int(job.limit("act_step").max) * grain, grain, step.sent,
+        step.received, pixels,
     )
     matrix = np.asarray(small.weights, np.float64).reshape(job.filters, -1) * compare.sign[:, None]
-    _check_weights(job, matrix)
-    chosen, values = _separate(job, compare, bounds, small) if step.form is Form.SEPARABLE else (
-        _whole_matrix(job, compare, bounds, matrix)
+    if step.form is Form.SEPARABLE and isinstance(small, Conv2d):
+        _check_factors(job, small)
+    else:
+        _check_weights(job, matrix)
+    wide = largest > step.received and not (
+        job.mode is Mode.THRESHOLD and compare.counts and most_spikes(job.neuron, job.projection, given, largest) > step.sent
     )
+    for bound in ([largest] if wide else []) + [step.received]:
+        bounds = replace(bounds, largest=bound)
+        chosen, values, sums = _separate(job, compare, bounds, small) if step.form is Form.SEPARABLE else (
+            _whole_matrix(job, compare, bounds, matrix)
+        )
+        if chosen.fits.all():
+            break
     _tell_misfits(job, compare, bounds, chosen, values)
     connectivity: Connectivity = small.with_weights(values.reshape(small.weights.shape).astype(np.int32))
     if step.global_pool and isinstance(connectivity, Conv2d):
         connectivity = summed_over_image(connectivity)
+    counting = compare.count(bounds, np.arange(job.filters), chosen.scale, sums) if compare.counts else None
     return _Made(
-        *_neurons(job, compare, chosen), job.each(chosen.scale / compare.size), connectivity, _loss(job, matrix, chosen, values),
-    )
+        *_neurons(job, compare, bounds, chosen, counting), job.each(chosen.scale / compare.size), connectivity,
+        _loss(job, compare, matrix, chosen, values, counting),
+    ), bounds.largest
 
 
 def _fits(compare: _Compare, bounds: _Bounds, at: Array, scale: Array, totals: tuple[Array, Array]) -> Array:
@@ -337,7 +405,7 @@ def _fits(compare: _Compare, bounds: _Bounds, at: Array, scale: Array, totals: t
     threshold = compare.thresholds(at, scale)
     held &= (threshold >= bounds.threshold.min) & (threshold <= bounds.threshold.max)
     if compare.counts:
-        held &= compare.steps(at, scale) <= bounds.step
+        held &= compare.steps(at, scale, bounds.grain) <= bounds.step
     return np.asarray(held)
 
 
@@ -348,17 +416,21 @@ def _least(job: _Job, matrix: Array) -> Array:
     return np.full(job.filters, levels / (np.abs(matrix).max(initial=0) or 1.0))
 
 
-def _whole_matrix(job: _Job, compare: _Compare, bounds: _Bounds, matrix: Array) -> tuple[Chosen, Array]:
-    """Return a layer's filters in integers, and those: (f, n) int64."""
+def _whole_matrix(job: _Job, compare: _Compare, bounds: _Bounds, matrix: Array) -> tuple[Chosen, Array, _Sums]:
+    """Return a layer's filters in integers, those, (f, n) int64, and their sums."""
+
+    def sums(values: Array) -> _Sums:
+        return _Sums(*ends(values), divisors(values))
+
     chosen = choose(
         matrix, job.bits, lambda at, scale, values: _fits(compare, bounds, at, scale, ends(values)), _least(job, matrix),
-        compare.unit if compare.counts else None,
+        (lambda at, scale, values: compare.count(bounds, at, scale, sums(values)).missed) if compare.counts else None,
     )
-    return chosen, chosen.values
+    return chosen, chosen.values, sums(chosen.values)
 
 
-def _separate(job: _Job, compare: _Compare, bounds: _Bounds, conv: Connectivity) -> tuple[Chosen, Array]:
-    """Return a separable layer's filters in integers: the factors across channels, and the products, (f, n) int64.
+def _separate(job: _Job, compare: _Compare, bounds: _Bounds, conv: Connectivity) -> tuple[Chosen, Array, _Sums]:
+    """Return a separable layer's filters in integers: the factors across channels, the products, (f, n) int64, and their sums.
 
     The factors within channels get a scale for each channel, then those across channels one for each filter, with the least squared error
     of the products.
@@ -374,16 +446,20 @@ def _separate(job: _Job, compare: _Compare, bounds: _Bounds, conv: Connectivity)
     for tap in range(taps.shape[2]):
         points += taps[:, :, tap] * depth[:, tap]
     points /= np.maximum(size, 1)
+
+    def sums(values: Array) -> _Sums:
+        return _Sums(*separable_ends(depth, values), separable_divisors(depth, values))
+
     chosen = choose(
         points, job.bits, lambda at, scale, values: _fits(compare, bounds, at, scale, separable_ends(depth, values)), _least(job, points),
-        compare.unit if compare.counts else None, size,
+        (lambda at, scale, values: compare.count(bounds, at, scale, sums(values)).missed) if compare.counts else None, size,
     )
     values = chosen.values[:, :, None] * depth
     exact = chosen.exact & (np.abs(taps * chosen.scale[:, None, None] - values) <= TOLERANCE).all((1, 2))
     within = conv.weights.shape[1]
     own = np.arange(job.filters)[:, None] // (job.filters // conv.groups) * within + np.arange(within)
     kept = values[np.arange(job.filters)[:, None], own]
-    return replace(chosen, exact=exact), kept.reshape(job.filters, -1)
+    return replace(chosen, exact=exact), kept.reshape(job.filters, -1), sums(chosen.values)
 
 
 def _depthwise(job: _Job, kernel: Array) -> Array:
@@ -406,20 +482,19 @@ def _all_fit(at: Array, scale: Array, values: Array) -> Array:
     return np.ones(at.size, bool)
 
 
-def _neurons(job: _Job, compare: _Compare, chosen: Chosen) -> tuple[str, dict[str, Array]]:
+def _neurons(
+    job: _Job, compare: _Compare, bounds: _Bounds, chosen: Chosen, counting: Counting | None
+) -> tuple[str, dict[str, Array]]:
     """Return the kernel and its parameters, (n,) int64 each."""
-    every = np.arange(job.filters)
-    threshold = job.each(compare.thresholds(every, chosen.scale))
-    bits = _bits_of(job.step.sent)
-    if bits == 1:
-        return BINARY.name, {"threshold": threshold}
+    if counting is None:
+        return BINARY.name, {"threshold": job.each(compare.thresholds(np.arange(job.filters), chosen.scale))}
     # The chip widens a step by 2^(4 - bits).
-    step = job.each(np.maximum(1, compare.steps(every, chosen.scale))) * (_ONE >> (4 - bits))
-    return GRADED.name, {"threshold": threshold, "act_step": step, "act_bits": np.array(bits)}
+    step, bits = job.each(counting.step // bounds.grain), np.array(_bits_of(job.step.sent))
+    return GRADED.name, {"threshold": job.each(counting.threshold), "act_step": step, "act_bits": bits}
 
 
-def _loss(job: _Job, matrix: Array, chosen: Chosen, values: Array) -> LayerLoss:
-    """Return and tell what rounding did to the weights."""
+def _loss(job: _Job, compare: _Compare, matrix: Array, chosen: Chosen, values: Array, counting: Counting | None) -> LayerLoss:
+    """Return and tell what rounding did to the weights, and to the steps where spikes are counted."""
     real = values / chosen.scale[:, None]
     noise = float(((real - matrix) ** 2)[~chosen.exact].sum())
     signal = float((matrix**2).sum())
@@ -441,12 +516,38 @@ def _loss(job: _Job, matrix: Array, chosen: Chosen, values: Array) -> LayerLoss:
             why=f"Weights have {job.bits} bit{'' if job.bits == 1 else 's'}: {low} to {top}, with one scale for each filter.",
             help=("train with weights of so few bits", *_more_bits(job)), data={"population": job.name, "weights": zeroed},
         )
+    off = 0.0
+    if counting is not None:
+        off = _tell_counts(job, compare, chosen, counting)
     if not values.any(1).all():
         _tell_silent(job, ~values.any(1))
     return LayerLoss(
         job.name, job.bits, float(chosen.scale.min()), 0,
-        None if noise == 0 or signal == 0 else float(10 * np.log10(signal / noise)), clipped, zeroed, 0.0,
+        None if noise == 0 or signal == 0 else float(10 * np.log10(signal / noise)), clipped, zeroed, off,
     )
+
+
+def _tell_counts(job: _Job, compare: _Compare, chosen: Chosen, counting: Counting) -> float:
+    """Tell of filters with exact weights that count otherwise than in real numbers; return the largest relative error of a step."""
+    real = compare.unit * chosen.scale
+    error = np.abs(counting.step / SIXTEENTHS - real) / real
+    # A threshold that is a number of sixteenths but for the rounding of the file's 32 bits is held.
+    error = np.where(error <= TOLERANCE, 0, error)
+    wrong = chosen.exact & chosen.fits & (counting.missed > 0)
+    if wrong.any():
+        worst = int(np.argmax(np.where(wrong, counting.missed, -1)))
+        count, limit = int(wrong.sum()), job.limit("act_step")
+        noun = "neuron" if isinstance(job.step.connectivity, Dense) else "filter"
+        levels = 1 << _bits_of(job.step.sent)
+        job.findings.warning(
+            "NM302", f"{count} of {job.filters} {noun}s of `{job.name}` cannot count every sum exactly", where=job.where,
+            why=f"A spike takes {real[worst]:.6g} integer weight units; the nearest that counts is a threshold of"
+            f" {int(counting.threshold[worst])} and a step of {int(counting.step[worst])} sixteenths ({limit.source}), which is one spike"
+            f" off at {int(counting.missed[worst])} sums of the {levels} levels.",
+            help=("train with thresholds that are whole numbers of the weights' unit",),
+            data={"population": job.name, "filters": np.flatnonzero(wrong)[:20].tolist(), "missed": int(counting.missed[worst])},
+        )
+    return float(error[compare.sign != 0].max(initial=0))
 
 
 # ---- what does not fit ------------------------------------------------------------------------------------------------------------------
@@ -470,7 +571,8 @@ def _tell_silent(job: _Job, silent: Array) -> None:
         )
     else:
         job.findings.warning(
-            "NM112", what, where=job.where, why="Its neurons send the same in every inference, whatever the input.",
+            "NM112", what, where=job.where, why="Its neurons send the same in every inference, whatever the input. The chip refuses that of"
+            f" input and separable convolutions only ({limit.source}).",
             help=("leave the layer out, or train it again",), data={"population": job.name},
         )
 
@@ -481,7 +583,7 @@ def _check_weights(job: _Job, matrix: Array) -> None:
     low, top = range_of(bits)
     limit, bottom = job.limit(f"weight_{bits}"), lowest(bits)
     smallest, largest = float(matrix.min(initial=0)), float(matrix.max(initial=0))
-    if allowed or job.step.form is Form.SEPARABLE:
+    if allowed:
         return
     if bits > 1 and smallest == bottom and largest <= top and is_whole(matrix).all():
         count = int((matrix == bottom).sum())
@@ -507,6 +609,27 @@ def _check_weights(job: _Job, matrix: Array) -> None:
         )
 
 
+def _check_factors(job: _Job, conv: Conv2d) -> None:
+    """Record a separable convolution of whole numbers, one factor of which is two's complement's lowest number."""
+    kernel, (low, top) = expanded(conv), range_of(job.bits)
+    # The file may hold the product only: what its factors can be is looked for.
+    if "weights" in job.options.approximate or not is_whole(kernel).all() or separable(kernel, top) is not None:
+        return
+    if separable(kernel, -lowest(job.bits)) is None:
+        return
+    limit = job.limit(f"weight_{job.bits}")
+    job.findings.error(
+        "NM305", f"the weights into `{job.name}` are those of a separable convolution with a factor of {lowest(job.bits)} or"
+        f" {-lowest(job.bits)}, which weights of {job.bits} bits do not hold here", where=job.where,
+        why=f"Weights of {job.bits} bits lie in {low}..{top} ({limit.source}), within channels and across them.",
+        help=(
+            f"train both convolutions with weights of {low} to {top}",
+            "--approximate weights scales and rounds the factors to the range, and counts what that costs",
+        ),
+        data={"population": job.name, "approximate": "weights"},
+    )
+
+
 def _tell_filters(job: _Job, of: Array, code: str, what: str, why: str, remedies: Iterable[str]) -> None:
     count = int(of.sum())
     dense = isinstance(job.step.connectivity, Dense)
@@ -525,8 +648,8 @@ def _tell_misfits(job: _Job, compare: _Compare, bounds: _Bounds, chosen: Chosen,
     over = ~chosen.fits & (totals * bounds.reach >= LIMIT)
     if over.any():
         worst = int(np.argmax(np.where(over, totals, -1)))
-        pixels = bounds.reach // job.step.received
-        terms = f"{int(totals[worst])} x inputs up to {job.step.received}" + (f" x {pixels} pixels" if pixels > 1 else "")
+        pixels = bounds.pixels
+        terms = f"{int(totals[worst])} x inputs up to {bounds.largest}" + (f" x {pixels} pixels" if pixels > 1 else "")
         limit = job.limit("potential")
         _tell_filters(
             job, over, "NM304", f"sums that may leave the 20 bits of a potential: up to {int(totals[worst]) * bounds.reach}",
@@ -553,11 +676,11 @@ def _tell_misfits(job: _Job, compare: _Compare, bounds: _Bounds, chosen: Chosen,
     rest = ~chosen.fits & ~over & ~wide
     if rest.any():
         limit = job.limit("act_step")
-        steps = compare.steps(every, chosen.scale)
+        steps = compare.steps(every, chosen.scale, bounds.grain)
         worst = int(np.argmax(np.where(rest, steps, -1)))
         _tell_filters(
-            job, rest, "NM305", f"thresholds in which spikes cannot be counted: {int(steps[worst])} integer weight units, at most"
-            f" {bounds.step}",
+            job, rest, "NM305", f"thresholds in which spikes cannot be counted: {steps[worst] / SIXTEENTHS:.12g} integer weight units, at"
+            f" most {bounds.step // SIXTEENTHS}",
             f"A step of the activation has {int(limit.max)} sixteenths at most ({limit.source}).",
             ("train with thresholds nearer to the weights' size",),
         )

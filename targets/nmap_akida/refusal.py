@@ -82,7 +82,8 @@ def _misfit(task: Task, number: int, remedies: tuple[str, ...]) -> Diagnostic:
     if not ways:
         code, message = "NM401", f"no NP of {task.chip} can compute even the smallest part of `{size.name}`"
     else:
-        code, message = "NM402", f"`{size.name}` alone needs {fewest:,} NP{'s' if fewest > 1 else ''}, and {task.chip} has {room.nps} usable"
+        needed = f"{fewest:,} NP{'s' if fewest > 1 else ''}"
+        code, message = "NM402", f"`{size.name}` alone needs {needed}, and {task.chip} has {room.nps} usable"
         if ways[0].unit == "HRC":
             message = f"`{size.name}` needs the input convolution unit (HRC), which is marked dead on this {task.chip}"
         elif fewest <= room.nps:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from nmap.connectivity import Array
+from nmap.connectivity import Array, Conv2d, Dense, Sparse
 from nmap.diagnostics import Findings
 from nmap.network import Model, Network, Neuron, Population, Resonator, SigmaDelta
 from nmap.options import Options
@@ -16,7 +16,7 @@ from nmap.rules import FLOAT, have, meets_floor, models_of, names_of, neurons_of
 from nmap.target.backend import Rule
 from nmap.target.spec import ChipSpec
 from nmap_akida.form import Form, Mode
-from nmap_akida.structure import Offence, Step, chain, chosen_mode, late_steps
+from nmap_akida.structure import Offence, Step, chain, chosen_mode, default_bits, late_steps
 
 __all__ = [
     "RULES", "early_bias", "finite", "floors", "lags", "layers", "memory", "models", "one_kind", "one_spike", "periodic_reset",
@@ -139,7 +139,19 @@ def resets(network: Network, spec: ChipSpec, options: Options, findings: Finding
                                               "train with a subtracting reset (snnTorch: reset_mechanism='subtract')", FLOAT),
             data={"feature": "reset_zero"},
         )
-    late, early = conventions.reset == "delayed" and not rate, conventions.early_reset and conventions.reset == "subtract"
+    # Of neurons that all keep their membrane, `memory` tells that the rate mode takes them, and either of these resets.
+    late = conventions.reset == "delayed" and not rate and len(summing) < len(found)
+    early = conventions.early_reset and conventions.reset == "subtract" and (rate or len(summing) < len(found))
+    if early and rate:
+        findings.warning(
+            "NM205", f"{names_of(found)} {_verb(found, 'takes', 'take')} the threshold off in advance where it was left above it; when"
+            " is left out", where=places(found),
+            why="One inference sends a spike for every threshold that the sum of all steps holds. Step by step, what was left above the"
+            " threshold fires again only above twice the threshold, so that spikes come later, or no more within the sample. The cost is"
+            " what `chip_vs_float` measures on the given samples.",
+            data={"populations": [p.name for p in found]},
+        )
+        return
     if found and (late or early):
         kind = "reset_delayed" if late else "early_reset"
         what = "one step after the spike" if late else "in advance where it was left above the threshold"
@@ -246,6 +258,7 @@ def layers(network: Network, spec: ChipSpec, options: Options, findings: Finding
         groups.setdefault(offence.rule, []).append(offence)
     for rule, alike in groups.items():
         _tell(network, spec, rule, alike, findings)
+    _tell_written_out(steps, options, findings)
     uneven = [step for step in steps if step.form is not Form.DENSE and not _one_per_filter(step)]
     if uneven:
         found = [step.population for step in uneven]
@@ -256,6 +269,26 @@ def layers(network: Network, spec: ChipSpec, options: Options, findings: Finding
                 "train with one threshold and one bias per channel",
                 "a bias in front of a padded convolution, or of a pool and one, differs at the image's border: move it behind them", FLOAT,
             ), data={"feature": "per_neuron_threshold", "populations": [p.name for p in found]},
+        )
+
+
+def _tell_written_out(steps: Sequence[Step], options: Options, findings: Findings) -> None:
+    """Note convolutions and lists of synapses that become fully connected layers, with what that costs."""
+    bits = default_bits(options)
+    for step in steps:
+        given = step.projection.connectivity
+        if step.form is not Form.DENSE or isinstance(given, Dense) or (isinstance(given, Conv2d) and given.in_shape[1:] == (1, 1)):
+            continue
+        why = "The chip has no lists of synapses: zeros are stored like other weights." if isinstance(given, Sparse) else (
+            f"The convolution has one output pixel of an image of {given.in_shape[1]} x {given.in_shape[2]}, and is no kernel of the chip"
+            " summed over the image."
+        )
+        taken, own = (-(-weights * bits // 8) for weights in (step.connectivity.weights.size, given.weights.size))
+        instead = "" if taken == own else f" instead of {own:,}"
+        findings.note(
+            "NM203", f"`{step.projection.name}` is computed as a fully connected layer: {taken:,} bytes of weights{instead}",
+            where=places([step.projection]), why=f"{why} The results are the same.",
+            data={"feature": "dense", "layers": [step.projection.name], "weight_bytes": taken, "own_bytes": own},
         )
 
 
@@ -277,13 +310,16 @@ _TOLD: Final[dict[str, _Told]] = {
     "alignment": _Told(
         "NM203", "Akida 1.0 pads images of even size behind their end, where torch pads on both sides", "conv", "padding",
     ),
-    "filters": _Told("NM203", "Akida 1.0's convolutions have fewer", "conv", "filters"),
-    "channels": _Told("NM203", "Akida 1.0's convolutions have fewer", "conv", "channels"),
+    "filters": _Told("NM203", "Akida 1.0's convolutions have at most {most}", "conv", "filters"),
+    "channels": _Told("NM203", "Akida 1.0's convolutions have at most {most}", "conv", "channels"),
     "pool": _Told("NM203", "Akida 1.0 sums windows of 2 x 2 of images of even size", "sum_pool", "sum_pool"),
+    "merged": _Told(
+        "NM203", "between neurons Akida 1.0 has one convolution, or a sum of windows of 2 x 2 and one", "conv", "sum_pool",
+    ),
     "pool_sum": _Told("NM203", "Akida 1.0's activations have 4 bits", "sum_pool", "input_value"),
     "after_dense": _Told("NM203", "neurons of Akida 1.0's dense layers have no places on an image", "conv"),
     "reshaped": _Told("NM203", "Akida 1.0's layers hand on their image as it is", "conv"),
-    "dense_inputs": _Told("NM203", "Akida 1.0's fully connected layers have fewer", "dense", "dense_inputs"),
+    "dense_inputs": _Told("NM203", "Akida 1.0's fully connected layers have at most {most}", "dense", "dense_inputs"),
     "matrix": _Told("NM203", "such a connection has to be written out as a dense layer", "sparse", "matrix"),
     "signed": _Told("NM203", "Akida 1.0's inputs are unsigned", "graded", "input_value"),
     "large_inputs": _Told("NM203", "inputs of Akida 1.0's layers have 4 bits", "graded", "input_value"),
@@ -312,15 +348,16 @@ def _tell(network: Network, spec: ChipSpec, rule: str, offences: Sequence[Offenc
     where = places(edges) if edges else places([network[name] for name in names])
     shown = [f"{', '.join(f'`{name}`' for name in offence.names[:_MOST])} {offence.reason}" for offence in offences[:_MOST]]
     more = f"; and {len(offences) - _MOST} more" if len(offences) > _MOST else ""
-    why = spec.features[told.feature].note
+    why, demand = spec.features[told.feature].note, told.demand
     if told.limit is not None:
         limit = spec.limits[told.limit]
         bounds = f"{limit.min} to {limit.max}" if limit.min < limit.max else str(limit.max)
         why = " ".join(filter(None, (limit.note, f"The limit is {bounds} ({limit.source}).")))
+        demand = demand.format(most=limit.max)
     into = f" (into {names_of(list(dict.fromkeys(network[p.target] for p in edges)))})" if edges else ""
     remedies = dict.fromkeys(offence.remedy for offence in offences if offence.remedy is not None)
     findings.error(
-        told.code, f"{'; '.join(shown)}{more}; {told.demand}", where=where + into, why=why, help=(*list(remedies)[:2], FLOAT),
+        told.code, f"{'; '.join(shown)}{more}; {demand}", where=where + into, why=why, help=(*list(remedies)[:2], FLOAT),
         data={"feature": told.feature, "rule": rule, "layers": names} | ({} if told.limit is None else {"limit": told.limit}),
     )
 

@@ -252,6 +252,9 @@ class _Builder:
             image = source.image
             if image is not None and prod(image[1:]) > 1 and (kernel := _one_to_one(given, image)) is not None:
                 return Conv2d(kernel, image, groups=image[0])
+            if (merged := self._merged(projection, given, source)) is not None:
+                self.offences.append(merged)
+                return None
             limit = self.spec.limits["matrix"]
             if given.in_size * given.out_size > limit.max:
                 self.offences.append(Offence(
@@ -277,6 +280,21 @@ class _Builder:
             ))
             return None
         return given
+
+    def _merged(self, projection: Projection, sparse: Sparse, source: _Sender) -> Offence | None:
+        """Say why synapses from image to image are no layer: readers list those that are no convolution.
+
+        Written out as a matrix they would take the place of a geometry that the chip lacks, with many times its weights.
+        """
+        given, made = _plane(self.network[projection.source].shape), _plane(self.network[projection.target].shape)
+        if (source.form is not None and source.image is None) or given is None or made is None:
+            return None
+        return Offence(
+            "merged", (projection.name,),
+            f"lists {sparse.synapses:,} synapses from {given} to {made} pixels, which are no convolution: several convolutions or pools"
+            " without neurons between them, or pools that leave out or pad the image's border",
+            "pool windows of 2 x 2 of images of even size without padding, and put neurons between convolutions",
+        )
 
     def _dense(self, projection: Projection, dense: Dense, source: _Sender) -> Step | None:
         limit = self.spec.limits["dense_inputs"]
@@ -482,6 +500,11 @@ def most_spikes(neuron: Neuron, projection: Projection, connectivity: Connectivi
 
 def _sizes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else None
+
+
+def _plane(shape: tuple[int, ...]) -> str | None:
+    """Return the rows and columns of an image in words, of a signal (channels, length) one row; None for what has one pixel."""
+    return None if prod(shape[1:]) == 1 else " x ".join(map(str, (1, *shape[1:])[-2:]))
 
 
 def _one_to_one(sparse: Sparse, image: tuple[int, int, int]) -> Array | None:

@@ -133,6 +133,44 @@ def test_counts_are_what_dividing_the_sum_by_the_threshold_gives(seed: int, comp
                 assert sent[sample, step, k] == max(0, min(most, wanted))
 
 
+@settings(max_examples=80, deadline=None)
+@given(seed=SEEDS, window=st.sampled_from([1, 2, 3, 4, 9, 15]), multiple=st.booleans(), denominator=st.sampled_from([2, 4, 16, 3, 10]))
+def test_counts_at_thresholds_that_are_not_whole(seed: int, window: int, multiple: bool, denominator: int) -> None:
+    """All sums that can occur are counted as floor(sum / theta) in fractions, or the loss says that they are not. Weights are kept."""
+    rng = np.random.default_rng(seed)
+    top, n = (window if not multiple else int(rng.choice([1, 3, 9, 15]))), 6
+    theta = [Fraction(int(rng.integers(1, 12 * denominator)), denominator) for _ in range(n)]
+    up, down = rng.integers(1, 8, n), -rng.integers(0, 8, n)
+    if multiple:
+        theta = [max(t, Fraction(int(w) * top, 15)) for t, w in zip(theta, up, strict=True)]
+    real = np.array([float(t) for t in theta])
+    weights = np.stack([up, down], 1).astype(np.float64)
+    network = build(
+        "theta.nir", {"input": ((2,), None), "p": ((n,), cells(rng, n, real, 0.0 if multiple else 1.0, plain=True))},
+        [("input", "p", Dense(weights), None, 0)],
+        conventions=Conventions(1e-3, reset="subtract", compare=">=", multiple=multiple),
+    )
+    findings = Findings()
+    options = Options(payload=(0, top)) if multiple else Options(approximate=frozenset({"rate"}), horizon=window)
+    net = TARGET.quantize(network, options, findings)
+    assert not findings.errors
+    values, scale = net.projections[0].connectivity.weights, net["p"].scale
+    assert scale is not None
+    np.testing.assert_array_equal(values, weights * scale[:, None])
+    pairs = np.stack(np.meshgrid(np.arange(top + 1), np.arange(top + 1)), -1).reshape(1, -1, 2)
+    sent = on_chip(net, pairs)["p"][0]
+    most = 2 ** int(net["p"].params["act_bits"][0]) - 1 if "act_bits" in net["p"].params else 1
+    told = {k for d in findings if d.code == "NM302" for k in d.data["filters"]}
+    for k in range(n):
+        wanted = [max(0, min(most, floor(int(total) / theta[k]))) for total in (pairs[0] @ weights[k].astype(np.int64))]
+        if k not in told:
+            assert sent[:, k].tolist() == wanted, (theta[k], weights[k])
+        # One spike at most is off, and none where thresholds are halves or quarters, which a step has.
+        assert np.abs(sent[:, k] - np.array(wanted)).max() <= (1 if theta[k] >= 1 else 15)
+        if theta[k].denominator in (1, 2) and most == 15:
+            assert k not in told
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, bits=st.sampled_from([2, 4]), compare=st.sampled_from([">", ">="]))
 def test_rounded_weights_are_compared_with_the_real_threshold(seed: int, bits: int, compare: str) -> None:

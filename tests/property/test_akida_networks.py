@@ -23,7 +23,7 @@ from nmap_akida.form import form_of
 from nmap_akida.layers import layers_of
 from nmap_akida.model import layer_names
 from tests import akida_machine as machine
-from tests.akida_networks import IMAGES, KINDS, MODES, Case, random_case, with_layer
+from tests.akida_networks import IMAGES, KINDS, LINES, MODES, Case, random_case, with_layer
 
 SEEDS = {True: (0, 1), False: (2,)}
 """Of networks whose numbers the chip holds, and of others."""
@@ -84,7 +84,7 @@ def check(case: Case, variant: str = "AKD1000"):
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "real"])
-@pytest.mark.parametrize("kind", [*KINDS, *IMAGES])
+@pytest.mark.parametrize("kind", [*KINDS, *LINES, *IMAGES])
 def test_a_layer_of_every_kind(kind, whole):
     seen = 0
     for seed in SEEDS[whole]:

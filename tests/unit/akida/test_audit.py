@@ -27,7 +27,7 @@ from nmap_akida.layers import layers_of
 from nmap_akida.measure import measure
 from nmap_akida.plan import layer_sizes
 from tests.akida_chains import Chain, arranged, programmed, tampered
-from tests.akida_networks import IMAGES, KINDS, with_layer
+from tests.akida_networks import IMAGES, KINDS, LINES, with_layer
 
 
 def _conv() -> Chain:
@@ -72,7 +72,7 @@ def test_plans_are_sound(chain: Chain, variant: str) -> None:
     assert verify_mapping(program, TARGET, machine) == ()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *IMAGES])
+@pytest.mark.parametrize("kind", [*KINDS, *LINES, *IMAGES])
 def test_quantized_networks_of_every_kind_are_planned_soundly(kind: str) -> None:
     case = with_layer(kind, 3)
     findings = Findings()
@@ -187,7 +187,12 @@ def test_a_chain_has_one_listener_each() -> None:
     program, machine = programmed(_dense().network())
     late = list(program.populations)
     late[2] = replace(late[2], latency=3)
-    assert "chain: `b` is 3 steps behind the input, and stands at place 2" in _told(replace(program, populations=tuple(late)), machine)
+    assert "chain: `b` is 3 steps behind the input at place 2" in _told(replace(program, populations=tuple(late)), machine)
+    # In a network with delays all its time may be late, and no population behind is less so than one before it.
+    for latencies in ((0, 0, 1, 2), (0, 0, 0, 0), (0, 1, 2, 2), (0, 0, 2, 3), (0, 1, 1, 3)):
+        sound = latencies not in ((0, 0, 2, 3), (0, 1, 1, 3))
+        shifted = tuple(replace(p, latency=t) for p, t in zip(program.populations, latencies, strict=True))
+        assert (audit(replace(program, populations=shifted), machine) == ()) == sound
     ends = list(program.populations)
     ends[1] = replace(ends[1], is_output=True)
     assert "chain: `a` is an output" in _told(replace(program, populations=tuple(ends)), machine)
@@ -290,6 +295,17 @@ def test_connections_have_their_form() -> None:
     program, machine = programmed(_conv().network())
     assert "does not have the connection of its form, dense" in _told(tampered(program, **{"c.form": int(Form.DENSE)}), machine)
     assert "does not have the connection of its form, conv" in _told(tampered(program, **{"fc.form": int(Form.CONV)}), machine)
+
+
+@pytest.mark.parametrize("layer", ["image", "c", "d"])
+def test_a_sum_over_the_image_that_is_none_is_told(layer: str) -> None:
+    program, machine = programmed(_conv().network())
+    changed = replace(program, settings={**program.settings, f"{layer}.global": 1})
+    told = _told(changed, machine)
+    assert f"part: the connection of `{layer}` is no" in told
+    assert "summed over its image" in told
+    # What is no layer is counted, not stopped at.
+    verify_mapping(changed, TARGET, machine)
 
 
 def test_passes_are_in_order() -> None:

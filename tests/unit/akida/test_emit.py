@@ -238,6 +238,32 @@ def test_wrong_samples_are_refused(
     assert words in ended.err
 
 
+@pytest.mark.parametrize(("name", "most", "given"), [("image", 8, "whole numbers from 0 to 8"), ("rate", 2, "is at most 2")])
+def test_inputs_beyond_what_is_proved_are_refused(tmp_path: Path, package: Path, name: str, most: int, given: str) -> None:
+    case, network, program = made(name)
+    proved = replace(network, settings={**network.settings, f"{network.inputs[0]}.highest": most})
+    content = files_of(proved, program)
+    for path, text in content.items():
+        (tmp_path / path).write_bytes(text)
+    assert json.loads(content["core_map.json"])["inputs"]["highest"] == most
+    assert given in content["README.txt"].decode()
+    inputs = np.zeros_like(np.array(case.inputs))
+    inputs[0, 0] = most
+    np.savez(tmp_path / "some.npz", inputs=inputs)
+    assert start(tmp_path, "some.npz", package=package).status == 0
+    inputs[0, min(1, network.window - 1)] += 1
+    np.savez(tmp_path / "much.npz", inputs=inputs)
+    ended = start(tmp_path, "much.npz", package=package)
+    assert ended.status == 2
+    assert f"the model takes 0 to {most}: beyond, its sums may leave their range" in ended.err
+
+
+def test_the_widest_input_is_taken_where_no_other_is_proved() -> None:
+    _, network, program = made("image")
+    silent = {key: value for key, value in network.settings.items() if not key.endswith(".highest")}
+    assert json.loads(files_of(replace(network, settings=silent), program)["core_map.json"])["inputs"]["highest"] == 255
+
+
 def test_sums_over_a_window_have_a_limit_and_a_short_window_is_told(tmp_path: Path, package: Path) -> None:
     case, _ = write(tmp_path, "rate")
     window = made("rate")[1].window

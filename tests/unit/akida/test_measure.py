@@ -116,10 +116,18 @@ def _with_tile(program: Program, change: dict[str, tuple[int, int]]) -> Program:
 
 def test_convolutions_that_are_none_of_the_chip_s_are_told() -> None:
     program, _ = programmed(Chain(3, 8, 8).conv("c", 4, 5).dense("fc", 10).network())
-    with pytest.raises(ValueError, match="`c` is none"):
-        measure(_with_tile(program, {"stride": (2, 2)}))
-    with pytest.raises(ValueError, match="`c` is none"):
-        measure(_with_tile(program, {"padding": (0, 2)}))
+    for change in ({"stride": (2, 2)}, {"padding": (0, 2)}):
+        changed = _with_tile(program, change)
+        assert kernel_sides(changed) == {1: None}
+        # It counts with the kernel that it has: 4 filters of 3 channels of 5 x 5 weights of 4 bits.
+        assert measure(changed)[program.groups[0].core]["weight_memory"] == 4 * 3 * 25 // 2
+
+
+@pytest.mark.parametrize("stated", [None, 9, "x"])
+def test_a_form_that_is_none_is_counted_as_a_layer(stated: object) -> None:
+    program, _ = programmed(Chain(3, 8, 8).conv("c", 4, 5).dense("fc", 10).network())
+    changed = replace(program, settings={**program.settings, "c.form": stated})  # type: ignore[dict-item]
+    assert measure(changed) == measure(program)
 
 
 def test_blocks_are_those_of_their_groups() -> None:

@@ -7,7 +7,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from nmap_akida.proof import LIMIT, ends, separable_ends
+from nmap_akida.proof import LIMIT, divisors, ends, separable_divisors, separable_ends
 
 
 def test_the_limit_is_the_first_sum_that_20_bits_do_not_hold() -> None:
@@ -39,3 +39,10 @@ def test_separable_ends_are_those_of_the_products(seed: int) -> None:
     # What a channel alone adds up to never exceeds the sum over channels where a filter uses it.
     single = np.maximum(*ends(depth))
     assert (np.maximum(*ends(kernel)) >= (single * (point != 0)).max(1)).all()
+
+
+def test_sums_are_multiples_of_their_divisor() -> None:
+    assert divisors(np.array([[6, -4, 0], [0, 0, 0], [7, -3, 1], [-50, 100, 25]])).tolist() == [2, 1, 1, 25]
+    depth, point = np.array([[2, 4], [-6, 0], [0, 0]]), np.array([[3, 1, 5], [0, 2, 1], [0, 0, 1]])
+    # 3 * 2 and 6; twice 6; only zeros.
+    assert separable_divisors(depth, point).tolist() == [6, 12, 1]

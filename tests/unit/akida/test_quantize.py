@@ -147,16 +147,75 @@ def test_biases_count_in_every_step_of_an_inference() -> None:
         assert net["p0"].params["threshold"].tolist() == kept
 
 
-def test_scales_make_thresholds_whole_where_spikes_are_counted() -> None:
+@pytest.mark.parametrize(("theta", "threshold", "step"), [
+    (2.5, 2, 40), (0.5, 0, 8), (0.25, 0, 4), (5.25, 5, 84), (5.5, 5, 88), (5.0, 4, 80),
+])
+@pytest.mark.parametrize("multiple", [False, True])
+def test_thresholds_of_sixteenths_leave_whole_weights_alone(theta: float, threshold: int, step: int, multiple: bool) -> None:
+    if multiple:
+        # A row's largest sum is 7, or 3, times the largest input: no more than 15 theta.
+        rows = [[7, 0, -7], [3, 0, -2]] if theta > 1 else [[3, 0, -3], [2, -1, 0]]
+        layer, conventions = dense(rows, theta), replace(COUNTING, multiple=True)
+        options: dict[str, object] = {"payload": (0, 3 if theta > 1 else 1)}
+    else:
+        layer, options, conventions = dense([[7, -2, 1], [7, 0, -7]], theta, beta=1.0), rate(15), COUNTING
+    net, findings = quantize(chain(layer, conventions=conventions), **options)
+    assert {d.code for d in findings} <= {"NM205"}
+    assert net.projections[0].connectivity.weights.tolist() == layer[0].weights.tolist()
+    assert net["p0"].params["threshold"].tolist() == [threshold] * 2
+    bits = int(net["p0"].params["act_bits"][0])
+    assert net["p0"].params["act_step"].tolist() == [step >> (4 - bits)] * 2
+    assert (net.losses[0].sqnr_db, net.losses[0].clipped, net.losses[0].threshold_error) == (None, 0, 0.0)
+
+
+def test_a_threshold_of_no_sixteenths_takes_the_nearest_and_says_so() -> None:
+    net, findings = quantize(chain(dense([[7, -2, 1], [7, 0, 1]], np.array([5.3, 5.0]), beta=1.0), conventions=COUNTING), **rate(15))
+    assert net.projections[0].connectivity.weights.tolist() == [[7, -2, 1], [7, 0, 1]]
+    assert net["p0"].params["act_step"].tolist() == [85, 80]
+    assert net["p0"].params["threshold"].tolist() == [5, 4]
+    assert net.losses[0].threshold_error == pytest.approx((85 / 16 - 5.3) / 5.3)
+    found = next(d for d in findings if d.code == "NM302")
+    assert found.message == "1 of 2 neurons of `p0` cannot count every sum exactly"
+    assert found.why is not None
+    wrong = sum(abs(min(15, max(0, -((80 - 16 * p) // 85))) - min(15, 10 * p // 53)) for p in range(121))
+    assert wrong > 0
+    assert "takes 5.3 integer" in found.why
+    assert "a threshold of 5 and a step of 85 sixteenths" in found.why
+    assert f"one spike off at {wrong} sums" in found.why
+    assert TARGET.spec.limits["act_step"].source in found.why
+
+
+def test_several_spikes_a_step_that_cannot_be_counted_are_told() -> None:
+    # 5.3 is 84.8 sixteenths: with none of the steps do all of 5.3, 10.6, 15.9, ... lie right.
+    _, findings = quantize(chain(dense([[7, -2, 1]], 5.3), conventions=replace(COUNTING, multiple=True)), payload=(0, 9))
+    (found,) = findings
+    assert (found.code, found.severity) == ("NM302", "warning")
+    # Inputs of 0 and 1 make one spike at most.
+    assert not list(quantize(chain(dense([[7, -2, 1]], 5.3), conventions=replace(COUNTING, multiple=True)))[1])
+
+
+def test_real_weights_have_the_scale_with_the_least_error_whatever_the_threshold() -> None:
     rng = np.random.default_rng(97)
-    theta = rng.uniform(0.3, 3, 12)
-    net, findings = quantize(chain(dense(rng.normal(0, 0.3, (12, 20)), theta, beta=1.0), conventions=COUNTING), **rate(15))
-    whole = net["p0"].scale * theta
-    np.testing.assert_allclose(whole, np.rint(whole), rtol=1e-12)
-    assert net["p0"].params["act_step"].tolist() == (16 * np.rint(whole)).tolist()
-    assert net["p0"].params["threshold"].tolist() == (np.rint(whole) - 1).tolist()
+    theta, rows = rng.uniform(0.3, 3, 12), rng.normal(0, 0.3, (12, 20))
+    net, findings = quantize(chain(dense(rows, theta, beta=1.0), conventions=COUNTING), **rate(15))
+    plain = made(chain(dense(rows, theta)))
+    assert net["p0"].scale.tolist() == plain["p0"].scale.tolist()
+    assert np.array_equal(net.projections[0].connectivity.weights, plain.projections[0].connectivity.weights)
+    real = net["p0"].scale * theta
+    error = np.abs(net["p0"].params["act_step"] / 16 - real) / real
+    assert net.losses[0].threshold_error == pytest.approx(error.max())
+    assert 0 < net.losses[0].threshold_error < 0.06
     assert [d.data["proved_steps"] for d in findings if d.code == "NM205"] == [15]
     assert "`p0` counts the spikes of 15 steps" in next(d.message for d in findings if d.code == "NM205")
+
+
+def test_weights_on_a_grid_take_the_scale_on_which_they_count() -> None:
+    # On the smallest, 2 / 3, a spike would take a third of a unit.
+    net = made(chain(dense([[1.5, -1.5]], 0.5, beta=1.0), conventions=COUNTING), **rate(15))
+    counts = fixed.simulate(net, TARGET.kernels, np.array([[[k, j] for k in range(9) for j in range(3)]]), 28)
+    wanted = [min(15, max(0, 3 * (k - j))) for k in range(9) for j in range(3)]
+    assert counts.spikes["p0"][0, 1:, 0].tolist() == wanted
+    assert net.losses[0].sqnr_db is None
 
 
 def test_neurons_without_memory_need_no_rate_mode() -> None:
@@ -251,6 +310,42 @@ def test_an_images_real_weights_are_pressed_until_the_sums_are_proved() -> None:
     assert (totals * 255 < 2**19).all()
     # No more than the proof asks for.
     assert (totals * 255 > 2**18).all()
+
+
+def test_an_image_is_proved_for_all_values_where_that_can_be() -> None:
+    kernel = np.full((2, 3, 3, 3), 127.0)
+    kernel[:, 0, 0, 0] = 126
+    for top, highest in ((100, 100), (152, 152)):
+        assert 255 * (26 * 127 + 126) > 2**19 > top * (26 * 127 + 126)
+        net = made(chain(conv(kernel, (3, 8, 8), 500.0)), payload=(0, top))
+        assert net.settings["input.highest"] == highest
+        assert net.projections[0].connectivity.weights.tolist() == kernel.tolist()
+    assert refused(chain(conv(kernel, (3, 8, 8), 500.0)), payload=(0, 157)).code == "NM304"
+    kernel[:, 1:] = 0
+    for top in (1, 100, 255):
+        assert made(chain(conv(kernel, (3, 8, 8), 500.0)), payload=(0, top)).settings["input.highest"] == 255
+
+
+@pytest.mark.parametrize(("top", "highest"), [(1, 1), (2, 3), (5, 7), (9, 15), (15, 15)])
+def test_other_ports_are_proved_for_their_width(top: int, highest: int) -> None:
+    assert made(chain(dense([[1, 2, 3]], 4.0)), payload=(0, top)).settings["input.highest"] == highest
+
+
+def test_a_port_is_narrowed_to_its_samples_where_its_width_is_not_proved() -> None:
+    row = np.append(np.full(6000, 7.0), [6.0])[None]
+    assert 15 * (6000 * 7 + 6) > 2**19 > 9 * (6000 * 7 + 6)
+    assert made(chain(dense(row, 9.0)), payload=(0, 9)).settings["input.highest"] == 9
+    # Where a wider input would make more spikes than the activation holds, too.
+    network = chain(dense([[1, 1]], 1.5), conventions=replace(COUNTING, multiple=True))
+    assert made(network, payload=(0, 9)).settings["input.highest"] == 9
+    assert made(network, payload=(0, 6)).settings["input.highest"] == 7
+
+
+def test_a_port_in_front_of_a_sum_of_windows_is_proved_for_what_it_sends() -> None:
+    wide = np.kron(np.random.default_rng(112).integers(-7, 8, (3, 2, 3, 3)), np.ones((2, 2)))
+    net = made(chain((Conv2d(wide, (2, 6, 6), (2, 2), (2, 2)), neuron(27, 4.0), None)), payload=(0, 2))
+    assert "p0.pool" in [p.name for p in net.populations]
+    assert net.settings["input.highest"] == 3
 
 
 def test_separable_kernels_are_products_of_two_narrow_factors() -> None:
@@ -354,6 +449,25 @@ def test_twos_complements_lowest_number_is_refused() -> None:
     # Whole numbers of a wider format are scaled like real ones.
     assert not quantize(chain(dense([[-8, 30], [1, 7]], 1.0)))[1].errors
     assert refused(chain(dense([[-2, 1], [1, 0]], 1.0)), bits=2).message.startswith("1 weight into `p0` is -2")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("within", [True, False])
+def test_the_factors_of_a_separable_convolution_are_weights_too(bits: int, within: bool) -> None:
+    rng = np.random.default_rng(107)
+    top = 2 ** (bits - 1) - 1
+    depth, points = rng.integers(-top, top + 1, (8, 3, 3)), rng.integers(-top, top + 1, (16, 8))
+    # Beside 1s, so that no other factors make the same products.
+    depth[0, 0, :2], points[:2, 0] = ((-top - 1, 1), (1, top)) if within else ((1, top), (-top - 1, 1))
+    network = chain(conv(points[:, :, None, None] * depth, (8, 6, 6), 3.0))
+    error = refused(network, bits=bits)
+    limit = TARGET.spec.limits[f"weight_{bits}"]
+    assert error.code == "NM305"
+    assert f"{-top - 1} or {top + 1}" in error.message
+    assert error.why is not None
+    assert f"{-top}..{top} ({limit.source})" in error.why
+    taken = made(network, bits=bits, approximate=frozenset({"weights"}))
+    assert form_of(taken.settings, "p0") is Form.SEPARABLE
 
 
 def test_one_bit_has_no_negative_weights() -> None:

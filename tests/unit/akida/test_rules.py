@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmap.connectivity import Connectivity, Conv2d, Dense
+from nmap.connectivity import Connectivity, Conv2d, Dense, Sparse
 from nmap.diagnostics import Diagnostic, Findings, NmapError
 from nmap.network import Conventions, Network, Neuron
 from nmap.options import Options
@@ -104,7 +104,15 @@ def test_integrators_are_taken_as_counts_and_only_with_the_user_s_word() -> None
     assert [(d.code, d.data["feature"]) for d in zero] == [("NM202", "reset_zero")]
     assert "--reset subtract" in zero[0].help[0]
     early = errors(replace(made, conventions=Conventions(1e-3, "subtract", early_reset=True)), approximate=RATE)
-    assert [(d.code, d.data["feature"]) for d in early] == [("NM202", "early_reset")]
+    assert early == []
+    (told,) = judge(replace(made, conventions=Conventions(1e-3, "subtract", early_reset=True)), approximate=RATE)
+    assert (told.code, told.severity, told.data["populations"]) == ("NM205", "warning", ["p0", "p1"])
+    assert "Step by step" in str(told.why)
+    # Nor is either told before the user has asked for the rate mode, which takes both.
+    for conventions in (Conventions(1e-3, "delayed"), Conventions(1e-3, "subtract", early_reset=True)):
+        assert [d.code for d in errors(replace(made, conventions=conventions))] == ["NM205"]
+    memoryless = errors(chain(neurons(), conventions=Conventions(1e-3, "subtract", early_reset=True)))
+    assert [(d.code, d.data["feature"]) for d in memoryless] == [("NM202", "early_reset")]
     clocked = errors(replace(made, conventions=Conventions(1e-3, "subtract", reset_interval=4)), approximate=RATE)
     assert [(d.code, d.data["feature"]) for d in clocked] == [("NM202", "periodic_reset")]
     (floor,) = judge(replace(made, conventions=Conventions(1e-3, "subtract", floor=-1.0)), approximate=RATE)
@@ -257,6 +265,30 @@ def test_targets_that_take_what_is_refused_are_named() -> None:
     (found,) = caught.value.diagnostics
     assert any("`loihi2`" in remedy for remedy in found.help)
     assert len(found.help) <= 3
+
+
+def test_too_many_filters_are_told_with_the_most_there_may_be() -> None:
+    first = conv(4, (2, 5, 5))
+    (found,) = errors(layered((2, 5, 5), first, conv(3000, (4, 5, 5))))
+    assert "has 3000 filters" in found.message
+    assert "at most 2048" in found.message
+
+
+def test_a_convolution_of_one_pixel_is_a_dense_layer_and_told() -> None:
+    first, shape = conv(4, (2, 6, 6)), (4, 6, 6)
+    whole = Conv2d(np.random.default_rng(51).normal(size=(5, 4, 6, 6)), shape)
+    (told,) = judge(layered((2, 6, 6), first, whole))
+    assert (told.severity, told.data["layers"]) == ("note", ["p0->p1"])
+    # 5 x 4 x 6 x 6 weights of 4 bits, as many as the kernel has.
+    assert (told.data["weight_bytes"], told.data["own_bytes"]) == (360, 360)
+    assert "360 bytes of weights" in told.message
+    # Of a kernel of 3 x 3 with stride 4 on 4 x 4 pixels all 16 places count.
+    small = Conv2d(np.random.default_rng(52).normal(size=(5, 4, 3, 3)), (4, 4, 4), (4, 4))
+    (told,) = judge(layered((2, 4, 4), conv(4, (2, 4, 4)), small))
+    assert "160 bytes of weights instead of 90" in told.message
+    # 3 synapses of 4 bits, among 6 x 4.
+    (told,) = judge(layered((4,), Sparse.from_dense(np.eye(6)[:, 1:5] * (np.arange(6) < 4)[:, None])))
+    assert (told.severity, told.data["own_bytes"], told.data["weight_bytes"]) == ("note", 2, 12)
 
 
 def test_every_refusal_has_its_feature_and_limit_in_the_chip_s_data() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from math import ceil, floor
 
 import numpy as np
 import pytest
 
-from nmap_akida.scales import Chosen, choose, lowest, range_of
+from nmap_akida.scales import Chosen, choose, lowest, nearest_step, range_of, settle, spikes_from
 
 FILL = 1e-12
 
@@ -81,29 +83,90 @@ def test_the_error_is_close_to_the_least_there_is(bits: int, seed: int) -> None:
     assert not made.exact.any()
 
 
-def test_a_scale_makes_units_whole() -> None:
-    rng = np.random.default_rng(92)
-    rows, unit = rng.normal(0, 0.4, (20, 25)), rng.uniform(0.02, 30, 20)
-    made = chosen(rows, 4, unit=unit)
-    whole = made.scale * unit
-    np.testing.assert_allclose(whole, np.rint(whole), rtol=1e-12)
-    assert (whole > 0.5).all()
-    # Of all numbers a unit can become, none has a much smaller error.
-    for row, scale, one in zip(rows, made.scale, unit, strict=True):
-        full = 7 / np.abs(row).max() * one
-        least = min(squared_error(row, m / one, 4) for m in range(1, int(3 * full) + 2, 1 + int(full) // 100))
-        assert squared_error(row, scale, 4) <= least * 1.1
+def test_of_scales_that_keep_the_weights_that_is_taken_which_misses_least() -> None:
+    def misses(at: np.ndarray, scale: np.ndarray, values: np.ndarray) -> np.ndarray:
+        assert len(at) == len(values)
+        return np.where(np.isclose(scale, wanted[at]), 0, np.where(scale == 1, 3, 4))
 
-
-def test_whole_units_keep_whole_weights_and_others_become_whole_first() -> None:
-    made = chosen(np.array([[1, -3, 7], [1, -1, 3], [1, -3, 7]]), 4, unit=np.array([5.0, 2.5, 2.5]))
-    assert made.scale[0] == 1
-    assert made.values[0].tolist() == [1, -3, 7]
-    # Twice the weights fit, so that twice 2.5 is whole; twice 7 does not.
-    assert made.scale[1] == 2
-    assert made.values[1].tolist() == [2, -2, 6]
-    assert made.exact.tolist() == [True, True, False]
+    wanted = np.array([1.0, 2.0, 9.0, 9.0, 4.0, 1.0])
+    rows = np.array([[1, -1, 3], [1, -1, 3], [1, -1, 3], [1, 0, 7], [0.5, 0.25, 1.5], [1, 0.3, 0.7]])
+    made = chosen(rows, 4, misses=misses)
+    assert made.scale[:5].tolist() == [1, 2, 1, 1, 4]
+    assert made.values[:5].tolist() == [[1, -1, 3], [2, -2, 6], [1, -1, 3], [1, 0, 7], [2, 1, 6]]
+    # Weights on no grid of 4 bits keep nothing, so that only their error counts.
+    assert made.exact.tolist() == [True] * 5 + [False]
+    assert made.scale[5] == chosen(rows[5:], 4).scale[0]
     assert made.fits.all()
+
+
+# ---- counting ---------------------------------------------------------------------------------------------------------------------------
+
+
+def chip_counts(total: int, threshold: int, step: int, levels: int) -> int:
+    return max(0, min(levels, ceil(Fraction(16 * (total - threshold), step))))
+
+
+def real_counts(total: int, theta: Fraction, rest: Fraction, strict: bool, levels: int) -> int:
+    quotient = (total + rest) / theta
+    return max(0, min(levels, ceil(quotient) - 1 if strict else floor(quotient)))
+
+
+@pytest.mark.parametrize(("theta", "grain", "step"), [
+    (2.5, 1, 40), (5.3, 1, 85), (0.25, 1, 4), (0.01, 1, 1), (2.5, 4, 40), (5.3, 4, 84), (0.25, 4, 4), (0.05, 4, 4), (7.0, 4, 112),
+])
+def test_the_nearest_step_has_sixteenths_or_with_2_bits_quarters(theta: float, grain: int, step: int) -> None:
+    assert nearest_step(np.array([theta]), grain).tolist() == [step]
+
+
+@pytest.mark.parametrize("levels", [3, 15])
+@pytest.mark.parametrize("seed", range(40))
+def test_threshold_and_step_count_right_wherever_any_do(levels: int, seed: int) -> None:
+    """Against every threshold and step that could be right, sum by sum, in fractions."""
+    rng = np.random.default_rng([111, levels, seed])
+    grain, strict = 1 if levels == 15 else 4, bool(seed % 2)
+    theta = Fraction(int(rng.integers(1, 100)), int(rng.choice([1, 2, 4, 8, 16, 3, 5, 10])))
+    rest = Fraction(int(rng.integers(-9, 10)), int(rng.choice([1, 2, 4]))) if seed % 3 == 0 else Fraction(0)
+    apart, high, low = int(rng.choice([1, 1, 2, 3, 7])), int(rng.integers(10, 90)), int(rng.integers(0, 30))
+    sums = [total for total in range(-low, high + 1) if total % apart == 0]
+    wanted = [real_counts(total, theta, rest, strict, levels) for total in sums]
+    bounds = spikes_from(np.array([float(theta)]), np.array([float(rest)]), strict, levels)
+    made = settle(
+        bounds, np.array([float(theta)]), np.array([apart]), (np.array([sums[-1]]), np.array([-sums[0]])), grain, (-500, 500), 16000,
+    )
+    threshold, step, missed = (int(x[0]) for x in (made.threshold, made.step, made.missed))
+    assert step % grain == 0
+    got = [chip_counts(total, threshold, step, levels) for total in sums]
+    assert sum(abs(a - b) for a, b in zip(got, wanted, strict=True)) == missed
+    if missed and wanted[0] == 0:
+        first = bounds[0, 0]
+        near = int(16 * theta)
+        for t in range(int(first) - 9, int(first) + 9):
+            for q in range(grain, 3 * near + 40 * grain, grain):
+                assert any(chip_counts(total, t, q, levels) != want for total, want in zip(sums, wanted, strict=True)), (t, q)
+
+
+@pytest.mark.parametrize("levels", [3, 15])
+def test_thresholds_of_sixteenths_without_remainder_take_their_own_step(levels: int) -> None:
+    # 1 / 2, 1 / 4, ... of a unit: the first spike falls on the beginning of a period.
+    theta = np.array([0.25, 0.5, 2.5, 4.5, 5.25, 5.5, 17.0, 3.125, 3.0625])
+    n = len(theta)
+    made = settle(
+        spikes_from(theta, np.zeros(n), False, levels), theta, np.ones(n, np.int64), (np.full(n, 900), np.full(n, 900)),
+        1 if levels == 15 else 4, (-500, 500), 16000,
+    )
+    held = slice(None) if levels == 15 else slice(0, 7)
+    assert made.missed[held].tolist() == [0] * len(theta[held])
+    assert made.step[held].tolist() == (16 * theta[held]).tolist()
+    assert made.threshold[held].tolist() == (np.ceil(theta[held]) - 1).tolist()
+
+
+def test_thresholds_near_a_whole_number_are_whole() -> None:
+    # 0.1 of 32 bits on a scale of 10, ten times: the tie is one.
+    assert spikes_from(np.array([10 * float(np.float32(0.1))]), np.zeros(1), False, 3).tolist() == [[1, 2, 3]]
+    assert spikes_from(np.array([10 * float(np.float32(0.25)) + 1e-7]), np.zeros(1), False, 3).tolist() == [[3, 5, 8]]
+    assert spikes_from(np.array([5.3]), np.zeros(1), False, 10).tolist()[0][-1] == 53
+    assert spikes_from(np.array([2.0]), np.array([0.5]), True, 2).tolist() == [[2, 4]]
+    assert spikes_from(np.array([2.0]), np.array([1.0]), True, 2).tolist() == [[2, 4]]
 
 
 def test_a_filter_that_does_not_fit_is_pressed_down_to_the_least_scale_and_no_further() -> None:

@@ -397,6 +397,34 @@ def test_networks_that_are_no_chain_name_all_who_make_it_so() -> None:
     }
 
 
+def _pooled_twice() -> dict[str, tuple[list[dict[str, Any]], tuple[int, ...]]]:
+    first = [stored_conv(4, 4, 3, 9), memoryless(4, 9, 9)]
+    even = [stored_conv(4, 4, 3, 8), memoryless(4, 8, 8)]
+    padded = nir.pool("Sum", np.array([3, 3]), np.array([2, 2]), np.array([1, 1]))
+    last = [stored_conv(5, 4, 3, 4), memoryless(5, 4, 4)]
+    return {
+        "odd pool": ([*first, stored_pool("Sum", 2), *last], (4, 9, 9)), "padded pool": ([*even, padded, *last], (4, 8, 8)),
+        "strided": ([*even, stored_conv(4, 4, 3, 8, stride=2), *last], (4, 8, 8)), "first": ([stored_pool("Sum", 2), *last], (4, 9, 9)),
+    }
+
+
+@pytest.mark.parametrize("name", _pooled_twice())
+def test_merged_convolutions_of_no_geometry_of_the_chip_are_refused_and_not_written_out(tmp_path: Path, name: str) -> None:
+    nodes, shape = _pooled_twice()[name]
+    network = saved(tmp_path, nir.port(*shape), *nodes, nir.sink(5, 4, 4))
+    (found,) = offences_of(network)
+    assert found.rule == "merged"
+    assert found.names == (network.projections[-1].name,)
+    assert "to 4 x 4 pixels" in found.reason
+    assert "2 x 2" in str(found.remedy)
+    # The same pool in front of neurons is refused likewise, and in front of one pixel, or of dense neurons, it is a dense layer.
+    if name == "odd pool":
+        alone = saved(tmp_path, nir.port(*shape), *nodes[:3], memoryless(4, 4, 4), nir.sink(4, 4, 4))
+        assert [o.rule for o in offences_of(alone)] == ["pool"]
+        one = [*nodes[:3], nir.conv(kernel(5, 4, 4).astype(np.float32), input_shape=np.array([4, 4])), memoryless(5, 1, 1)]
+        assert forms_of(saved(tmp_path, nir.port(*shape), *one, nir.sink(5, 1, 1))) == [Form.CONV, Form.DENSE]
+
+
 def test_every_layer_that_does_not_map_is_found_at_once() -> None:
     links = [conv(4, (2, 9, 9)), conv(4, (4, 9, 9), 4, padding=(2, 2)), conv(4, (4, 10, 10), 3, 2), conv(4, (4, 5, 5), padding=(0, 0))]
     found = offences_of(layered((2, 9, 9), *links))
