@@ -40,7 +40,7 @@ def windowed(values: Array, window: int) -> Array:
     # Bytes cannot add up to more than 32 bits within any window that a chip has.
     wide = values.dtype.itemsize > 1
     dtype = np.float64 if values.dtype.kind == "f" else np.int64 if wide else np.int32
-    sums = np.zeros((values.shape[0], window_count(values.shape[1], window), *values.shape[2:]), dtype)
+    sums: Array = np.zeros((values.shape[0], window_count(values.shape[1], window), *values.shape[2:]), dtype)
     # The first step of every window, then the second one: several times faster than window by window.
     for step in range(min(window, values.shape[1])):
         part = values[:, step::window]
