@@ -269,13 +269,17 @@ def test_sums_over_a_window_have_a_limit_and_a_short_window_is_told(tmp_path: Pa
     window = made("rate")[1].window
     inputs = np.zeros_like(np.array(case.inputs))
     inputs[0, :window] = 1
-    np.savez(tmp_path / "short.npz", inputs=inputs[:, : window + 1])
+    np.savez(tmp_path / "short.npz", inputs=inputs[:, : window - 1])
     ended = start(tmp_path, "short.npz", package=package)
     assert ended.status == 0
-    assert f"{window + 1} time steps are no multiple of {window}" in ended.out
-    assert "3 samples of 2 inferences" in ended.out
+    assert f"{window - 1} time steps and are run as if they were {window}" in ended.out
+    assert "3 samples of 1 inference" in ended.out
+    np.savez(tmp_path / "long.npz", inputs=np.repeat(inputs, 2, axis=1)[:, : window + 1])
+    ended = start(tmp_path, "long.npz", package=package)
+    assert ended.status == 2
+    assert f"{window + 1} time steps, and an inference stands for {window}" in ended.err
     inputs[0, :window] = 2
-    np.savez(tmp_path / "much.npz", inputs=inputs)
+    np.savez(tmp_path / "much.npz", inputs=inputs[:, :window])
     ended = start(tmp_path, "much.npz", package=package)
     assert ended.status == 2
     assert f"sums over {window} time steps from 0 to {2 * window}" in ended.err
