@@ -61,7 +61,7 @@ def vendor_tools() -> tuple[Check, ...]:
     """Return whether the vendor's package is there, for `nmap doctor`."""
     found = find_akida()
     if not isinstance(found, str):
-        return (Check(_NAME, "ok", f"{found[1]} at {found[0]}; run only where it is asked for"),)
+        return (Check(_NAME, "ok", f"{found[1]} at {found[0]}; samples are run on it only where that is asked for"),)
     if os.environ.get(INTERPRETER_VARIABLE):
         return (Check(_NAME, "broken", found, _HELP),)
     return (Check(_NAME, "absent", f"it is not installed for this Python ({_this()}); it cross-checks `akida`", _HELP),)
