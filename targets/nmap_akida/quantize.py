@@ -309,7 +309,7 @@ class _Compare:
         """Return how filters `at` count with their scales."""
         return settle(
             self.levels(at, scale, bounds.levels), self.unit[at] * scale, sums.apart,
-            (sums.up * bounds.reach, sums.down * bounds.reach), bounds.grain,
+            (sums.up * bounds.received * bounds.pixels, sums.down * bounds.received * bounds.pixels), bounds.grain,
             (int(bounds.threshold.min), int(bounds.threshold.max)), bounds.step,
         )
 
@@ -337,7 +337,8 @@ class _Bounds:
         step: largest, in sixteenths.
         grain: sixteenths of which steps are multiples: the chip widens those of activations of few bits.
         levels: largest number of spikes.
-        largest: input.
+        largest: input that sums are proved for.
+        received: largest input that arrives in the samples, or in as many steps as an inference stands for: what counting is right for.
         pixels: that are summed.
     """
 
@@ -346,6 +347,7 @@ class _Bounds:
     grain: int
     levels: int
     largest: int
+    received: int
     pixels: int
 
     @property
@@ -371,7 +373,7 @@ def _layer(job: _Job, largest: int) -> tuple[_Made, int]:
     grain = 1 << (4 - _bits_of(step.sent))
     bounds = _Bounds(
         job.limit("threshold_image" if step.form is Form.IMAGE else "threshold"), int(job.limit("act_step").max) * grain, grain, step.sent,
-        step.received, pixels,
+        step.received, step.received, pixels,
     )
     matrix = np.asarray(small.weights, np.float64).reshape(job.filters, -1) * compare.sign[:, None]
     if step.form is Form.SEPARABLE and isinstance(small, Conv2d):
@@ -540,10 +542,10 @@ def _tell_counts(job: _Job, compare: _Compare, chosen: Chosen, counting: Countin
         noun = "neuron" if isinstance(job.step.connectivity, Dense) else "filter"
         levels = 1 << _bits_of(job.step.sent)
         job.findings.warning(
-            "NM302", f"{count} of {job.filters} {noun}s of `{job.name}` cannot count every sum exactly", where=job.where,
+            "NM302", f"{count} of {job.filters} {noun}s of `{job.name}` may not count every sum exactly", where=job.where,
             why=f"A spike takes {real[worst]:.6g} integer weight units; the nearest that counts is a threshold of"
-            f" {int(counting.threshold[worst])} and a step of {int(counting.step[worst])} sixteenths ({limit.source}), which is one spike"
-            f" off at {int(counting.missed[worst])} sums of the {levels} levels.",
+            f" {int(counting.threshold[worst])} and a step of {int(counting.step[worst])} sixteenths ({limit.source}), which may be one"
+            f" spike off at {int(counting.missed[worst])} sums of the {levels} levels.",
             help=("train with thresholds that are whole numbers of the weights' unit",),
             data={"population": job.name, "filters": np.flatnonzero(wrong)[:20].tolist(), "missed": int(counting.missed[worst])},
         )

@@ -151,7 +151,7 @@ def _dense_ways(size: LayerSize, room: Room) -> tuple[tuple[Way, ...], tuple[str
         if parts is None:
             missing.append(f"One output takes {_number(size.weight_bytes(1))} bytes; an NP holds {_number(room.weight_bytes)}.")
         else:
-            missing.append(f"As a 1x1 convolution it takes {parts} NPs.")
+            missing.append(f"As a 1x1 convolution it takes {parts} NP{'' if parts == 1 else 's'}.")
             ways.append(Way("CNP", parts, dense=True))
     return tuple(ways), tuple(missing)
 
@@ -176,7 +176,7 @@ def _conv_ways(size: LayerSize, pooled: bool, room: Room) -> tuple[tuple[Way, ..
     each = -(-size.filters // parts)
     filters = (
         f"{_number(size.filters)} filters at {_bits(size.weight_bits)} take {_number(size.weight_bytes(size.filters))} bytes, an NP holds "
-        f"{_number(room.weight_bytes)} and at most {room.filters} filters: {parts} parts of at most {each}."
+        f"{_number(room.weight_bytes)} and at most {room.filters} filters: {parts} part{'' if parts == 1 else 's'} of at most {each}."
     )
     if tiles == (1, 1):
         return (way,), (filters,)
