@@ -304,9 +304,9 @@ def _map(
     from nmap.target.registry import find_partitioner
 
     if rates is not None:
-        # Populations that only the chip has (a source of constant spikes) are taken to spike in every step.
         # In a step of the chip a neuron sends one packet at most, however many of the network's steps it stands for.
         rates = {name: np.minimum(1.0, values * quantized.window) for name, values in rates.items()}
+        # Populations that only the chip has (a source of constant spikes) are taken to spike in every step.
         rates = {**{p.name: np.ones(p.size) for p in quantized.populations}, **rates}
     partitioner = find_partitioner(options.partitioner)
     arranges = isinstance(target, Arranging)

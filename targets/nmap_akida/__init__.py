@@ -15,8 +15,9 @@ from nmap.options import Options
 from nmap.program import Program, Slice
 from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import Demand, Details, NeuronDemand, Rule, Survey, VendorRun
-from nmap.target.spec import ChipSpec, load_spec
+from nmap.target.spec import ChipSpec
 from nmap_akida.kernels import KERNELS
+from nmap_akida.units import chip
 
 if TYPE_CHECKING:
     from nmap.mapping import Packed
@@ -35,7 +36,7 @@ class Akida:
     @cached_property
     def spec(self) -> ChipSpec:
         """The chip data of `chip.toml`."""
-        return load_spec("nmap_akida")
+        return chip()
 
     @property
     def kernels(self) -> Mapping[str, Kernel]:

@@ -19,7 +19,7 @@ import numpy as np
 from nmap.diagnostics import Diagnostic
 from nmap.program import ConvTile, NeuronGroup, Program, SynapseBlock
 from nmap.target.machine import Machine
-from nmap_akida.form import Form, Mode
+from nmap_akida.form import Form, Mode, sums_over_image
 from nmap_akida.measure import kernel_sides, measure
 
 __all__ = ["audit"]
@@ -95,6 +95,10 @@ class _View:
     def at(self, group: NeuronGroup) -> int:
         """Return the pass of a group's core."""
         return self.program.cores[group.core].core // self.variant.cores
+
+    def sums(self, index: int) -> bool:
+        """Return whether a population's potentials are summed over its image."""
+        return sums_over_image(self.program.settings, self.program.populations[index].name)
 
     def limit(self, name: str) -> int:
         """Return the most of a limit of the chip."""
@@ -181,7 +185,7 @@ def _title(view: _View, kind: str) -> str:
 def _beside(view: _View, index: int) -> Iterator[str]:
     """Check that the parts of a pooled population are the halves of its layer's."""
     name, owner = view.name(index), view.owner(index)
-    if owner is None or view.forms[owner] not in (Form.CONV, Form.SEPARABLE, Form.IMAGE) or _over_image(view, owner):
+    if owner is None or view.forms[owner] not in (Form.CONV, Form.SEPARABLE, Form.IMAGE) or view.sums(owner):
         yield f"{name} is pooled, and what comes before it is no convolution that could pool it"
         return
     if index + 1 not in view.forms or view.forms[index + 1] not in (Form.CONV, Form.SEPARABLE):
@@ -198,17 +202,13 @@ def _beside(view: _View, index: int) -> Iterator[str]:
         yield f"{name} is pooled by the layer of {view.name(owner)}, and does not lie beside it part by part"
 
 
-def _over_image(view: _View, index: int) -> bool:
-    return view.program.settings.get(f"{view.program.populations[index].name}.global", 0) == 1
-
-
 def _parts(view: _View) -> Iterator[str]:
     """Rows, columns, filters and weights of the parts on NPs."""
     used, sides = measure(view.program), kernel_sides(view.program)
     for index, form in view.forms.items():
         groups = view.groups[index]
         if index in sides and sides[index] is None:
-            over = ", summed over its image" if _over_image(view, index) else ""
+            over = ", summed over its image" if view.sums(index) else ""
             yield f"the connection of {view.name(index)} is no {form.name.lower()} layer of the chip{over}"
         if form is not Form.POOLED:
             yield from _weights(view, index, form)
@@ -242,7 +242,7 @@ def _weights(view: _View, index: int, form: Form) -> Iterator[str]:
     if len(bits) != 1 or bits[0] not in allowed:
         yield f"{view.name(index)} has weights of {', '.join(map(str, bits)) or 'no'} bits; its form takes {', '.join(map(str, allowed))}"
         return
-    if form is Form.SEPARABLE or _over_image(view, index):
+    if form is Form.SEPARABLE or view.sums(index):
         # Products of two factors, and sums over the image.
         return
     limit = view.spec.limits[f"weight_{bits[0]}"]
@@ -287,8 +287,8 @@ def _tile(view: _View, index: int, block: SynapseBlock) -> Iterator[str]:
             yield f"{name} has {high - low} filters of one channel on one NP, {count} times {single.max}: more than one, and odd"
     if tile.in_shape[0] > view.limit("channels") or tile.out_shape[0] > view.limit("filters"):
         yield f"{name} has {tile.in_shape[0]} channels and {tile.out_shape[0]} filters, more than a convolution takes"
-    spans = ((0, tile.in_shape[1]), (0, tile.in_shape[2])) if _over_image(view, index) else (rows, columns)
-    steps = (1, 1) if _over_image(view, index) else tile.stride
+    spans = ((0, tile.in_shape[1]), (0, tile.in_shape[2])) if view.sums(index) else (rows, columns)
+    steps = (1, 1) if view.sums(index) else tile.stride
     for what, (start, stop), step, size, limit in zip(
         ("rows", "columns"), spans, steps, tile.in_shape[1:], (view.limit("tile_rows"), view.limit("tile_columns")), strict=True
     ):

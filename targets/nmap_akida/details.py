@@ -17,9 +17,9 @@ from nmap.program import Program
 from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import Demand, Details
 from nmap_akida.demand import size_of
-from nmap_akida.form import Form, Mode, form_of, mode_of
+from nmap_akida.form import Form, form_of, mode_of
 from nmap_akida.measure import measure
-from nmap_akida.plan import class_of, pass_of, unit_of
+from nmap_akida.units import class_of, pass_of, unit_of
 
 __all__ = ["details"]
 
@@ -70,9 +70,8 @@ def details(network: QuantizedNetwork, program: Program) -> Details:
     }
     own = [row for row in rows.values() if row["form"] != _FORMS[Form.POOLED]]
     units = [row["unit"] for row in own for _ in range(int(row["nps"] or 0))]
-    mode = mode_of(program.settings)
     totals: _Row = {
-        "mode": mode.name.lower(), "window": program.settings.get("window", 1) if mode is Mode.RATE else 1, "layers": len(own),
+        "mode": mode_of(program.settings).name.lower(), "window": program.window, "layers": len(own),
         "connected": sum(row["unit"] in ("FNP3", "FNP2") for row in own), "nps": len(units), "nps_convolution": units.count("CNP"),
         "nps_fnp3": units.count("FNP3"), "nps_fnp2": units.count("FNP2"), "hrc": sum(row["unit"] == "HRC" for row in own),
         "passes": 1 + max(pass_of(program, core) for core in range(len(program.cores))),

@@ -16,15 +16,15 @@ import numpy as np
 from nmap.connectivity import Array
 from nmap.program import Program
 from nmap.quantized import QuantizedNetwork
-from nmap.target.spec import ChipSpec, load_spec
+from nmap.target.spec import ChipSpec
 from nmap_akida.form import Form, Mode, mode_of
 from nmap_akida.layers import Layer, layers_of
-from nmap_akida.model import VERSION, layer_names, model_bytes
+from nmap_akida.model import CORE_MAP, MODEL, VERSION, layer_names, model_bytes
+from nmap_akida.units import chip, class_of, pass_of
 from nmap_akida.vendor import extra_files
 
-__all__ = ["CORE_MAP", "MODEL", "SCHEMA", "emit", "files_of", "fully_connected"]
+__all__ = ["SCHEMA", "emit", "files_of", "fully_connected"]
 
-MODEL, CORE_MAP = "model.akida.json", "core_map.json"
 SCHEMA = "nmap.akida/1"
 """Of the core map."""
 
@@ -80,33 +80,26 @@ def emit(network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
 
 def files_of(network: QuantizedNetwork, program: Program) -> dict[str, bytes]:
     """Return those files that are the same whether or not the vendor's package is there; see `emit`."""
-    layers, spec = layers_of(network), load_spec("nmap_akida")
-    core_map = json.dumps(_core_map(network, program, layers, spec), separators=(",", ":")) + "\n"
+    layers, spec = layers_of(network), chip()
+    connected = fully_connected(program, layers)
+    core_map = json.dumps(_core_map(network, program, layers, connected), separators=(",", ":")) + "\n"
     return {
-        MODEL: model_bytes(layers, fully_connected(program, layers, spec)),
+        MODEL: model_bytes(layers, connected),
         "run.py": _environment().get_template("run.py.j2").render(_context(network, layers, spec, program)).encode(),
         CORE_MAP: core_map.encode(),
         "README.txt": _readme(network, layers, program, spec).encode(),
     }
 
 
-def fully_connected(program: Program, layers: tuple[Layer, ...], spec: ChipSpec) -> frozenset[str]:
+def fully_connected(program: Program, layers: tuple[Layer, ...]) -> frozenset[str]:
     """Return the dense layers that are whole on a core which computes fully connected layers; others are convolutions."""
-    kinds = _core_kinds(program, spec)
     cores: dict[str, list[int]] = {}
     for group in program.groups:
         cores.setdefault(program.populations[group.population].name, []).append(group.core)
     return frozenset(
         layer.name for layer in layers
-        if layer.form is Form.DENSE and len(on := cores.get(layer.name, [])) == 1 and kinds[on[0]] in ("fnp2", "fnp3")
+        if layer.form is Form.DENSE and len(on := cores.get(layer.name, [])) == 1 and class_of(program, on[0]) in ("fnp2", "fnp3")
     )
-
-
-def _core_kinds(program: Program, spec: ChipSpec) -> tuple[str, ...]:
-    """Return the class of each of a program's cores."""
-    variant = spec.variants[program.variant]
-    of = {core: kind for kind, cores in variant.classes.items() for core in cores}
-    return tuple(of[core.core % variant.cores] for core in program.cores)
 
 
 def _environment() -> jinja2.Environment:
@@ -141,9 +134,8 @@ def _series() -> str:
     return VERSION.rpartition(".")[0]
 
 
-def _core_map(network: QuantizedNetwork, program: Program, layers: tuple[Layer, ...], spec: ChipSpec) -> dict[str, Any]:
+def _core_map(network: QuantizedNetwork, program: Program, layers: tuple[Layer, ...], connected: frozenset[str]) -> dict[str, Any]:
     port, output = network[network.inputs[0]], network[network.outputs[0]]
-    connected = fully_connected(program, layers, spec)
     return {
         "schema": SCHEMA, "target": program.target, "variant": program.variant, "mode": mode_of(program.settings).name.lower(),
         "window": program.window, "latency": program.latency, "late": _late(network),
@@ -157,21 +149,22 @@ def _core_map(network: QuantizedNetwork, program: Program, layers: tuple[Layer, 
                 "in_shape": list(layer.in_shape), "out_shape": list(layer.out_shape),
                 "pooling": "sum over the image" if layer.global_pool else "max 2 x 2" if layer.pooled else None,
                 "weight_bits": layer.weight_bits, "input_bits": layer.input_bits, "output_bits": layer.output_bits,
-                "nps": list(_nps(program, layer.name, spec)),
+                "nps": list(_nps(program, layer.name)),
             }
             for name, layer in zip(layer_names(layers), layers, strict=True)
         ],
     }
 
 
-def _nps(program: Program, population: str, spec: ChipSpec) -> Iterator[dict[str, Any]]:
+def _nps(program: Program, population: str) -> Iterator[dict[str, Any]]:
     """Yield where the parts of a layer lie: the pass, the number of the NP by nmap's own count, its kind, and the neurons."""
-    cores, kinds = spec.variants[program.variant].cores, _core_kinds(program, spec)
+    cores = chip().variants[program.variant].cores
     for group in program.groups:
         if program.populations[group.population].name != population:
             continue
-        on = program.cores[group.core].core
-        place = {"pass": on // cores, "number": on % cores, "kind": kinds[group.core]}
+        place = {
+            "pass": pass_of(program, group.core), "number": program.cores[group.core].core % cores, "kind": class_of(program, group.core),
+        }
         if isinstance(group.slice, tuple):
             yield {**place, "box": [list(span) for span in group.slice]}
         else:

@@ -21,7 +21,10 @@ from nmap_akida.form import Form
 if TYPE_CHECKING:
     from nmap_akida.layers import Layer
 
-__all__ = ["INPUT", "VERSION", "layer_names", "model_bytes"]
+__all__ = ["CORE_MAP", "INPUT", "MODEL", "VERSION", "layer_names", "model_bytes"]
+
+MODEL, CORE_MAP = "model.akida.json", "core_map.json"
+"""Names of the files that hold the model, and what nmap says of it."""
 
 INPUT = "input"
 """Name of the layer that states the shape of the input; a model of an image has none."""

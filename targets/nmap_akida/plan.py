@@ -1,9 +1,8 @@
-"""Which units compute each layer, and in which pass: what `nmap.target.backend.Arranging` asks for, and how it is read from a program."""
+"""Which units compute each layer, and in which pass: what `nmap.target.backend.Arranging` asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 
 import numpy as np
 
@@ -12,17 +11,16 @@ from nmap.mapping import Packed, Shard, in_order
 from nmap.options import Options
 from nmap.partition.partitioner import Budget
 from nmap.partition.problem import PackingSolution, Piece
-from nmap.program import Box, Program, Slice, slice_size
+from nmap.program import Box, Slice, slice_size
 from nmap.quantized import QuantizedNetwork
 from nmap.target.machine import Machine
-from nmap.target.spec import ChipSpec, load_spec
 from nmap_akida.demand import LayerSize, part_demand, size_of
 from nmap_akida.form import Form, form_of
 from nmap_akida.passes import Plan, choose
 from nmap_akida.refusal import Task, explain, misfits
-from nmap_akida.ways import Room, Unit, Way, parts_of, ways_of
+from nmap_akida.ways import Room, Way, parts_of, ways_of
 
-__all__ = ["arrange", "class_of", "pass_of", "unit_of"]
+__all__ = ["arrange"]
 
 _PREFERRED = {"CNP": ("cnp", "cnp2", "fnp3", "fnp2"), "FNP3": ("fnp3",), "FNP2": ("fnp2",), "HRC": ("hrc",)}
 """Classes of cores that a part may lie on, those first that few others need."""
@@ -138,57 +136,3 @@ class _Free:
             if slot is not None:
                 return name, slot
         raise ValueError("the plan takes more cores than there are")
-
-
-@cache
-def _chip() -> ChipSpec:
-    return load_spec("nmap_akida")
-
-
-def pass_of(program: Program, core: int) -> int:
-    """Return in which pass a core of a program is used, from 0 on.
-
-    Args:
-        program: on a variant of the chip.
-        core: index into `Program.cores`.
-    """
-    return program.cores[core].core // _chip().variants[program.variant].cores
-
-
-def class_of(program: Program, core: int) -> str:
-    """Return the class of the chip's cores that a core of a program belongs to.
-
-    Args:
-        program: on a variant of the chip.
-        core: index into `Program.cores`.
-
-    Raises:
-        ValueError: the chip has no such core.
-    """
-    variant = _chip().variants[program.variant]
-    number = program.cores[core].core % variant.cores
-    for name, cores in variant.classes.items():
-        if number in cores:
-            return name
-    raise ValueError(f"core {number} is of no class")
-
-
-def unit_of(program: Program, population: str) -> Unit:
-    """Return what computes a population: a dense layer on FNP3 or FNP2 is a fully connected one, on CNP a convolution with a kernel of 1.
-
-    A pooled population has the unit of the layer before it, on whose cores it lies.
-
-    Raises:
-        KeyError: the program has no such population, or it is an input port.
-    """
-    index = next((k for k, p in enumerate(program.populations) if p.name == population and not p.is_input), None)
-    if index is None:
-        raise KeyError(population)
-    form = form_of(program.settings, population)
-    groups = [group for group in program.groups if group.population == index]
-    kind = class_of(program, groups[0].core)
-    if kind == "hrc":
-        return "HRC"
-    if form is Form.DENSE and len(groups) == 1 and kind in ("fnp3", "fnp2"):
-        return "FNP3" if kind == "fnp3" else "FNP2"
-    return "CNP"

@@ -36,6 +36,7 @@ from nmap_akida.kernels.neuron import BINARY, GRADED
 from nmap_akida.layers import IMAGE_BITS
 from nmap_akida.proof import LIMIT, divisors, ends, separable_divisors, separable_ends
 from nmap_akida.scales import (
+    HUGE,
     SIXTEENTHS,
     TOLERANCE,
     Chosen,
@@ -54,8 +55,6 @@ __all__ = ["quantize"]
 
 _MANY_ZEROED: Final = 0.25
 """Share of weights rounded to zero above which a warning says so; the table of losses counts them always."""
-_HUGE: Final = 2.0**40
-"""Beyond any threshold."""
 _IMAGE_LEVELS: Final = 7
 """Largest integer that the largest weight of an image layer keeps where the proof asks for small ones: as many levels as 4 bits have."""
 
@@ -289,7 +288,7 @@ class _Compare:
         if self.counts:
             return np.asarray(self.levels(at, scale, 1)[:, 0] - 1)
         real = (self.unit[at] - self.rest[at]) * scale
-        least = np.ceil(np.clip(real, -_HUGE, _HUGE)) + 3
+        least = np.ceil(np.clip(real, -HUGE, HUGE)) + 3
         # The lowest potential that fires lies within rounding of the real threshold; whether it does is asked of the network's own formula.
         for _ in range(6):
             least = np.where(self.fires(at, scale, least - 1), least - 1, least)
@@ -668,7 +667,7 @@ def _tell_misfits(job: _Job, compare: _Compare, bounds: _Bounds, chosen: Chosen,
     wide = ~chosen.fits & ~over & ((threshold < low) | (threshold > top))
     if wide.any():
         worst = int(np.argmax(np.where(wide, np.abs(threshold), -1)))
-        number = f"{int(threshold[worst])}" if abs(int(threshold[worst])) < _HUGE else "a number beyond any field"
+        number = f"{int(threshold[worst])}" if abs(int(threshold[worst])) < HUGE else "a number beyond any field"
         _tell_filters(
             job, wide, "NM305", f"thresholds that {top.bit_length() + 1} bits do not hold: {number}, in units of the integer weights",
             f"Thresholds lie in {low}..{top} ({bounds.threshold.source}); biases are part of them. The weights would be lost on a scale on"

@@ -14,10 +14,11 @@ import numpy as np
 from nmap.connectivity import Array, Dense
 from nmap.program import ConvTile, NeuronGroup, Program, SynapseBlock, axon_sources, box_indices, slice_indices
 from nmap.quantized import QuantizedNetwork
-from nmap_akida.emit import CORE_MAP, MODEL, files_of
+from nmap_akida.emit import files_of
 from nmap_akida.form import Form
 from nmap_akida.kernels import BINARY, GRADED
 from nmap_akida.layers import Layer, layers_of
+from nmap_akida.model import CORE_MAP, MODEL
 
 __all__ = ["StoredLayer", "StoredModel", "read_model", "reread"]
 

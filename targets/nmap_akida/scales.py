@@ -24,7 +24,8 @@ import numpy as np
 from nmap.connectivity import Array
 
 __all__ = [
-    "SIXTEENTHS", "TOLERANCE", "Chosen", "Counting", "choose", "is_whole", "lowest", "nearest_step", "range_of", "settle", "spikes_from",
+    "HUGE", "SIXTEENTHS", "TOLERANCE",
+    "Chosen", "Counting", "choose", "is_whole", "lowest", "nearest_step", "range_of", "settle", "spikes_from",
 ]
 
 TOLERANCE: Final = 1e-6
@@ -33,7 +34,7 @@ SIXTEENTHS: Final = 16
 """Parts of an integer weight unit in which a step of the activation is given."""
 _ROUNDING: Final = 1e-9
 """Distance from a whole number, relative above 1, within which a multiple of a threshold counts as one: that of 64 bits' rounding."""
-_HUGE: Final = 2.0**40
+HUGE: Final = 2.0**40
 """Beyond any threshold."""
 _AROUND: Final = 8
 """Thresholds that are tried on either side of the first."""
@@ -218,7 +219,7 @@ def nearest_step(theta: Array, grain: int) -> Array:
         theta: (f,) float64, positive, in integer weight units.
         grain: sixteenths of which steps are multiples: 1 with activations of 4 bits, 4 with 2 bits.
     """
-    return np.asarray(np.clip(np.rint(np.minimum(theta, _HUGE) * (SIXTEENTHS / grain)), 1, None).astype(np.int64) * grain)
+    return np.asarray(np.clip(np.rint(np.minimum(theta, HUGE) * (SIXTEENTHS / grain)), 1, None).astype(np.int64) * grain)
 
 
 def spikes_from(theta: Array, rest: Array, strict: bool, levels: int) -> Array:
@@ -231,7 +232,7 @@ def spikes_from(theta: Array, rest: Array, strict: bool, levels: int) -> Array:
         levels: largest number of spikes.
     """
     multiples = np.arange(1, levels + 1) * _on_grid(theta, 1)[:, None]
-    bounds = np.clip(multiples - rest[:, None], -_HUGE, _HUGE)
+    bounds = np.clip(multiples - rest[:, None], -HUGE, HUGE)
     size = np.maximum(1, np.maximum(multiples, np.abs(rest)[:, None]))
     bounds = np.where(np.abs(bounds - np.rint(bounds)) <= _ROUNDING * size, np.rint(bounds), bounds)
     return np.asarray((np.floor(bounds) + 1 if strict else np.ceil(bounds)).astype(np.int64))

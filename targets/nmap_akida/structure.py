@@ -47,7 +47,6 @@ class Step:
         connectivity: real weights, with the network's own geometry: `Conv2d` for all forms but DENSE, which has `Dense`, also where the
             network has a convolution with one output pixel. What a sparse connection of the network has become is here, too.
         global_pool: the potentials of `nmap_akida.geometry.global_pool` of the connectivity are summed over the image.
-        pooled: the form is POOLED.
         received: largest value that arrives from one neuron of the source, or of the layer put in front, in one inference.
         sent: largest value that the population sends in one inference: 1, 3 or 15, the largest of 1, 2 or 4 bits.
         late: steps of the network's own time that the input takes to get here, the sum of the projections' delays: what inference i
@@ -60,7 +59,6 @@ class Step:
     pool_before: bool
     connectivity: Dense | Conv2d
     global_pool: bool = False
-    pooled: bool = False
     received: int = 1
     sent: int = 1
     late: int = 0
@@ -470,7 +468,7 @@ class _Builder:
                 and before.form in (Form.CONV, Form.SEPARABLE, Form.IMAGE) and behind.form in (Form.CONV, Form.SEPARABLE)
                 and not step.pool_before and step.projection.source == before.population.name and self._any_of_four(step)
             ):
-                fused[k] = replace(step, form=Form.POOLED, pooled=True)
+                fused[k] = replace(step, form=Form.POOLED)
         return fused
 
     def _any_of_four(self, step: Step) -> bool:

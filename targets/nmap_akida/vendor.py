@@ -27,6 +27,7 @@ from nmap.quantized import QuantizedNetwork
 from nmap.target.backend import Survey, VendorRun
 from nmap.target.machine import Machine
 from nmap_akida.form import Form
+from nmap_akida.model import CORE_MAP, MODEL, layer_names, model_bytes
 
 __all__ = ["INTERPRETER_VARIABLE", "extra_files", "find_akida", "run_vendor", "survey", "vendor_tools"]
 
@@ -44,8 +45,6 @@ _SURVEY_TIMEOUT = 300.0
 """Seconds that mapping onto a virtual device may take."""
 _MODES = {"AKD1000": ("Minimal",), "AKD1500": ("Minimal", "HwPr")}
 """How the package's mapper is asked to map, in this order: with the fewest NPs, then in as many passes as it takes."""
-_MODEL = "model.akida.json"
-_MAP = "core_map.json"
 
 
 def find_akida() -> tuple[str, str] | str:
@@ -83,11 +82,11 @@ def run_vendor(folder: Path, inputs: Array, steps: int, timeout: float) -> Vendo
         return VendorRun(_NAME, None, missing=found)
     number = found[1]
     try:
-        listed = json.loads((folder / _MAP).read_bytes())["layers"]
+        listed = json.loads((folder / CORE_MAP).read_bytes())["layers"]
         layers = [(str(layer["name"]), str(layer["population"])) for layer in listed]
         # On the emulated chip every population is a step behind the one before it, those that cannot be observed included.
         places = np.cumsum([1 if layer["unobserved"] is None else 2 for layer in listed]).tolist()
-        model = (folder / _MODEL).resolve(strict=True)
+        model = (folder / MODEL).resolve(strict=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return VendorRun(_NAME, number, missing=f"the emitted model cannot be read: {error}")
     samples, inferences, neurons = inputs.shape
@@ -117,7 +116,6 @@ def survey(network: QuantizedNetwork, machine: Machine) -> Survey:
     if machine.dead:
         return Survey(_NAME, number, missing="its virtual devices have no dead NPs")
     from nmap_akida.layers import layers_of
-    from nmap_akida.model import layer_names, model_bytes
 
     layers = layers_of(network)
     names = dict(zip(layer_names(layers), (layer.name for layer in layers), strict=True))
@@ -156,8 +154,8 @@ def extra_files(files: Mapping[str, bytes], variant: str) -> dict[str, bytes]:
         return {}
     with tempfile.TemporaryDirectory(prefix="nmap-akida-") as folder:
         scratch = Path(folder)
-        (scratch / _MODEL).write_bytes(files[_MODEL])
-        order = {"task": "files", "model": str(scratch / _MODEL), "variant": variant, "modes": _MODES[variant]}
+        (scratch / MODEL).write_bytes(files[MODEL])
+        order = {"task": "files", "model": str(scratch / MODEL), "variant": variant, "modes": _MODES[variant]}
         answer = _carried_out(found[0], scratch, order, _SURVEY_TIMEOUT)
         if isinstance(answer, str):
             return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -12,11 +11,9 @@ from nmap.program import Box, Slice
 from nmap.target.machine import Machine
 from nmap_akida.demand import LayerSize
 from nmap_akida.form import Form
+from nmap_akida.units import Unit
 
-__all__ = ["Room", "Unit", "Way", "parts_of", "ways_of"]
-
-Unit: TypeAlias = Literal["HRC", "CNP", "FNP3", "FNP2"]
-"""The input convolution unit, an NP for convolutions, and an NP for a fully connected layer with its weights inside, or beside the chip."""
+__all__ = ["Room", "Way", "parts_of", "ways_of"]
 
 _MOST = 4096
 """Parts up to which one layer's are counted."""

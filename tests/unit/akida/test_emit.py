@@ -358,10 +358,10 @@ def test_a_dense_layer_is_fully_connected_where_one_such_np_has_it_whole(places:
         tuple(Core(0, 0, 0, number) for number in places), groups, (), (),
     )
     layers: Any = (SimpleNamespace(name="out", form=Form.DENSE),)
-    assert ("out" in fully_connected(program, layers, TARGET.spec)) == wanted
-    assert not fully_connected(program, (SimpleNamespace(name="out", form=Form.CONV),), TARGET.spec)  # type: ignore[arg-type]
+    assert ("out" in fully_connected(program, layers)) == wanted
+    assert not fully_connected(program, (SimpleNamespace(name="out", form=Form.CONV),))  # type: ignore[arg-type]
     later = replace(program, variant="AKD1500", cores=(Core(0, 0, 0, 3 * 33 + 31), *program.cores[1:]))
-    assert ("out" in fully_connected(later, layers, TARGET.spec)) == (len(places) == 1)
+    assert ("out" in fully_connected(later, layers)) == (len(places) == 1)
 
 
 def test_lists_of_neurons_are_runs() -> None:

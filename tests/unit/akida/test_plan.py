@@ -14,7 +14,7 @@ from nmap_akida import TARGET
 from nmap_akida.demand import size_of
 from nmap_akida.form import Form
 from nmap_akida.passes import choose, fewest_fnp2
-from nmap_akida.plan import class_of, pass_of, unit_of
+from nmap_akida.units import class_of, pass_of, unit_of
 from nmap_akida.ways import Room, Way, cut, parts_of, ways_of
 from tests.akida_chains import Chain, arranged, programmed
 

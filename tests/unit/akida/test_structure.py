@@ -31,7 +31,6 @@ def steps_of(network: Network, **options: Any) -> tuple[Step, ...]:
     assert offences == ()
     assert [s.population.name for s in steps] == [p.name for p in network.populations if p.neuron is not None]
     assert all(s.projection.target == s.population.name for s in steps)
-    assert all(s.pooled == (s.form is Form.POOLED) for s in steps)
     assert all(isinstance(s.connectivity, Dense) == (s.form is Form.DENSE) for s in steps)
     return steps
 
